@@ -1,0 +1,2 @@
+//! `powerdev-agent`
+fn main() {}

@@ -1,0 +1,145 @@
+//! The control socket's messages: a request is one line of JSON, so is the answer. `events` goes on with one
+//! [`Event`] a line; `attach` goes on in [frames](crate::frame).
+
+use serde::{Deserialize, Serialize};
+
+use crate::status::{AgentStatus, Health, LastExit, ServiceState};
+
+/// The longest line that either side accepts, in bytes.
+pub const MAX_LINE: usize = 1 << 20;
+
+/// What a client asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case")]
+pub enum Request {
+    /// Health alone: the cheapest question.
+    Health,
+    /// Everything. Answered with [`Response::Status`].
+    Status,
+    /// Start, stop or restart one service. Answered when accepted; `wait` answers when done.
+    Service {
+        /// The service's name.
+        name: String,
+        /// What to do.
+        action: Action,
+        /// Answer when the service is ready (start, restart) or gone (stop), not at once.
+        #[serde(default)]
+        wait: bool,
+    },
+    /// Follow what happens: [`Response::Ok`], then one [`Event`] a line until the client hangs up.
+    Events,
+    /// Take part in a service's terminal: [`Response::Ok`], then frames both ways.
+    Attach {
+        /// The service's name.
+        name: String,
+        /// The client's terminal, to size the service's. None leaves it as it is.
+        #[serde(default)]
+        size: Option<TerminalSize>,
+        /// How many bytes of what was written before to send first, at most.
+        #[serde(default)]
+        replay: u32,
+    },
+    /// Said by `powerdev-agent exec` just before it becomes the command: remember my process (taken from the
+    /// socket's credentials) under this token, for [`Request::Signal`].
+    Register {
+        /// Chosen by the host, hard to guess.
+        token: String,
+    },
+    /// Send a signal to what was registered under the token.
+    Signal {
+        /// The token.
+        token: String,
+        /// Signal number.
+        signal: i32,
+    },
+}
+
+/// Rows and columns of a terminal, in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TerminalSize {
+    /// Rows.
+    pub rows: u16,
+    /// Columns.
+    pub cols: u16,
+}
+
+/// What to do with one service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Start it, and forget its back-off and its failures.
+    Start,
+    /// Stop it: TERM, grace, KILL. It stays down until started.
+    Stop,
+    /// Stop, then start.
+    Restart,
+}
+
+/// The agent's answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+pub enum Response {
+    /// Done, or accepted.
+    Ok,
+    /// To [`Request::Health`].
+    Health(Health),
+    /// To [`Request::Status`].
+    Status(Box<AgentStatus>),
+    /// Refused or failed: what, and what to do.
+    Error {
+        /// One line.
+        message: String,
+    },
+}
+
+/// One thing that happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// When, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// What.
+    #[serde(flatten)]
+    pub kind: EventKind,
+}
+
+/// The kinds of [`Event`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum EventKind {
+    /// A service went from one state to another.
+    Service {
+        /// The service's name.
+        name: String,
+        /// Before.
+        from: ServiceState,
+        /// Now.
+        to: ServiceState,
+        /// Its process, if one runs now.
+        pid: Option<i32>,
+        /// Restarts so far.
+        restarts: u32,
+        /// How it ended, if that is what changed.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        exit: Option<LastExit>,
+        /// What the probe said, if that is what changed.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        probe: Option<String>,
+    },
+    /// The environment's health changed. Also the first event of every stream.
+    Health(Health),
+    /// The kernel killed something here for want of memory.
+    Oom {
+        /// Kills since start.
+        kills: u64,
+    },
+    /// The limit of tasks refused one.
+    PidsLimit {
+        /// Refusals since start.
+        refused: u64,
+    },
+    /// The agent was told to stop and stops its services.
+    Stopping {
+        /// The signal that told it.
+        signal: i32,
+    },
+}

@@ -1,0 +1,23 @@
+//! What the host, the agent in the container and the web workspace say to each other.
+//!
+//! Everything here is data: no I/O, no clock, no threads. The host renders a [`ServiceSet`] into a file that the
+//! agent reads at its start; afterwards the two talk over the control socket, one JSON document a line
+//! ([`Request`], [`Response`], [`Event`]), and in [frames](frame) once a terminal is attached.
+
+pub mod control;
+pub mod exit;
+pub mod frame;
+pub mod paths;
+pub mod service;
+pub mod status;
+
+pub use control::{Action, Event, EventKind, Request, Response};
+pub use exit::ExitCode;
+pub use service::{Condition, Readiness, Restart, RestartPolicy, Service, ServiceError, ServiceSet, Stop};
+pub use status::{AgentStatus, Health, HealthState, LastExit, ServiceState, ServiceStatus, Usage};
+
+/// Version of the wire format below. Raised when an older peer would misread a newer one's messages.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// Version of the JSON documents that commands print with `--json`.
+pub const SCHEMA_VERSION: u32 = 1;

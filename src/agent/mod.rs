@@ -1,0 +1,1 @@
+//! The agent on its way into the container, and the client of its control socket.

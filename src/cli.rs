@@ -1,0 +1,42 @@
+//! The command line, as clap sees it. No logic here.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::commands;
+
+/// A GPU-ready, hardened container in which AI coding agents work for days.
+#[derive(Debug, Parser)]
+#[command(name = "powerdev", version, disable_help_subcommand = true, max_term_width = 100)]
+pub struct Cli {
+    /// What every command takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Flags of every command.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Global {
+    /// Print one JSON document on standard output (watch and logs: one a line)
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Print errors only
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// The project's folder [default: the nearest above with a powerdev.yaml or .agent-mount, else this one]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub project: Option<PathBuf>,
+    /// The file of settings and secrets [default: .env in the project's folder]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub env_file: Option<PathBuf>,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    // One line a command, in the order of a user's day; each is `Verb(commands::verb::Args)`.
+}

@@ -1,0 +1,44 @@
+//! One command, one file: its `Args` and its `run`. Here: the dispatch, and what commands share.
+
+use powerdev_protocol::ExitCode;
+
+use crate::cli::{Cli, Command, Global};
+use crate::config::{self, Settings};
+use crate::engine::Engine;
+use crate::ui::Ui;
+
+/// What a command gets to work with. Settings and Engine are made when asked for: `health` needs no Engine, and
+/// `completions` needs neither.
+pub struct Context<'a> {
+    /// The flags of every command.
+    pub global: Global,
+    /// Standard output, standard error, prompts and progress.
+    pub ui: &'a Ui,
+}
+
+impl Context<'_> {
+    /// The project's settings, validated.
+    ///
+    /// # Errors
+    /// A [`crate::failure::Failure`] with [`ExitCode::Usage`] that names file, line, value and a suggestion.
+    pub fn settings(&self) -> anyhow::Result<Settings> {
+        config::load(self.global.project.as_deref(), self.global.env_file.as_deref())
+    }
+
+    /// A connection to the Engine that the docker CLI would use.
+    ///
+    /// # Errors
+    /// [`ExitCode::EngineUnreachable`] when none answers.
+    pub async fn engine(&self) -> anyhow::Result<Engine> {
+        Engine::connect().await.map_err(Into::into)
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Whatever the command fails with; [`Ui::failed`] renders it.
+pub async fn run(cli: Cli, ui: &Ui) -> anyhow::Result<ExitCode> {
+    let context = Context { global: cli.global, ui };
+    match cli.command {}
+}

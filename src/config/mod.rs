@@ -1,0 +1,91 @@
+//! Settings: default < `powerdev.yaml` < `.env` < environment < flag. Parsed once, here, into types; each value
+//! knows where it came from.
+
+mod types;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use powerdev_protocol::Service;
+
+pub use types::{ByteSize, CaBundle, Cpus, GpuRequest, Mount, Name, Origin, Port, Profile, Secrets, Security};
+
+/// Everything that is settled about one environment before this machine is looked at.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The environment's name: its container is `powerdev-<name>`.
+    pub name: Name,
+    /// The project's folder, absolute and without links.
+    pub dir: PathBuf,
+    /// Which stage of the Dockerfile.
+    pub profile: Profile,
+    /// Which security profile.
+    pub security: Security,
+    /// CPU limit; None: detect.
+    pub cpus: Option<Cpus>,
+    /// Memory limit; None: detect.
+    pub memory: Option<ByteSize>,
+    /// Shared memory.
+    pub shm: ByteSize,
+    /// Limit of tasks.
+    pub pids: u32,
+    /// Which GPUs.
+    pub gpu: GpuRequest,
+    /// Where published ports listen on the host.
+    pub bind_address: IpAddr,
+    /// The folder that becomes `/workspace/ext`; None: `.agent-mount/ext`.
+    pub external_dir: Option<PathBuf>,
+    /// The image to run instead of one of ours.
+    pub image: Option<String>,
+    /// The image to build on; None: Debian, bootstrapped where it can't be pulled.
+    pub base_image: Option<String>,
+    /// The host's extra CA certificates.
+    pub ca_bundle: CaBundle,
+    /// Ports published besides those of the services.
+    pub ports: Vec<Port>,
+    /// Folders mounted besides those of the contract.
+    pub mounts: Vec<Mount>,
+    /// The services: built-in ones of the profile, overlaid by the project's.
+    pub services: BTreeMap<String, Service>,
+    /// Plain variables of every service and shell.
+    pub environment: BTreeMap<String, String>,
+    /// Every key of `.env` that is not a setting.
+    pub secrets: Secrets,
+    /// What `powerdev config` shows: every setting with its value and where it came from; secrets redacted.
+    pub values: Vec<Value>,
+    /// What the user should know, e.g. a value that was clamped.
+    pub notices: Vec<String>,
+}
+
+/// One setting, as `powerdev config` shows it.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Value {
+    /// The setting's name, as in `.env`.
+    pub name: String,
+    /// Its value; `<redacted, 40 characters>` for a secret.
+    pub value: String,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+impl Settings {
+    /// The container's name.
+    pub fn container(&self) -> String {
+        format!("powerdev-{}", self.name)
+    }
+
+    /// The folder of persistent data.
+    pub fn agent_mount(&self) -> PathBuf {
+        self.dir.join(".agent-mount")
+    }
+}
+
+/// Finds the project, reads every layer, validates.
+///
+/// # Errors
+/// A [`crate::failure::Failure`] with [`powerdev_protocol::ExitCode::Usage`]: file, line, the value, a suggestion.
+pub fn load(project: Option<&Path>, env_file: Option<&Path>) -> anyhow::Result<Settings> {
+    let _ = (project, env_file);
+    anyhow::bail!("not written yet")
+}

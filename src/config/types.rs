@@ -1,0 +1,308 @@
+//! The types that settings are parsed into, once, at the edge.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::Serialize;
+
+/// Where a value came from; later ones win.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "from", rename_all = "snake_case")]
+pub enum Origin {
+    /// Built in.
+    Default,
+    /// Found on this machine.
+    Detected,
+    /// `powerdev.yaml`.
+    Yaml {
+        /// The file.
+        file: PathBuf,
+        /// Line, from 1, where known.
+        line: Option<usize>,
+    },
+    /// `.env`.
+    EnvFile {
+        /// The file.
+        file: PathBuf,
+        /// Line, from 1.
+        line: usize,
+    },
+    /// A variable of the environment.
+    Environment {
+        /// Its name.
+        variable: String,
+    },
+    /// A flag.
+    Flag {
+        /// Its name, with dashes.
+        flag: String,
+    },
+}
+
+/// An environment's name: `a-z`, `0-9`, `-`, `_`, `.`; a letter or digit first; 48 characters at most.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct Name(String);
+
+impl Name {
+    /// The longest name, so that container, network and volume names stay within what every Engine takes.
+    pub const MAX: usize = 48;
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Name {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_' | '.');
+        let first = text.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
+        if first && text.len() <= Self::MAX && text.chars().all(fits) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(format!("use a-z, 0-9, `-`, `_` and `.`, a letter or digit first, {} at most", Self::MAX))
+        }
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// An amount of bytes, written as docker writes it: `512m`, `16g`, `1.5GiB`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct ByteSize(pub u64);
+
+impl FromStr for ByteSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || "give bytes, or a number with k, m, g or t, such as 16g".to_owned();
+        let lower = text.trim().to_ascii_lowercase();
+        let digits = lower.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(lower.len());
+        let (number, unit) = lower.split_at(digits);
+        let number: f64 = number.parse().map_err(|_| wrong())?;
+        let factor: u64 = match unit.trim() {
+            "" | "b" => 1,
+            "k" | "kb" | "ki" | "kib" => 1 << 10,
+            "m" | "mb" | "mi" | "mib" => 1 << 20,
+            "g" | "gb" | "gi" | "gib" => 1 << 30,
+            "t" | "tb" | "ti" | "tib" => 1 << 40,
+            _ => return Err(wrong()),
+        };
+        let bytes = number * factor as f64;
+        if bytes.is_finite() && bytes < u64::MAX as f64 { Ok(Self(bytes as u64)) } else { Err(wrong()) }
+    }
+}
+
+impl fmt::Display for ByteSize {
+    /// The largest binary unit that leaves at least 1, with one decimal where it isn't whole.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (unit, shift) in [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)] {
+            if self.0 >= 1 << shift {
+                let number = self.0 as f64 / (1u64 << shift) as f64;
+                return if number.fract() == 0.0 {
+                    write!(f, "{number} {unit}")
+                } else {
+                    write!(f, "{number:.1} {unit}")
+                };
+            }
+        }
+        write!(f, "{} B", self.0)
+    }
+}
+
+/// A number of CPUs, in thousandths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct Cpus(pub u32);
+
+impl Cpus {
+    /// Whole CPUs.
+    pub fn whole(cpus: u32) -> Self {
+        Self(cpus.saturating_mul(1000))
+    }
+
+    /// In the Engine's unit: billionths of a CPU.
+    pub fn nano(self) -> i64 {
+        i64::from(self.0) * 1_000_000
+    }
+}
+
+impl FromStr for Cpus {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.trim().parse::<f64>() {
+            Ok(cpus) if (0.01..=4096.0).contains(&cpus) => Ok(Self((cpus * 1000.0).round() as u32)),
+            _ => Err("give a number of CPUs, such as 4 or 1.5".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for Cpus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", f64::from(self.0) / 1000.0)
+    }
+}
+
+/// A stage of the Dockerfile.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Profile {
+    /// Agents, shells and build tools.
+    #[default]
+    Core,
+    /// Everything: CUDA, machine learning, Blender.
+    Full,
+}
+
+/// A security profile.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Security {
+    /// The original's: capabilities for debugging and nested containers, seccomp and AppArmor unconfined.
+    #[default]
+    Dev,
+    /// Default seccomp and AppArmor, no capability, no new privileges, read-only root.
+    Strict,
+}
+
+/// Which GPUs the container gets.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GpuRequest {
+    /// All that machine and Engine offer, none where they don't.
+    #[default]
+    Auto,
+    /// All; an error where there is none.
+    All,
+    /// None.
+    None,
+    /// These, by index or UUID.
+    Ids(Vec<String>),
+}
+
+impl FromStr for GpuRequest {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Ok(match text.trim() {
+            "auto" => Self::Auto,
+            "all" => Self::All,
+            "none" => Self::None,
+            "" => return Err("give auto, all, none, or ids such as 0,1".to_owned()),
+            ids => {
+                let ids: Vec<String> = ids.split(',').map(|id| id.trim().to_owned()).collect();
+                let fits = |id: &String| {
+                    !id.is_empty()
+                        && (id.chars().all(|c| c.is_ascii_digit()) || id.starts_with("GPU-") || id.starts_with("MIG-"))
+                };
+                if !ids.iter().all(fits) {
+                    return Err("give auto, all, none, or ids such as 0,1".to_owned());
+                }
+                Self::Ids(ids)
+            }
+        })
+    }
+}
+
+/// Which extra CA certificates go into the image.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CaBundle {
+    /// Those that the host trusts and Debian doesn't ship.
+    #[default]
+    Auto,
+    /// None.
+    None,
+    /// Those of this PEM file.
+    File(PathBuf),
+}
+
+/// A published port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Port {
+    /// Inside.
+    pub container: u16,
+    /// On the host, if it can be had; another one is found where it is busy.
+    pub host: u16,
+}
+
+/// A bind mount.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Mount {
+    /// Absolute path on the host.
+    pub source: PathBuf,
+    /// Absolute path inside.
+    pub target: String,
+    /// Not writable inside.
+    pub read_only: bool,
+}
+
+/// Keys and values that never show: `Debug` is without the values, and there is no `Serialize`, on purpose.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secrets(BTreeMap<String, String>);
+
+impl Secrets {
+    /// Takes them in.
+    pub fn new(secrets: BTreeMap<String, String>) -> Self {
+        Self(secrets)
+    }
+
+    /// The values, for the agent's file and a build's secrets alone.
+    pub fn reveal(&self) -> &BTreeMap<String, String> {
+        &self.0
+    }
+
+    /// The keys.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+}
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.keys()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn byte_sizes_as_docker_writes_them() {
+        for (text, bytes) in
+            [("512m", 512 << 20), ("16g", 16 << 30), ("1.5GiB", 3 << 29), ("4096", 4096), ("2 TB", 2 << 40)]
+        {
+            assert_eq!(text.parse::<ByteSize>(), Ok(ByteSize(bytes)), "{text}");
+        }
+        for text in ["banana", "", "-1", "16q", "1e400g", "g"] {
+            assert!(text.parse::<ByteSize>().is_err(), "{text}");
+        }
+        assert_eq!(ByteSize(3 << 29).to_string(), "1.5 GiB");
+    }
+
+    #[test]
+    fn names_fit_every_engine() {
+        assert!("my-project.2".parse::<Name>().is_ok());
+        for text in ["", "-a", "A", "a b", "a/b", &"a".repeat(49)] {
+            assert!(text.parse::<Name>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn secrets_show_keys_only() {
+        let secrets = Secrets::new(BTreeMap::from([("TOKEN".to_owned(), "hush".to_owned())]));
+        assert_eq!(format!("{secrets:?}"), r#"{"TOKEN"}"#);
+    }
+}

@@ -1,0 +1,36 @@
+//! powerdev: a GPU-ready, hardened container in which AI coding agents work for days.
+//!
+//! Dependencies point one way: `commands` -> {`plan`, `agent`, `engine`, `config`, `host`, `state`, `ui`};
+//! `plan` -> {`config`, `host`, `engine::spec`}. See `docs/architecture.md`.
+
+pub mod agent;
+pub mod cli;
+pub mod commands;
+pub mod config;
+pub mod engine;
+pub mod failure;
+pub mod host;
+pub mod plan;
+pub mod state;
+pub mod ui;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Parses the command line, runs the command, renders what went wrong.
+pub fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    let ui = ui::Ui::new(cli.global.json, cli.global.quiet);
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return ui.failed(&anyhow::Error::new(error).context("can't start the async runtime")).into(),
+    };
+    let code = match runtime.block_on(commands::run(cli, &ui)) {
+        Ok(code) => code.into(),
+        Err(error) => ui.failed(&error).into(),
+    };
+    // A thread may still wait for standard input; the process needn't wait for it.
+    runtime.shutdown_background();
+    code
+}

@@ -1,0 +1,5 @@
+//! The `powerdev` binary: everything happens in the library.
+
+fn main() -> std::process::ExitCode {
+    powerdev::main()
+}

@@ -1,0 +1,158 @@
+//! The only user of standard output and standard error.
+//!
+//! Standard output is data: a JSON document, or what the user asked to see. Standard error is everything else:
+//! progress, notices, errors, hints. Nothing prompts when standard input is not a terminal.
+
+use std::io::{IsTerminal, Write};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use powerdev_protocol::{ExitCode, SCHEMA_VERSION};
+use serde::Serialize;
+
+use crate::engine::EngineError;
+use crate::failure::Failure;
+
+/// How to talk to whoever started us.
+#[derive(Debug)]
+pub struct Ui {
+    json: bool,
+    quiet: bool,
+    color: bool,
+    live: bool,
+}
+
+impl Ui {
+    /// Looks at the standard streams, `NO_COLOR` and `TERM`.
+    pub fn new(json: bool, quiet: bool) -> Self {
+        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        let terminal = std::io::stderr().is_terminal() && !dumb;
+        let color = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        Self { json, quiet, color, live: terminal && !quiet }
+    }
+
+    /// Whether to print JSON instead of prose.
+    pub fn json(&self) -> bool {
+        self.json
+    }
+
+    /// Whether bars and live views may be drawn on standard error.
+    pub fn live(&self) -> bool {
+        self.live
+    }
+
+    /// Prints one JSON document on one line of standard output, with `schema_version` first.
+    ///
+    /// # Errors
+    /// When standard output can't be written, or `document` isn't a JSON object.
+    pub fn document(&self, document: &impl Serialize) -> anyhow::Result<()> {
+        #[derive(Serialize)]
+        struct Versioned<'a, T> {
+            schema_version: u32,
+            #[serde(flatten)]
+            document: &'a T,
+        }
+        let line = serde_json::to_string(&Versioned { schema_version: SCHEMA_VERSION, document })?;
+        self.print(&line)
+    }
+
+    /// Prints a line of data on standard output.
+    ///
+    /// # Errors
+    /// When standard output can't be written. A reader that went away (`| head`) is no error.
+    pub fn print(&self, line: &str) -> anyhow::Result<()> {
+        let mut out = std::io::stdout().lock();
+        match out.write_all(line.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()) {
+            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Says what is being done or was done.
+    pub fn status(&self, line: impl std::fmt::Display) {
+        if !self.quiet {
+            self.stderr(format_args!("{line}"));
+        }
+    }
+
+    /// Says something that the user should know and that stops nothing.
+    pub fn notice(&self, line: impl std::fmt::Display) {
+        if !self.quiet {
+            self.stderr(format_args!("{} {line}", self.paint("33", "notice:")));
+        }
+    }
+
+    /// Renders an error once: what happened and why, then what to do; returns how the process ends.
+    pub fn failed(&self, error: &anyhow::Error) -> ExitCode {
+        let mut code = ExitCode::Failed;
+        let mut hint = None;
+        for cause in error.chain() {
+            if let Some(failure) = cause.downcast_ref::<Failure>() {
+                (code, hint) = (failure.code, failure.hint.clone());
+                break;
+            }
+            if let Some(engine) = cause.downcast_ref::<EngineError>() {
+                (code, hint) = (engine.exit_code(), engine.hint());
+                break;
+            }
+        }
+        let message = chain(error);
+        if self.json {
+            #[derive(Serialize)]
+            struct Failed<'a> {
+                error: &'a str,
+                hint: Option<&'a str>,
+                code: u8,
+            }
+            // If standard output is gone there is nobody left to tell.
+            self.document(&Failed { error: &message, hint: hint.as_deref(), code: code as u8 }).ok();
+        }
+        self.stderr(format_args!("{} {message}", self.paint("31", "error:")));
+        if let Some(hint) = hint {
+            self.stderr(format_args!("{} {hint}", self.paint("36", "hint:")));
+        }
+        code
+    }
+
+    /// A bar over a known number of bytes; hidden when nobody would see it.
+    pub fn bytes_bar(&self, total: u64, label: &str) -> ProgressBar {
+        if !self.live {
+            return ProgressBar::hidden();
+        }
+        let style = ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes} {eta}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar());
+        ProgressBar::new(total).with_style(style).with_message(label.to_owned())
+    }
+
+    /// A spinner; hidden when nobody would see it.
+    pub fn spinner(&self, label: &str) -> ProgressBar {
+        if !self.live {
+            return ProgressBar::hidden();
+        }
+        let spinner = ProgressBar::new_spinner().with_message(label.to_owned());
+        spinner.enable_steady_tick(std::time::Duration::from_millis(100));
+        spinner
+    }
+
+    /// Colours `text` with an SGR code where colour is wanted.
+    pub fn paint(&self, sgr: &str, text: &str) -> String {
+        if self.color { format!("\x1b[{sgr}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    fn stderr(&self, line: std::fmt::Arguments<'_>) {
+        // Standard error gone is no reason to stop working.
+        writeln!(std::io::stderr().lock(), "{line}").ok();
+    }
+}
+
+/// The chain of causes on one line, each told once.
+fn chain(error: &anyhow::Error) -> String {
+    let mut message = error.to_string();
+    for cause in error.chain().skip(1) {
+        let cause = cause.to_string();
+        if !message.contains(&cause) {
+            message.push_str(": ");
+            message.push_str(&cause);
+        }
+    }
+    message
+}
