@@ -7,3 +7,220 @@
 //! agent/          mounted read-only at /opt/powerdev: bin/powerdev-agent, config/{services,secrets}.json
 //! run/            mounted at /run/powerdev: the control socket
 //! ```
+//!
+//! The folder itself is the user's alone (0700): what lies below is out of reach of the machine's other users.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use crate::config::Name;
+use crate::failure::Failure;
+
+/// How often a lock that somebody else holds is tried again: `flock` can't wait with a deadline.
+const LOCK_RETRY: Duration = Duration::from_millis(20);
+
+/// The folder of one environment.
+#[derive(Debug, Clone)]
+pub struct StateDir {
+    root: PathBuf,
+}
+
+/// Held while something changes the environment; released when dropped, and by the kernel when the process dies.
+#[derive(Debug)]
+pub struct Lock(#[expect(dead_code, reason = "held for its lock")] File);
+
+impl StateDir {
+    /// The environment's folder. Nothing is made yet.
+    ///
+    /// # Errors
+    /// When neither `XDG_STATE_HOME` nor `HOME` says where.
+    pub fn of(name: &Name) -> anyhow::Result<Self> {
+        Ok(Self { root: state_home()?.join(name.as_str()) })
+    }
+
+    /// The folder itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// What is mounted read-only at [`powerdev_protocol::paths::AGENT_DIR`].
+    pub fn agent_dir(&self) -> PathBuf {
+        self.root.join("agent")
+    }
+
+    /// What is mounted at [`powerdev_protocol::paths::RUN_DIR`]. The container can write here: trust nothing in it.
+    pub fn run_dir(&self) -> PathBuf {
+        self.root.join("run")
+    }
+
+    /// The watcher's memory.
+    pub fn watch_file(&self) -> PathBuf {
+        self.root.join("watch.json")
+    }
+
+    /// Makes the folder, for the user alone.
+    ///
+    /// # Errors
+    /// When it can't be made.
+    pub fn create(&self) -> anyhow::Result<()> {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.root)
+            .with_context(|| format!("can't make {}", self.root.display()))
+    }
+
+    /// Takes the environment's lock, waiting up to `patience` for another powerdev to finish.
+    ///
+    /// # Errors
+    /// A [`Failure`] with [`powerdev_protocol::ExitCode::Conflict`] when it is still held then.
+    pub async fn lock(&self, patience: Duration) -> anyhow::Result<Lock> {
+        self.create()?;
+        let path = self.root.join("lock");
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&path)
+            .with_context(|| format!("can't open {}", path.display()))?;
+        let deadline = tokio::time::Instant::now() + patience;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Lock(file)),
+                Err(TryLockError::WouldBlock) if tokio::time::Instant::now() < deadline => {
+                    tokio::time::sleep(LOCK_RETRY).await;
+                }
+                Err(TryLockError::WouldBlock) => {
+                    let message = format!("another powerdev has been at work here for {} s", patience.as_secs());
+                    return Err(Failure::conflict(message).hint("wait for it, or stop it, and try again").into());
+                }
+                Err(TryLockError::Error(error)) => {
+                    return Err(error).with_context(|| format!("can't lock {}", path.display()));
+                }
+            }
+        }
+    }
+
+    /// Host ports by container port, as they were found last. Empty when nothing, or nothing readable, is there.
+    pub fn ports(&self) -> BTreeMap<u16, u16> {
+        let read = fs::read(self.root.join("ports.json")).ok();
+        read.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+    }
+
+    /// Remembers the host ports.
+    ///
+    /// # Errors
+    /// When they can't be written.
+    pub fn remember_ports(&self, ports: &BTreeMap<u16, u16>) -> anyhow::Result<()> {
+        replace(&self.root.join("ports.json"), &serde_json::to_vec(ports)?, 0o600, None)
+    }
+}
+
+/// The folder that holds every environment's.
+///
+/// # Errors
+/// When neither `XDG_STATE_HOME` nor `HOME` says where.
+pub fn state_home() -> anyhow::Result<PathBuf> {
+    let absolute = |variable: &str| std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
+    let home = home.ok_or_else(|| {
+        Failure::usage("can't tell where to keep state: neither HOME nor XDG_STATE_HOME is set")
+            .hint("set HOME to your home folder")
+    })?;
+    Ok(home.join("powerdev"))
+}
+
+/// Writes a file beside its place and renames it there: readers see the old one or the new one, and a link that
+/// lies there is replaced, never followed.
+///
+/// # Errors
+/// When the folder can't be written, or the file can't be given to `owner`.
+pub fn replace(path: &Path, content: &[u8], mode: u32, owner: Option<(u32, u32)>) -> anyhow::Result<()> {
+    let failed = || format!("can't write {}", path.display());
+    let folder = path.parent().with_context(failed)?;
+    let mut file = tempfile::NamedTempFile::new_in(folder).with_context(failed)?;
+    file.write_all(content).with_context(failed)?;
+    file.as_file().set_permissions(Permissions::from_mode(mode)).with_context(failed)?;
+    if let Some((uid, gid)) = owner {
+        give(file.as_file(), uid, gid).with_context(failed)?;
+    }
+    file.persist(path).map_err(|error| error.error).with_context(failed)?;
+    Ok(())
+}
+
+/// Makes a folder for `owner`, and only if it isn't there: what is there stays as it is.
+///
+/// # Errors
+/// When it can't be made or given away.
+pub fn make_folder(path: &Path, mode: u32, owner: (u32, u32)) -> anyhow::Result<()> {
+    let failed = || format!("can't make {}", path.display());
+    match fs::DirBuilder::new().mode(mode).create(path) {
+        Ok(()) => {
+            let folder = File::open(path).with_context(failed)?;
+            give(&folder, owner.0, owner.1).with_context(failed)
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error).with_context(failed),
+    }
+}
+
+/// Changes the owner where that is somebody else.
+fn give(file: &File, uid: u32, gid: u32) -> io::Result<()> {
+    let stat = rustix::fs::fstat(file)?;
+    if (stat.st_uid, stat.st_gid) != (uid, gid) {
+        let (uid, gid) = (rustix::fs::Uid::from_raw(uid), rustix::fs::Gid::from_raw(gid));
+        rustix::fs::fchown(file, Some(uid), Some(gid))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(folder: &Path) -> StateDir {
+        StateDir { root: folder.join("state/demo") }
+    }
+
+    #[tokio::test]
+    async fn the_second_waits_for_the_first_then_gives_up() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let state = state(folder.path());
+        let first = state.lock(Duration::ZERO).await.expect("nobody holds it");
+        let refused = state.lock(Duration::from_millis(50)).await.expect_err("the first holds it");
+        assert!(refused.downcast_ref::<Failure>().is_some_and(|f| f.code == powerdev_protocol::ExitCode::Conflict));
+        drop(first);
+        state.lock(Duration::ZERO).await.expect("the first let go");
+        let mode = fs::metadata(state.root()).expect("it was made").permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+    }
+
+    #[test]
+    fn replacing_never_follows_a_link() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (precious, link) = (folder.path().join("precious"), folder.path().join("link"));
+        fs::write(&precious, "mine").expect("writable");
+        std::os::unix::fs::symlink(&precious, &link).expect("a link");
+        replace(&link, b"new", 0o600, None).expect("replaced");
+        assert_eq!(fs::read(&precious).expect("still there"), b"mine");
+        assert_eq!(fs::read(&link).expect("written"), b"new");
+        assert!(fs::symlink_metadata(&link).expect("there").is_file());
+    }
+
+    #[test]
+    fn ports_are_remembered() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let state = state(folder.path());
+        assert!(state.ports().is_empty());
+        state.create().expect("made");
+        state.remember_ports(&BTreeMap::from([(3000, 3017)])).expect("written");
+        assert_eq!(state.ports(), BTreeMap::from([(3000, 3017)]));
+    }
+}

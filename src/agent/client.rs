@@ -1,0 +1,217 @@
+//! The client of the agent's control socket, on an Engine whose folders this machine shares.
+//!
+//! The socket lies in a folder that the container can write to, so nothing there is trusted: the file is opened
+//! without following links, must be a socket, and is connected to through that very file.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use futures_util::Stream;
+use powerdev_protocol::control::MAX_LINE;
+use powerdev_protocol::{Action, AgentStatus, Event, Health, Request, Response, paths};
+use rustix::fs::{FileType, Mode, OFlags};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::time::{Instant, timeout_at};
+
+/// Why the agent couldn't be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// No socket, or nobody listens on it: the container isn't running.
+    #[error("no agent listens at {}", .socket.display())]
+    Absent {
+        /// Where it was looked for.
+        socket: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// What is there isn't a socket.
+    #[error("{} isn't a socket", .socket.display())]
+    NotASocket {
+        /// Where it was looked for.
+        socket: PathBuf,
+    },
+    /// The agent didn't answer in time: the container is paused, or its machine is overloaded.
+    #[error("the agent didn't answer within {} ms", .after.as_millis())]
+    TimedOut {
+        /// How long it was given.
+        after: Duration,
+    },
+    /// The connection broke.
+    #[error("the connection to the agent broke")]
+    Broken(#[source] std::io::Error),
+    /// The agent hung up instead of answering.
+    #[error("the agent hung up")]
+    HungUp,
+    /// Its answer can't be read: it is of another release.
+    #[error("can't make sense of the agent's answer")]
+    Unreadable(#[source] serde_json::Error),
+    /// Its answer isn't one to this question.
+    #[error("the agent answered another question")]
+    Unexpected,
+    /// It refused.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// A connection to one agent.
+#[derive(Debug)]
+pub struct Client {
+    stream: BufReader<UnixStream>,
+    patience: Duration,
+}
+
+impl Client {
+    /// Connects to the socket in `run_dir`. Each question may then take `patience`.
+    ///
+    /// # Errors
+    /// [`AgentError::Absent`] when nobody is there, [`AgentError::NotASocket`] when the file is something else.
+    pub async fn connect(run_dir: &Path, patience: Duration) -> Result<Self, AgentError> {
+        let socket = run_dir.join(paths::SOCKET_NAME);
+        let file = open_socket(&socket)?;
+        let through = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let stream = tokio::time::timeout(patience, UnixStream::connect(&through))
+            .await
+            .map_err(|_| AgentError::TimedOut { after: patience })?
+            .map_err(|source| AgentError::Absent { socket, source })?;
+        Ok(Self { stream: BufReader::new(stream), patience })
+    }
+
+    /// The environment's health.
+    ///
+    /// # Errors
+    /// See [`AgentError`].
+    pub async fn health(&mut self) -> Result<Health, AgentError> {
+        match self.ask(&Request::Health).await? {
+            Response::Health(health) => Ok(health),
+            _ => Err(AgentError::Unexpected),
+        }
+    }
+
+    /// Everything that the agent knows.
+    ///
+    /// # Errors
+    /// See [`AgentError`].
+    pub async fn status(&mut self) -> Result<AgentStatus, AgentError> {
+        match self.ask(&Request::Status).await? {
+            Response::Status(status) => Ok(*status),
+            _ => Err(AgentError::Unexpected),
+        }
+    }
+
+    /// Starts, stops or restarts a service; with `wait`, answers when that is done, however long it takes within
+    /// this client's patience.
+    ///
+    /// # Errors
+    /// [`AgentError::Refused`] for an unknown service; otherwise see [`AgentError`].
+    pub async fn service(&mut self, name: &str, action: Action, wait: bool) -> Result<(), AgentError> {
+        self.command(&Request::Service { name: name.to_owned(), action, wait }).await
+    }
+
+    /// Sends a signal to what `powerdev-agent exec` registered under `token`.
+    ///
+    /// # Errors
+    /// [`AgentError::Refused`] when nothing is registered under it; otherwise see [`AgentError`].
+    pub async fn signal(&mut self, token: &str, signal: i32) -> Result<(), AgentError> {
+        self.command(&Request::Signal { token: token.to_owned(), signal }).await
+    }
+
+    /// Follows what happens inside, until the agent or the reader goes. The first event is the health as it is.
+    ///
+    /// # Errors
+    /// See [`AgentError`].
+    pub async fn events(mut self) -> Result<impl Stream<Item = Result<Event, AgentError>> + Send, AgentError> {
+        self.command(&Request::Events).await?;
+        Ok(futures_util::stream::unfold(Some(self), |client| async move {
+            let mut client = client?;
+            match client.line().await {
+                Ok(None) => None,
+                Ok(Some(line)) => {
+                    let event = serde_json::from_str(&line).map_err(AgentError::Unreadable);
+                    Some((event, Some(client)))
+                }
+                Err(error) => Some((Err(error), None)),
+            }
+        }))
+    }
+
+    async fn command(&mut self, request: &Request) -> Result<(), AgentError> {
+        match self.ask(request).await? {
+            Response::Ok => Ok(()),
+            _ => Err(AgentError::Unexpected),
+        }
+    }
+
+    async fn ask(&mut self, request: &Request) -> Result<Response, AgentError> {
+        let deadline = Instant::now() + self.patience;
+        let after = self.patience;
+        let exchange = async {
+            let mut line = serde_json::to_vec(request).map_err(AgentError::Unreadable)?;
+            line.push(b'\n');
+            self.stream.get_mut().write_all(&line).await.map_err(AgentError::Broken)?;
+            let answer = self.line().await?.ok_or(AgentError::HungUp)?;
+            serde_json::from_str(&answer).map_err(AgentError::Unreadable)
+        };
+        match timeout_at(deadline, exchange).await.map_err(|_| AgentError::TimedOut { after })?? {
+            Response::Error { message } => Err(AgentError::Refused(message)),
+            response => Ok(response),
+        }
+    }
+
+    /// One line, without its end; None when the agent hung up. A longer line than the protocol allows is an error.
+    async fn line(&mut self) -> Result<Option<String>, AgentError> {
+        let mut line = String::new();
+        let read = (&mut self.stream).take(MAX_LINE as u64).read_line(&mut line).await.map_err(AgentError::Broken)?;
+        if read == 0 {
+            return Ok(None);
+        }
+        if line.pop() != Some('\n') {
+            return Err(AgentError::HungUp);
+        }
+        Ok(Some(line))
+    }
+}
+
+/// Opens the socket's file itself, so that what is connected to is what was looked at.
+fn open_socket(socket: &Path) -> Result<OwnedFd, AgentError> {
+    let absent = |errno: rustix::io::Errno| AgentError::Absent { socket: socket.to_owned(), source: errno.into() };
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = rustix::fs::open(socket, flags, Mode::empty()).map_err(absent)?;
+    let stat = rustix::fs::fstat(&file).map_err(absent)?;
+    if FileType::from_raw_mode(stat.st_mode) == FileType::Socket {
+        Ok(file)
+    } else {
+        Err(AgentError::NotASocket { socket: socket.to_owned() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(5);
+
+    #[tokio::test]
+    async fn a_link_to_another_socket_is_not_followed() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let other = folder.path().join("other.sock");
+        let _listener = tokio::net::UnixListener::bind(&other).expect("a socket");
+        std::os::unix::fs::symlink(&other, folder.path().join(paths::SOCKET_NAME)).expect("a link");
+        let error = Client::connect(folder.path(), PATIENCE).await.expect_err("a link is no socket");
+        assert!(matches!(error, AgentError::NotASocket { .. }), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn nobody_there_is_absent_and_a_silent_agent_times_out() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let error = Client::connect(folder.path(), PATIENCE).await.expect_err("nobody is there");
+        assert!(matches!(error, AgentError::Absent { .. }), "{error:?}");
+
+        let _listener = tokio::net::UnixListener::bind(folder.path().join(paths::SOCKET_NAME)).expect("a socket");
+        let mut client = Client::connect(folder.path(), Duration::from_millis(50)).await.expect("it listens");
+        let error = client.health().await.expect_err("it never answers");
+        assert!(matches!(error, AgentError::TimedOut { .. }), "{error:?}");
+    }
+}

@@ -1,0 +1,100 @@
+//! Puts the agent, the services and the secrets where the container finds them at its next start.
+//!
+//! The executable is written once per release to `~/.cache/powerdev/agent-<sha256>` and hard-linked from there, so
+//! that many environments share its bytes and the same version moves none. On another file system it is copied.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use powerdev_protocol::ServiceSet;
+
+use super::{BINARY, SHA256};
+use crate::state::{StateDir, make_folder, replace};
+
+/// What [`inject`] found and did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Injected {
+    /// This release's agent was there already.
+    Unchanged,
+    /// There was none, or one of another release.
+    Replaced,
+}
+
+/// Makes the environment's folders ready for its next start: agent, services, secrets, control socket's folder.
+/// `owner` is the container's user: the secrets are readable by it alone.
+///
+/// # Errors
+/// When a folder or file can't be written.
+pub fn inject(
+    state: &StateDir,
+    services: &ServiceSet,
+    secrets: &BTreeMap<String, String>,
+    owner: (u32, u32),
+) -> anyhow::Result<Injected> {
+    state.create()?;
+    let agent = state.agent_dir();
+    let config = agent.join("config");
+    make_folder(&agent, 0o755, own())?;
+    make_folder(&agent.join("bin"), 0o755, own())?;
+    make_folder(&config, 0o755, own())?;
+    make_folder(&state.run_dir(), 0o700, owner)?;
+    let injected = place_agent(&agent.join("bin/powerdev-agent"))?;
+    replace(&config.join("services.json"), &serde_json::to_vec_pretty(services)?, 0o644, None)?;
+    replace(&config.join("secrets.json"), &serde_json::to_vec(secrets)?, 0o600, Some(owner))?;
+    Ok(injected)
+}
+
+/// Our own user and group.
+fn own() -> (u32, u32) {
+    (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw())
+}
+
+/// Links or copies the agent to `place`, unless it is there.
+fn place_agent(place: &Path) -> anyhow::Result<Injected> {
+    let cached = cached()?;
+    if same_file(&cached, place) || fs::read(place).is_ok_and(|bytes| bytes == BINARY) {
+        return Ok(Injected::Unchanged);
+    }
+    let failed = || format!("can't put the agent at {}", place.display());
+    let beside = place.with_file_name(format!(".powerdev-agent.{}", std::process::id()));
+    let linked = fs::hard_link(&cached, &beside).or_else(|_| fs::copy(&cached, &beside).map(drop));
+    linked
+        .and_then(|()| fs::rename(&beside, place))
+        .inspect_err(|_| drop(fs::remove_file(&beside)))
+        .with_context(failed)?;
+    Ok(Injected::Replaced)
+}
+
+/// This release's agent in the user's cache, written if it isn't there or isn't whole.
+fn cached() -> anyhow::Result<PathBuf> {
+    let folder = cache_home()?.join(format!("agent-{}", &SHA256[..16]));
+    let path = folder.join("powerdev-agent");
+    let whole = fs::metadata(&path).is_ok_and(|metadata| metadata.len() == BINARY.len() as u64);
+    if !whole {
+        fs::create_dir_all(&folder).with_context(|| format!("can't make {}", folder.display()))?;
+        replace(&path, BINARY, 0o755, None)?;
+    }
+    Ok(path)
+}
+
+/// `~/.cache/powerdev`.
+///
+/// # Errors
+/// When neither `XDG_CACHE_HOME` nor `HOME` says where.
+pub fn cache_home() -> anyhow::Result<PathBuf> {
+    let absolute = |variable: &str| std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
+    absolute("XDG_CACHE_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
+        .map(|cache| cache.join("powerdev"))
+        .context("can't tell where the cache is: neither HOME nor XDG_CACHE_HOME is set")
+}
+
+fn same_file(one: &Path, other: &Path) -> bool {
+    match (fs::metadata(one), fs::metadata(other)) {
+        (Ok(one), Ok(other)) => (one.dev(), one.ino()) == (other.dev(), other.ino()),
+        _ => false,
+    }
+}
