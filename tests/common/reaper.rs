@@ -1,0 +1,58 @@
+//! A second process that removes what a run left, whatever ended the run: the last test, Ctrl-C, a crash, `kill -9`.
+//!
+//! It is this very test binary again, told to run [`reap`] alone. It holds the reading end of a pipe whose writing end
+//! we hold: the kernel closes that with us. In a session of its own, no Ctrl-C reaches it.
+
+use std::io::{BufRead, Write};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, OnceLock};
+
+use super::engine::{self, Leftover};
+use super::project::{run_dir, run_id};
+
+/// Set for the reaper alone: the run to clean up after.
+const VARIABLE: &str = "POWERDEV_TEST_REAP";
+
+/// Starts the reaper of this run, once.
+pub fn start() -> &'static Mutex<Child> {
+    static REAPER: OnceLock<Mutex<Child>> = OnceLock::new();
+    REAPER.get_or_init(|| {
+        assert!(std::env::var_os(VARIABLE).is_none(), "the reaper makes nothing");
+        let mut command = Command::new(std::env::current_exe().expect("we know our own path"));
+        command
+            .args(["common::reaper::reap", "--exact", "--nocapture"])
+            .env(VARIABLE, run_id())
+            .env("POWERDEV_TEST_REAP_DIR", run_dir())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null());
+        // Sound: nothing but one system call happens between fork and exec.
+        unsafe { command.pre_exec(|| rustix::process::setsid().map(drop).map_err(Into::into)) };
+        Mutex::new(command.spawn().expect("our own binary can be started"))
+    })
+}
+
+/// Also removes this image's tag when the run has ended. For images whose tag doesn't hold the run's name.
+pub fn image(tag: &str) {
+    let mut reaper = start().lock().expect("nobody panics while talking to the reaper");
+    let pipe = reaper.stdin.as_mut().expect("standard input is piped");
+    writeln!(pipe, "{tag}").expect("the reaper listens");
+}
+
+/// The reaper itself; in a usual run, a test of it.
+#[test]
+fn reap() {
+    match std::env::var(VARIABLE) {
+        Ok(run) => {
+            let images: Vec<String> = std::io::stdin().lock().lines().map_while(Result::ok).collect();
+            engine::purge(&run);
+            for tag in images {
+                Leftover::Image(tag).remove();
+            }
+            // What was under way when the run ended may have come into being since.
+            engine::purge(&run);
+            std::fs::remove_dir_all(std::env::var_os("POWERDEV_TEST_REAP_DIR").expect("given with the run")).ok();
+        }
+        Err(_) => drop(start().lock().expect("nobody panics while talking to the reaper")),
+    }
+}

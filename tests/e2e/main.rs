@@ -1,0 +1,7 @@
+//! End to end: the real binary, a real Engine, real processes. One module a subject; see `tests/common` for the means.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+// One line a subject, in the order of the alphabet.
+mod harness;
