@@ -1,7 +1,7 @@
 //! `powerdev-agent`: what runs inside of a powerdev container. One binary, several roles:
 //!
 //! - `init` is PID 1: it supervises the services ([`supervisor`]).
-//! - `health`, `ctl`, `attach` and `exec` are clients of its control socket ([`client`]).
+//! - `health`, `ctl`, `attach`, `exec` and `tmux` are clients of its control socket ([`client`]).
 
 mod client;
 mod environment;
@@ -12,27 +12,24 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 const USAGE: &str = "\
-usage: powerdev-agent init [--services FILE] [--secrets FILE] [--run-dir DIR] [--log-dir DIR]
-       powerdev-agent health | ctl | attach | exec …
-       powerdev-agent version
-";
+usage: powerdev-agent COMMAND
+
+  init [--services FILE] [--secrets FILE] [--run-dir DIR] [--log-dir DIR]
+                                            PID 1: supervise the services";
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
     let verb = arguments.next().unwrap_or_default();
     let rest: Vec<OsString> = arguments.collect();
+    let usage = || format!("{USAGE}\n{}\n  version\n", client::USAGE);
     match verb.to_str() {
         Some("init") => supervisor::run(rest),
-        Some("health") => client::health(rest),
-        Some("ctl") => client::ctl(rest),
-        Some("attach") => client::attach(rest),
-        Some("exec") => client::exec(rest),
         Some("version" | "--version" | "-V") => say(&format!("powerdev-agent {}\n", env!("CARGO_PKG_VERSION"))),
-        Some("help" | "--help" | "-h") => say(USAGE),
-        _ => {
-            rustix::io::write(rustix::stdio::stderr(), USAGE.as_bytes()).ok(); // Nobody may be there to read it.
+        Some("help" | "--help" | "-h") => say(&usage()),
+        _ => client::run(&verb, rest).unwrap_or_else(|| {
+            rustix::io::write(rustix::stdio::stderr(), usage().as_bytes()).ok(); // Nobody may be there to read it.
             powerdev_protocol::ExitCode::Usage.into()
-        }
+        }),
     }
 }
 

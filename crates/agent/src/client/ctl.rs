@@ -1,0 +1,231 @@
+//! `ctl`: asks the agent, and commands its services. For people in a shell of the container, and for a host that
+//! can't reach the socket.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use powerdev_protocol::{
+    Action, AgentStatus, Event, EventKind, ExitCode as Code, Health, Request, Response, SCHEMA_VERSION, ServiceStatus,
+};
+use serde::Serialize;
+
+use super::{ClientError, Connection, Words};
+
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// Where the answers go: standard output, as prose or JSON.
+struct Out {
+    json: bool,
+}
+
+pub fn run(mut words: Words) -> Result<ExitCode, ClientError> {
+    let json = words.flag("--json");
+    let verb = words.text("status, services, events, start, stop or restart")?;
+    match verb.as_str() {
+        "status" | "services" | "events" => {
+            let out = Out { json: words.flag("--json") || json };
+            words.end()?;
+            match verb.as_str() {
+                "events" => events(&out),
+                verb => status(&out, verb == "services"),
+            }
+        }
+        "start" => command(Action::Start, words, json),
+        "stop" => command(Action::Stop, words, json),
+        "restart" => command(Action::Restart, words, json),
+        other => Err(ClientError::Usage(format!("ctl doesn't know {other}"))),
+    }
+}
+
+fn status(out: &Out, services_only: bool) -> Result<ExitCode, ClientError> {
+    let status = match Connection::open(DEADLINE)?.ask(&Request::Status)? {
+        Response::Status(status) => status,
+        Response::Error { message } => return Err(ClientError::Refused(message)),
+        other => return Err(ClientError::Refused(format!("the agent answered {other:?} to status"))),
+    };
+    #[derive(Serialize)]
+    struct Services<'a> {
+        services: &'a [ServiceStatus],
+    }
+    match (out.json, services_only) {
+        (true, true) => out.document(&Services { services: &status.services })?,
+        (true, false) => out.document(&status)?,
+        (false, true) => out.lines(&table(&status.services))?,
+        (false, false) => {
+            out.lines(&summary(&status))?;
+            out.lines(&table(&status.services))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn events(out: &Out) -> Result<ExitCode, ClientError> {
+    let mut agent = Connection::open(DEADLINE)?;
+    match agent.ask(&Request::Events)? {
+        Response::Error { message } => return Err(ClientError::Refused(message)),
+        _ => agent.be_patient()?,
+    }
+    while let Some(event) = agent.next::<Event>()? {
+        if out.json {
+            out.document(&event)?;
+        } else {
+            out.lines(&[told(&event.kind)])?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn command(action: Action, mut words: Words, json: bool) -> Result<ExitCode, ClientError> {
+    let mut out = Out { json: json || words.flag("--json") };
+    let mut wait = words.flag("--wait");
+    let name = words.text("a service's name")?;
+    while !words.0.is_empty() {
+        if words.flag("--wait") {
+            wait = true;
+        } else if words.flag("--json") {
+            out.json = true;
+        } else {
+            words.end()?;
+            break;
+        }
+    }
+    let mut agent = Connection::open(DEADLINE)?;
+    if wait {
+        agent.be_patient()?;
+    }
+    let answer = agent.ask(&Request::Service { name: name.clone(), action, wait })?;
+    #[derive(Serialize)]
+    struct Done<'a> {
+        service: &'a str,
+        action: Action,
+        ok: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error: Option<&'a str>,
+    }
+    let error = match &answer {
+        Response::Error { message } => Some(message.as_str()),
+        _ => None,
+    };
+    if out.json {
+        out.document(&Done { service: &name, action, ok: error.is_none(), error })?;
+        return Ok(if error.is_none() { ExitCode::SUCCESS } else { Code::Failed.into() });
+    }
+    match error {
+        Some(message) => Err(ClientError::Refused(message.into())),
+        None => Ok(ExitCode::SUCCESS),
+    }
+}
+
+impl Out {
+    fn document(&self, document: &impl Serialize) -> Result<(), ClientError> {
+        #[derive(Serialize)]
+        struct Versioned<'a, T> {
+            schema_version: u32,
+            #[serde(flatten)]
+            document: &'a T,
+        }
+        let line = serde_json::to_string(&Versioned { schema_version: SCHEMA_VERSION, document })
+            .map_err(|error| ClientError::Io { what: "can't write JSON".into(), source: error.into() })?;
+        self.lines(&[line])
+    }
+
+    fn lines(&self, lines: &[String]) -> Result<(), ClientError> {
+        let mut out = std::io::stdout().lock();
+        let written = lines.iter().try_for_each(|line| writeln!(out, "{line}")).and_then(|()| out.flush());
+        written.map_err(ClientError::io("can't write the answer"))
+    }
+}
+
+fn summary(status: &AgentStatus) -> Vec<String> {
+    let usage = &status.usage;
+    let mut lines = vec![format!("health  {}", one_line(&status.health))];
+    let mut memory = format!("memory  {} MiB", usage.memory_bytes >> 20);
+    if let Some(limit) = usage.memory_limit_bytes {
+        memory.push_str(&format!(" of {}", limit >> 20));
+    }
+    lines.push(memory);
+    if let Some(percent) = usage.cpu_percent {
+        lines.push(format!("cpu     {percent:.0} %"));
+    }
+    let limit = usage.pids_limit.map(|limit| format!(" of {limit}")).unwrap_or_default();
+    lines.push(format!("tasks   {}{limit}", usage.pids));
+    lines.extend(status.notices.iter().map(|notice| format!("notice  {notice}")));
+    lines.push(format!("agent   {}, process {}", status.version, status.pid));
+    lines
+}
+
+fn table(services: &[ServiceStatus]) -> Vec<String> {
+    let width = services.iter().map(|service| service.name.len()).max().unwrap_or(0);
+    let row = |service: &ServiceStatus| {
+        let state = format!("{:?}", service.state).to_lowercase();
+        let pid = service.pid.map(|pid| format!("pid {pid}")).unwrap_or_default();
+        let exit = service.last_exit.as_ref().map(|exit| exit.reason.as_str()).unwrap_or_default();
+        let row = format!("{:width$}  {state:9}  {pid:10}  {} restarts  {exit}", service.name, service.restarts);
+        row.trim_end().to_owned()
+    };
+    services.iter().map(row).collect()
+}
+
+fn one_line(health: &Health) -> String {
+    format!("{} {}", health.state, health.detail.replace('\n', "; ")).trim_end().to_owned()
+}
+
+fn told(event: &EventKind) -> String {
+    match event {
+        EventKind::Service { name, from, to, exit, .. } => {
+            let why = exit.as_ref().map(|exit| format!(": {}", exit.reason)).unwrap_or_default();
+            format!("{name}: {from:?} -> {to:?}{why}").to_lowercase()
+        }
+        EventKind::Health(health) => one_line(health),
+        EventKind::Oom { kills } => format!("out of memory: {kills} killed since start"),
+        EventKind::PidsLimit { refused } => format!("limit of tasks reached: {refused} refused since start"),
+        EventKind::Stopping { signal } => {
+            format!("stopping, told by {}", powerdev_protocol::service::signal_name(*signal))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use powerdev_protocol::{HealthState, LastExit, ServiceState};
+
+    use super::*;
+
+    fn service(name: &str, state: ServiceState, pid: Option<i32>) -> ServiceStatus {
+        ServiceStatus {
+            name: name.into(),
+            state,
+            ready: state == ServiceState::Ready,
+            restarts: 2,
+            pid,
+            since_ms: 0,
+            retry_in_ms: None,
+            last_exit: None,
+            probe: None,
+            essential: false,
+        }
+    }
+
+    #[test]
+    fn the_table_lines_up() {
+        let mut crashed = service("db", ServiceState::Backoff, None);
+        crashed.last_exit =
+            Some(LastExit { code: Some(3), signal: None, oom: false, at_ms: 0, reason: "exited with 3".into() });
+        let rows = table(&[service("claude-flow", ServiceState::Ready, Some(42)), crashed]);
+        assert_eq!(
+            rows,
+            [
+                "claude-flow  ready      pid 42      2 restarts",
+                "db           backoff                2 restarts  exited with 3",
+            ]
+        );
+    }
+
+    #[test]
+    fn events_are_told_in_a_line() {
+        let health = Health { state: HealthState::Unhealthy, detail: "web: 500\ndb: gone".into() };
+        assert_eq!(told(&EventKind::Health(health)), "unhealthy web: 500; db: gone");
+        assert_eq!(told(&EventKind::Stopping { signal: 15 }), "stopping, told by SIGTERM");
+    }
+}

@@ -1,0 +1,91 @@
+//! The terminal that a command was called in: raw while a service's terminal is shown, and put back afterwards.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd};
+
+use powerdev_protocol::control::TerminalSize;
+use rustix::termios::{self, OptionalActions, Termios};
+
+/// Standard input in raw mode, until dropped.
+#[derive(Debug)]
+pub struct RawMode {
+    before: Termios,
+}
+
+impl RawMode {
+    /// Switches standard input over.
+    ///
+    /// # Errors
+    /// When it isn't a terminal.
+    pub fn enter() -> io::Result<Self> {
+        let stdin = rustix::stdio::stdin();
+        let before = termios::tcgetattr(stdin)?;
+        let mut raw = before.clone();
+        raw.make_raw();
+        termios::tcsetattr(stdin, OptionalActions::Now, &raw)?;
+        Ok(Self { before })
+    }
+}
+
+impl Drop for RawMode {
+    fn drop(&mut self) {
+        // The terminal may be gone, and then there is nothing to put back.
+        termios::tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, &self.before).ok();
+    }
+}
+
+/// The size of the terminal on standard input. None when it isn't one, or doesn't know.
+pub fn size() -> Option<TerminalSize> {
+    let size = termios::tcgetwinsize(rustix::stdio::stdin()).ok()?;
+    (size.ws_row > 0 && size.ws_col > 0).then_some(TerminalSize { rows: size.ws_row, cols: size.ws_col })
+}
+
+/// Whether standard input is a terminal.
+pub fn is_terminal() -> bool {
+    termios::isatty(rustix::stdio::stdin())
+}
+
+/// Signals as a file descriptor that can be polled.
+#[derive(Debug)]
+pub struct Signals(File);
+
+impl Signals {
+    /// Blocks these signals and collects them instead.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn collect(signals: &[i32]) -> io::Result<Self> {
+        // SAFETY: the set is initialised by sigemptyset before it is read; both calls only read it afterwards, and
+        // the descriptor that signalfd returns is owned by nobody else.
+        unsafe {
+            let mut set = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+            libc::sigemptyset(set.as_mut_ptr());
+            let mut set = set.assume_init();
+            for signal in signals {
+                libc::sigaddset(&mut set, *signal);
+            }
+            if libc::sigprocmask(libc::SIG_BLOCK, &set, std::ptr::null_mut()) != 0 {
+                return Err(io::Error::last_os_error());
+            }
+            match libc::signalfd(-1, &set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) {
+                -1 => Err(io::Error::last_os_error()),
+                fd => Ok(Self(File::from_raw_fd(fd))),
+            }
+        }
+    }
+
+    /// The next signal that came, if any.
+    pub fn next(&mut self) -> Option<i32> {
+        let mut record = [0; size_of::<libc::signalfd_siginfo>()];
+        self.0.read_exact(&mut record).ok()?;
+        // The record begins with the signal's number.
+        Some(i32::from_ne_bytes([record[0], record[1], record[2], record[3]]))
+    }
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
