@@ -3,6 +3,9 @@
 //! Standard output is data: a JSON document, or what the user asked to see. Standard error is everything else:
 //! progress, notices, errors, hints. Nothing prompts when standard input is not a terminal.
 
+pub mod services;
+pub mod table;
+
 use std::io::{IsTerminal, Write};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -111,6 +114,18 @@ impl Ui {
             self.stderr(format_args!("{} {hint}", self.paint("36", "hint:")));
         }
         code
+    }
+
+    /// Asks a yes-or-no question, with no as its default. `flag` is what answers it beforehand.
+    ///
+    /// # Errors
+    /// Where nobody can be asked: standard input or standard error is no terminal.
+    pub fn confirm(&self, question: &str, flag: &str) -> anyhow::Result<bool> {
+        if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+            let message = format!("can't ask \"{question}\": this is no terminal");
+            return Err(Failure::usage(message).hint(format!("give {flag} to answer yes")).into());
+        }
+        Ok(dialoguer::Confirm::new().with_prompt(question).default(false).interact()?)
     }
 
     /// A bar over a known number of bytes; hidden when nobody would see it.
