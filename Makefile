@@ -1,0 +1,35 @@
+# `make up` and `make test` need nothing but a Debian or Ubuntu base and root or sudo.
+RUN := @scripts/run.sh
+
+.PHONY: help up test bench lint fmt install clean
+
+help: ## List what can be made
+	@sed -n 's/^\([a-z]*\): ## /  make \1\t/p' Makefile | expand -t 16
+
+up: ## Install what is missing, build powerdev, start an environment for this folder
+	@scripts/bootstrap.sh
+	$(RUN) cargo run --release --locked -- up
+
+test: ## Install what is missing, then run every check and test, against a real Engine
+	@scripts/bootstrap.sh test
+	$(RUN) cargo fmt --all --check
+	$(RUN) cargo clippy --workspace --all-targets --locked -- -D warnings
+	$(RUN) cargo test --workspace --locked --no-fail-fast
+
+bench: ## Measure powerdev side by side with what one would use instead
+	@scripts/bootstrap.sh bench
+	$(RUN) cargo bench --locked --bench side_by_side
+
+lint: ## Check the format, the Rust code, the scripts
+	$(RUN) cargo fmt --all --check
+	$(RUN) cargo clippy --workspace --all-targets --locked -- -D warnings
+	@shellcheck scripts/*.sh .ci/run
+
+fmt: ## Format the Rust code
+	$(RUN) cargo fmt --all
+
+install: ## Install powerdev for this user
+	$(RUN) cargo install --locked --path .
+
+clean: ## Remove what was built here; environments stay
+	$(RUN) cargo clean
