@@ -43,14 +43,24 @@ apt_update() {
     [ -z "$apt_updated" ] || return 0
     have apt-get || die "packages are missing, and there is no apt-get: ${1:-}" \
         "on other systems install Docker Engine, Rust and a C compiler yourself, then \`cargo install --path .\`"
-    as_root apt-get update -q </dev/null >&2 || say "apt-get update failed; trying with the lists that are here"
+    quietly as_root apt-get update -qq || say "apt-get update failed; trying with the lists that are here"
     apt_updated=1
+}
+
+# Runs something talkative: what it says is shown only if it fails.
+quietly() {
+    local log status=0
+    log=$(mktemp)
+    "$@" </dev/null >"$log" 2>&1 || status=$?
+    [ "$status" -eq 0 ] || tail -n 20 "$log" >&2
+    rm -f "$log"
+    return "$status"
 }
 
 apt_install() {
     apt_update "$*"
     say "installing $*"
-    as_root apt-get install -y -q --no-install-recommends "$@" </dev/null >&2 ||
+    quietly as_root apt-get install -y -q --no-install-recommends "$@" ||
         die "apt-get could not install: $*" "see its messages above; \`apt-get update\` and a working mirror often help"
 }
 
