@@ -4,6 +4,7 @@
 //! `plan` -> {`config`, `host`, `engine::spec`}. See `docs/architecture.md`.
 
 pub mod agent;
+pub mod backup;
 pub mod cli;
 pub mod commands;
 pub mod config;

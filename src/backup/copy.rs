@@ -1,0 +1,371 @@
+//! Copying a folder that others write to, and that others may swap under our hands.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::Path;
+
+use rustix::fs::{self, AtFlags, FileType, Gid, Mode, Stat, Timespec, Timestamps, Uid};
+use rustix::io::Errno;
+use sha2::{Digest, Sha256};
+
+use super::dir::{self, Dir, MAX_DEPTH};
+use super::manifest::{Bytes, Entry, Kind, Writer, hex};
+use super::{BackupError, Job};
+
+/// How often a file that changes while it is copied is copied again.
+const ROUNDS: usize = 3;
+/// Bytes read at once. A block of zeros this long becomes a hole where the original has holes.
+const BLOCK: usize = 256 * 1024;
+
+/// Why something wasn't copied.
+pub(super) enum Trouble {
+    /// The original can't be read: a matter of this file alone.
+    Source(io::Error),
+    /// The backup can't be written, or the user stops it: the end of the whole.
+    Fatal(BackupError),
+}
+
+impl From<BackupError> for Trouble {
+    fn from(error: BackupError) -> Self {
+        Self::Fatal(error)
+    }
+}
+
+/// Copies folders into a backup and writes down what it copied.
+pub struct Copier<'a> {
+    /// Where each entry goes.
+    pub manifest: &'a mut Writer,
+    /// Files that never held still.
+    pub changing: Vec<OsString>,
+    pump: Pump<'a>,
+}
+
+impl<'a> Copier<'a> {
+    /// Makes one.
+    pub fn new(manifest: &'a mut Writer, job: &'a Job) -> Self {
+        Self { manifest, changing: Vec::new(), pump: Pump::new(job) }
+    }
+
+    /// Copies the folder `from` to a new folder `name` in `to`; `path` is where it lies in the backup.
+    ///
+    /// # Errors
+    /// When the copy can't be written, or the user stops it. What can't be read is skipped and noted.
+    pub fn folder(&mut self, from: &Dir, to: &Dir, name: &OsStr, path: &OsStr) -> Result<(), BackupError> {
+        self.level(from, to, name, path, 0)
+    }
+
+    fn level(&mut self, from: &Dir, to: &Dir, name: &OsStr, path: &OsStr, depth: usize) -> Result<(), BackupError> {
+        let stat = from.stat_self().map_err(BackupError::io("look at", from.path()))?;
+        self.record(path, &stat, Kind::Dir, to)?;
+        let copy = to.make_dir(name).map_err(|error| full_or(error, "make the folder", &to.path().join(name)))?;
+        match from.names() {
+            Ok(names) => {
+                for name in names {
+                    self.entry(from, &copy, &name, &dir::join(path, &name), depth + 1)?;
+                }
+            }
+            Err(error) => self.manifest.skip(path.to_owned(), error.to_string(), true),
+        }
+        let attributes = Attributes { mode: readable(&stat), ..Attributes::of(&stat) };
+        attributes.apply(&copy).map_err(BackupError::io("set the owner and mode of", copy.path()))
+    }
+
+    /// One name, whatever it stands for; looked at again when it turns into something else meanwhile.
+    fn entry(&mut self, from: &Dir, to: &Dir, name: &OsStr, path: &OsStr, depth: usize) -> Result<(), BackupError> {
+        self.pump.job.advance(0)?;
+        for _ in 0..ROUNDS {
+            let outcome = match from.stat(name) {
+                Ok(stat) => self.by_kind(&stat, from, to, name, path, depth),
+                Err(error) => Err(Trouble::Source(error)),
+            };
+            match outcome {
+                Ok(()) => return Ok(()),
+                Err(Trouble::Fatal(error)) => return Err(error),
+                Err(Trouble::Source(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                Err(Trouble::Source(error)) if turned(&error) => {}
+                Err(Trouble::Source(error)) => {
+                    self.manifest.skip(path.to_owned(), error.to_string(), true);
+                    return Ok(());
+                }
+            }
+        }
+        self.manifest.skip(path.to_owned(), "it kept turning into something else", true);
+        Ok(())
+    }
+
+    fn by_kind(
+        &mut self,
+        stat: &Stat,
+        from: &Dir,
+        to: &Dir,
+        name: &OsStr,
+        path: &OsStr,
+        depth: usize,
+    ) -> Result<(), Trouble> {
+        match dir::kind(stat) {
+            FileType::RegularFile => self.file(from, to, name, path),
+            FileType::Directory if depth > MAX_DEPTH => {
+                self.manifest.skip(path.to_owned(), format!("nested deeper than {MAX_DEPTH} folders"), true);
+                Ok(())
+            }
+            FileType::Directory => {
+                let below = from.dir(name).map_err(Trouble::Source)?;
+                Ok(self.level(&below, to, name, path, depth)?)
+            }
+            FileType::Symlink => self.link(stat, from, to, name, path),
+            other => {
+                self.manifest.skip(path.to_owned(), format!("a {}", special(other)), false);
+                Ok(())
+            }
+        }
+    }
+
+    fn link(&mut self, stat: &Stat, from: &Dir, to: &Dir, name: &OsStr, path: &OsStr) -> Result<(), Trouble> {
+        let target = from.read_link(name).map_err(Trouble::Source)?;
+        to.make_link(&target, name).map_err(|error| full_or(error, "make the link", &to.path().join(name)))?;
+        Attributes::of(stat)
+            .apply_to_link(to, name)
+            .map_err(BackupError::io("set the owner of the link", &to.path().join(name)))?;
+        Ok(self.record(path, stat, Kind::Link { target: Bytes(target) }, to)?)
+    }
+
+    fn file(&mut self, from: &Dir, to: &Dir, name: &OsStr, path: &OsStr) -> Result<(), Trouble> {
+        let mut original = from.file(name).map_err(Trouble::Source)?;
+        let place = to.path().join(name);
+        let mut copy = to.create(name).map_err(|error| full_or(error, "write", &place))?;
+        let outcome = self.until_still(&mut original, &mut copy, &place);
+        let (stat, size, sha256, still) = match outcome {
+            Ok(done) => done,
+            Err(trouble) => {
+                to.remove_tree(name).map_err(BackupError::io("remove", &place))?;
+                return Err(trouble);
+            }
+        };
+        if !still {
+            self.changing.push(path.to_owned());
+        }
+        let attributes = Attributes { mode: readable(&stat), ..Attributes::of(&stat) };
+        attributes.apply(&copy).map_err(BackupError::io("set the owner and mode of", &place))?;
+        Ok(self.record(path, &stat, Kind::File { size, sha256, changing: !still }, to)?)
+    }
+
+    /// Copies until nobody changed the original meanwhile, a few times at most.
+    fn until_still(
+        &mut self,
+        original: &mut File,
+        copy: &mut File,
+        place: &Path,
+    ) -> Result<(Stat, u64, String, bool), Trouble> {
+        let look = |file: &File| fs::fstat(file).map_err(|error| Trouble::Source(error.into()));
+        for round in 1.. {
+            let before = look(original)?;
+            let (size, sha256) = self.pump.contents(original, copy, &before, place, round == 1)?;
+            let still = unchanged(&before, &look(original)?);
+            if still || round == ROUNDS {
+                return Ok((before, size, sha256, still));
+            }
+            original.seek(SeekFrom::Start(0)).map_err(Trouble::Source)?;
+            let again = copy.set_len(0).and_then(|()| copy.seek(SeekFrom::Start(0)));
+            again.map_err(|error| full_or(error, "write", place))?;
+        }
+        unreachable!("the last round returns")
+    }
+
+    fn record(&mut self, path: &OsStr, stat: &Stat, kind: Kind, to: &Dir) -> Result<(), BackupError> {
+        let entry = entry(path, stat, kind);
+        self.manifest.entry(&entry).map_err(|error| full_or(error, "write the manifest in", to.path()))
+    }
+}
+
+/// Moves the content of files.
+pub(super) struct Pump<'a> {
+    job: &'a Job,
+    buffer: Vec<u8>,
+}
+
+impl<'a> Pump<'a> {
+    pub(super) fn new(job: &'a Job) -> Self {
+        Self { job, buffer: vec![0; BLOCK] }
+    }
+
+    /// Copies as many bytes as the file had when it was looked at: a log that grows faster than it is copied ends.
+    pub(super) fn contents(
+        &mut self,
+        original: &mut File,
+        copy: &mut File,
+        stat: &Stat,
+        place: &Path,
+        count: bool,
+    ) -> Result<(u64, String), Trouble> {
+        let length = stat.st_size as u64;
+        let holes = (stat.st_blocks as u64) * 512 < length;
+        let mut reader = original.take(length);
+        let mut hash = Sha256::new();
+        let mut done = 0;
+        loop {
+            let filled = fill(&mut reader, &mut self.buffer).map_err(Trouble::Source)?;
+            if filled == 0 {
+                break;
+            }
+            let block = &self.buffer[..filled];
+            hash.update(block);
+            let written = if holes && block.iter().all(|byte| *byte == 0) {
+                copy.seek(SeekFrom::Current(filled as i64)).map(drop)
+            } else {
+                copy.write_all(block)
+            };
+            written.map_err(|error| full_or(error, "write", place))?;
+            done += filled as u64;
+            self.job.advance(if count { filled as u64 } else { 0 })?;
+        }
+        copy.set_len(done).map_err(|error| full_or(error, "write", place))?;
+        Ok((done, hex(&hash.finalize())))
+    }
+}
+
+/// Bytes below a folder, as a bar's length and to know whether the disk has room. What can't be read counts nothing.
+///
+/// # Errors
+/// When the user stops it.
+pub fn measure(from: &Dir, job: &Job) -> Result<u64, BackupError> {
+    fn level(from: &Dir, job: &Job, depth: usize) -> Result<u64, BackupError> {
+        job.advance(0)?;
+        let mut bytes = 0;
+        for name in from.names().unwrap_or_default() {
+            let Ok(stat) = from.stat(&name) else { continue };
+            bytes += match dir::kind(&stat) {
+                FileType::RegularFile => (stat.st_size as u64).min(stat.st_blocks as u64 * 512),
+                FileType::Directory if depth < MAX_DEPTH => match from.dir(&name) {
+                    Ok(below) => level(&below, job, depth + 1)?,
+                    Err(_) => 0,
+                },
+                _ => 0,
+            };
+        }
+        Ok(bytes)
+    }
+    level(from, job, 0)
+}
+
+/// What the manifest keeps about something.
+pub fn entry(path: &OsStr, stat: &Stat, kind: Kind) -> Entry {
+    let of = Attributes::of(stat);
+    Entry { path: Bytes(path.to_owned()), mode: of.mode, uid: of.uid, gid: of.gid, mtime: of.mtime, kind }
+}
+
+/// Owner, permissions and time of something.
+#[derive(Debug, Clone, Copy)]
+pub struct Attributes {
+    mode: u32,
+    uid: u32,
+    gid: u32,
+    mtime: (i64, u32),
+}
+
+impl Attributes {
+    fn of(stat: &Stat) -> Self {
+        Self {
+            mode: dir::permissions(stat),
+            uid: stat.st_uid,
+            gid: stat.st_gid,
+            mtime: (stat.st_mtime as i64, stat.st_mtime_nsec as u32),
+        }
+    }
+
+    /// As the manifest keeps them.
+    pub fn recorded(entry: &Entry) -> Self {
+        Self { mode: entry.mode, uid: entry.uid, gid: entry.gid, mtime: entry.mtime }
+    }
+
+    /// Gives them to a file or folder. The owner is only root's to give; a change of owner clears the setuid bit, so
+    /// the mode comes after.
+    ///
+    /// # Errors
+    /// Those of `fchmod` and `futimens`.
+    pub fn apply(&self, to: &impl std::os::fd::AsFd) -> io::Result<()> {
+        if rustix::process::geteuid().is_root() {
+            granted(fs::fchown(to, Some(Uid::from_raw(self.uid)), Some(Gid::from_raw(self.gid))))?;
+        }
+        fs::fchmod(to, Mode::from_raw_mode(self.mode))?;
+        Ok(fs::futimens(to, &self.times())?)
+    }
+
+    /// Gives owner and time to a link.
+    ///
+    /// # Errors
+    /// Those of `fchownat` and `utimensat`.
+    pub fn apply_to_link(&self, dir: &Dir, name: &OsStr) -> io::Result<()> {
+        let itself = AtFlags::SYMLINK_NOFOLLOW;
+        if rustix::process::geteuid().is_root() {
+            granted(fs::chownat(dir, name, Some(Uid::from_raw(self.uid)), Some(Gid::from_raw(self.gid)), itself))?;
+        }
+        Ok(fs::utimensat(dir, name, &self.times(), itself)?)
+    }
+
+    fn times(&self) -> Timestamps {
+        let at = Timespec { tv_sec: self.mtime.0, tv_nsec: self.mtime.1.into() };
+        Timestamps { last_access: at, last_modification: at }
+    }
+}
+
+/// Root of a user namespace may not give files to whom it doesn't know; the manifest still says whose they were.
+fn granted(result: Result<(), Errno>) -> io::Result<()> {
+    match result {
+        Err(Errno::PERM | Errno::INVAL) => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+/// The mode of the copy: as the original's, but who isn't root must be able to read and remove his own backup.
+fn readable(stat: &Stat) -> u32 {
+    let needed = match dir::kind(stat) {
+        _ if rustix::process::geteuid().is_root() => 0,
+        FileType::Directory => 0o700,
+        _ => 0o400,
+    };
+    dir::permissions(stat) | needed
+}
+
+fn unchanged(before: &Stat, after: &Stat) -> bool {
+    let what = |stat: &Stat| (stat.st_size, stat.st_mtime, stat.st_mtime_nsec, stat.st_ctime, stat.st_ctime_nsec);
+    what(before) == what(after)
+}
+
+/// Whether an error says that a name stands for something else than a moment ago.
+fn turned(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::InvalidInput
+        || matches!(Errno::from_io_error(error), Some(Errno::LOOP | Errno::NOTDIR | Errno::INVAL))
+}
+
+fn special(kind: FileType) -> &'static str {
+    match kind {
+        FileType::Fifo => "pipe",
+        FileType::Socket => "socket",
+        FileType::CharacterDevice | FileType::BlockDevice => "device",
+        _ => "thing of unknown kind",
+    }
+}
+
+/// An error of writing; for want of space, how much is missing is found out by whoever knows the total.
+pub fn full_or(error: io::Error, action: &'static str, path: &Path) -> BackupError {
+    if BackupError::is_no_space(&error) {
+        BackupError::NoSpace { path: path.to_owned(), missing: 0 }
+    } else {
+        BackupError::Io { action, path: path.to_owned(), source: error }
+    }
+}
+
+/// Reads until the buffer is full or the file ends.
+pub fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match reader.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}

@@ -1,0 +1,412 @@
+//! The manifest of a backup: one JSON document a line. First a [`Header`], then an [`Entry`] for everything that the
+//! backup holds, parents before their children, and last an [`End`] with the totals and the checksum of all lines
+//! before it. A manifest that was cut short or edited is noticed by that.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::{Digest, Sha256};
+
+/// The manifest's file name in a backup.
+pub const FILE: &str = "manifest.jsonl";
+/// The form that is written, and the newest that is read.
+pub const FORMAT: u32 = 1;
+
+/// Why a backup was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// Somebody asked for it.
+    Persist,
+    /// `restore` was about to overwrite this.
+    BeforeRestore,
+}
+
+/// The first line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// The environment's name.
+    pub project: String,
+    /// Why it was made.
+    pub reason: Reason,
+    /// When copying began, in milliseconds since the Unix epoch.
+    pub created_ms: u64,
+    /// The release of powerdev that made it.
+    pub version: String,
+}
+
+/// A name or path that need not be UTF-8: a string where it is, `{"hex": "…"}` where it isn't.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Bytes(pub OsString);
+
+impl Serialize for Bytes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Hex {
+            hex: String,
+        }
+        match self.0.to_str() {
+            Some(text) => serializer.serialize_str(text),
+            None => Hex { hex: hex(self.0.as_bytes()) }.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Form {
+            Text(String),
+            Hex { hex: String },
+        }
+        Ok(Self(match Form::deserialize(deserializer)? {
+            Form::Text(text) => text.into(),
+            Form::Hex { hex } => {
+                let wrong = || serde::de::Error::custom("a name's bytes must be pairs of hexadecimal digits");
+                OsString::from_vec(unhex(&hex).ok_or_else(wrong)?)
+            }
+        }))
+    }
+}
+
+/// Something that the backup holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Where, from the backup's folder, e.g. `tree/data/model.bin`.
+    pub path: Bytes,
+    /// Permissions with the setuid, setgid and sticky bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// When it was changed last: seconds and nanoseconds since the Unix epoch.
+    pub mtime: (i64, u32),
+    /// What it is.
+    #[serde(flatten)]
+    pub kind: Kind,
+}
+
+/// What an [`Entry`] is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Kind {
+    /// A folder.
+    Dir,
+    /// A plain file.
+    File {
+        /// Length, in bytes.
+        size: u64,
+        /// SHA-256 of the content, in hex.
+        sha256: String,
+        /// It changed each time that it was copied: this is a state in between.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        changing: bool,
+    },
+    /// A symbolic link.
+    Link {
+        /// Where it points.
+        target: Bytes,
+    },
+}
+
+/// Something that was there and isn't in the backup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skipped {
+    /// Where.
+    pub path: Bytes,
+    /// Why.
+    pub why: String,
+    /// It is content that could not be read, not a socket, pipe or device, which hold none.
+    pub lost: bool,
+}
+
+/// The last line.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct End {
+    /// Lines of entries.
+    pub entries: u64,
+    /// Plain files among them.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// What was left out.
+    pub skipped: Vec<Skipped>,
+    /// SHA-256 of every line before this one, in hex.
+    pub sha256: String,
+}
+
+impl End {
+    /// Whether everything that has content is in the backup.
+    pub fn complete(&self) -> bool {
+        !self.skipped.iter().any(|skipped| skipped.lost)
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct EndLine {
+    end: End,
+}
+
+/// Writes a manifest.
+#[derive(Debug)]
+pub struct Writer {
+    out: BufWriter<File>,
+    hash: Sha256,
+    end: End,
+}
+
+impl Writer {
+    /// Begins with the header.
+    ///
+    /// # Errors
+    /// When the file can't be written.
+    pub fn new(file: File, header: &Header) -> io::Result<Self> {
+        let mut writer = Self { out: BufWriter::new(file), hash: Sha256::new(), end: End::default() };
+        writer.line(header)?;
+        Ok(writer)
+    }
+
+    /// Adds an entry.
+    ///
+    /// # Errors
+    /// When the file can't be written.
+    pub fn entry(&mut self, entry: &Entry) -> io::Result<()> {
+        self.end.entries += 1;
+        if let Kind::File { size, .. } = entry.kind {
+            self.end.files += 1;
+            self.end.bytes += size;
+        }
+        self.line(entry)
+    }
+
+    /// Notes what is left out.
+    pub fn skip(&mut self, path: OsString, why: impl Into<String>, lost: bool) {
+        self.end.skipped.push(Skipped { path: Bytes(path), why: why.into(), lost });
+    }
+
+    /// What is left out so far.
+    pub fn skipped(&self) -> &[Skipped] {
+        &self.end.skipped
+    }
+
+    /// Writes the last line.
+    ///
+    /// # Errors
+    /// When the file can't be written.
+    pub fn finish(mut self) -> io::Result<End> {
+        self.end.sha256 = hex(&self.hash.finalize());
+        let line = EndLine { end: self.end };
+        serde_json::to_writer(&mut self.out, &line)?;
+        self.out.write_all(b"\n")?;
+        self.out.flush()?;
+        Ok(line.end)
+    }
+
+    fn line(&mut self, line: &impl Serialize) -> io::Result<()> {
+        let mut line = serde_json::to_vec(line)?;
+        line.push(b'\n');
+        self.hash.update(&line);
+        self.out.write_all(&line)
+    }
+}
+
+/// A manifest as read, whole.
+#[derive(Debug, Clone)]
+pub struct Manifest {
+    /// The first line.
+    pub header: Header,
+    /// What the backup holds, by path.
+    pub entries: BTreeMap<OsString, Entry>,
+    /// The last line.
+    pub end: End,
+}
+
+/// What is wrong with a manifest.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// Not readable.
+    #[error("the manifest can't be read")]
+    Read(#[from] io::Error),
+    /// A line isn't what it should be.
+    #[error("line {0} of the manifest is damaged")]
+    Line(usize),
+    /// The last line is missing, or its checksum isn't that of the lines before.
+    #[error("the manifest was cut short or changed")]
+    Altered,
+    /// Made by a later release.
+    #[error("the manifest is of form {0}, which this release of powerdev doesn't know")]
+    Newer(u32),
+}
+
+impl Manifest {
+    /// Reads a manifest and checks it against its last line.
+    ///
+    /// # Errors
+    /// Whatever is wrong with it.
+    pub fn read(file: File) -> Result<Self, ManifestError> {
+        let mut lines = BufReader::new(file);
+        let mut hash = Sha256::new();
+        let mut line = Vec::new();
+        lines.read_until(b'\n', &mut line)?;
+        hash.update(&line);
+        let header = parse_header(&line)?;
+        let mut entries = BTreeMap::new();
+        for number in 2.. {
+            line.clear();
+            if lines.read_until(b'\n', &mut line)? == 0 {
+                break;
+            }
+            if line.starts_with(b"{\"end\":") {
+                let EndLine { end } = serde_json::from_slice(&line).map_err(|_| ManifestError::Altered)?;
+                let whole = end.sha256 == hex(&hash.finalize()) && end.entries == entries.len() as u64;
+                return if whole { Ok(Self { header, entries, end }) } else { Err(ManifestError::Altered) };
+            }
+            hash.update(&line);
+            let entry: Entry = serde_json::from_slice(&line).map_err(|_| ManifestError::Line(number))?;
+            entries.insert(entry.path.0.clone(), entry);
+        }
+        Err(ManifestError::Altered)
+    }
+}
+
+/// The first and the last line, without what lies between and without its checksum: enough for a list.
+///
+/// # Errors
+/// Whatever is wrong with these two lines.
+pub fn summary(mut file: File) -> Result<(Header, End), ManifestError> {
+    let mut line = Vec::new();
+    BufReader::new(&file).read_until(b'\n', &mut line)?;
+    let header = parse_header(&line)?;
+    let length = file.metadata()?.len();
+    let mut window = 4096;
+    loop {
+        let from = length.saturating_sub(window);
+        file.seek(SeekFrom::Start(from))?;
+        let mut tail = Vec::new();
+        Read::by_ref(&mut file).take(window).read_to_end(&mut tail)?;
+        let body = tail.strip_suffix(b"\n").ok_or(ManifestError::Altered)?;
+        if let Some(start) = body.iter().rposition(|byte| *byte == b'\n') {
+            let EndLine { end } = serde_json::from_slice(&body[start + 1..]).map_err(|_| ManifestError::Altered)?;
+            return Ok((header, end));
+        }
+        if from == 0 {
+            return Err(ManifestError::Altered);
+        }
+        window *= 8;
+    }
+}
+
+fn parse_header(line: &[u8]) -> Result<Header, ManifestError> {
+    #[derive(Deserialize)]
+    struct Form {
+        format: u32,
+    }
+    let Form { format } = serde_json::from_slice(line).map_err(|_| ManifestError::Line(1))?;
+    if format > FORMAT {
+        return Err(ManifestError::Newer(format));
+    }
+    serde_json::from_slice(line).map_err(|_| ManifestError::Line(1))
+}
+
+/// Bytes as hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|nibble| DIGITS[nibble as usize] as char).collect()
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digit = |byte: &u8| (*byte as char).to_digit(16).map(|digit| digit as u8);
+    let pairs = text.as_bytes().chunks(2);
+    pairs.map(|pair| if let [a, b] = pair { Some(digit(a)? << 4 | digit(b)?) } else { None }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+
+    use super::*;
+
+    fn header() -> Header {
+        Header {
+            format: FORMAT,
+            project: "demo".into(),
+            reason: Reason::Persist,
+            created_ms: 1,
+            version: "0.1.0".into(),
+        }
+    }
+
+    fn file(path: &[u8]) -> Entry {
+        Entry {
+            path: Bytes(OsStr::from_bytes(path).to_owned()),
+            mode: 0o644,
+            uid: 1000,
+            gid: 1000,
+            mtime: (-5, 7),
+            kind: Kind::File { size: 3, sha256: hex(&[0xab; 32]), changing: false },
+        }
+    }
+
+    fn written(entries: &[Entry]) -> Vec<u8> {
+        let temp = tempfile::NamedTempFile::new().expect("a temporary file");
+        let mut writer = Writer::new(temp.reopen().expect("opens"), &header()).expect("writes");
+        for entry in entries {
+            writer.entry(entry).expect("writes");
+        }
+        writer.skip("tree/data/socket".into(), "a socket", false);
+        writer.finish().expect("writes");
+        std::fs::read(temp.path()).expect("reads")
+    }
+
+    fn opened(bytes: &[u8]) -> File {
+        let mut file = tempfile::tempfile().expect("a temporary file");
+        file.write_all(bytes).expect("writes");
+        file.seek(SeekFrom::Start(0)).expect("seeks");
+        file
+    }
+
+    #[test]
+    fn round_trips_with_names_that_are_not_utf8() {
+        let entries = [file(b"tree/data/\xff\xfe\nx"), file("tree/data/ä \"b\"".as_bytes())];
+        let bytes = written(&entries);
+        let manifest = Manifest::read(opened(&bytes)).expect("whole");
+        assert_eq!(manifest.entries.values().cloned().collect::<Vec<_>>().len(), 2);
+        assert!(entries.iter().all(|entry| manifest.entries.get(&entry.path.0) == Some(entry)));
+        assert_eq!((manifest.end.files, manifest.end.bytes, manifest.end.complete()), (2, 6, true));
+        assert_eq!(summary(opened(&bytes)).expect("whole").1, manifest.end);
+    }
+
+    #[test]
+    fn every_cut_and_every_flipped_byte_is_noticed() {
+        let bytes = written(&[file(b"tree/data/a"), file(b"tree/data/b")]);
+        for length in 0..bytes.len() - 1 {
+            assert!(Manifest::read(opened(&bytes[..length])).is_err(), "cut at {length}");
+        }
+        let end = bytes.windows(7).position(|window| window == b"{\"end\":").expect("a last line");
+        for at in 0..end {
+            let mut altered = bytes.clone();
+            altered[at] ^= 1;
+            assert!(Manifest::read(opened(&altered)).is_err(), "flipped at {at}");
+        }
+    }
+
+    #[test]
+    fn a_long_last_line_is_still_found() {
+        let temp = tempfile::NamedTempFile::new().expect("a temporary file");
+        let mut writer = Writer::new(temp.reopen().expect("opens"), &header()).expect("writes");
+        for number in 0..500 {
+            writer.skip(format!("tree/data/unreadable-{number}").into(), "permission denied", true);
+        }
+        writer.finish().expect("writes");
+        let (_, end) = summary(temp.reopen().expect("opens")).expect("whole");
+        assert_eq!((end.skipped.len(), end.complete()), (500, false));
+    }
+}

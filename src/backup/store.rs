@@ -1,0 +1,273 @@
+//! The folder of backups: its lock, its list, its leftovers.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{self, FlockOperation, Mode, OFlags};
+use serde::{Deserialize, Serialize};
+
+use super::dir::Dir;
+use super::manifest::{self, End, Header, Reason};
+use super::{BackupError, DIR, Folder};
+
+/// Names of what isn't a backup yet, or no more.
+pub(super) const PARTIAL: &str = ".partial-";
+const RETIRED: &str = ".retired-";
+pub(super) const VERIFIED: &str = "verified.json";
+const LOCK: &str = ".lock";
+const MOUNT: &str = ".agent-mount";
+
+/// The backups of one project.
+#[derive(Debug)]
+pub struct Store {
+    /// `.agent-mount`.
+    pub(super) mount: Dir,
+    /// `.agent-mount/backups`.
+    pub(super) root: Dir,
+    /// Held as long as the store is.
+    _lock: OwnedFd,
+}
+
+/// One backup, as `backups` lists it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Backup {
+    /// Its name.
+    pub name: String,
+    /// Where it lies.
+    pub path: PathBuf,
+    /// The manifest's first line; none when it can't be read.
+    pub header: Option<Header>,
+    /// The manifest's last line; none when it can't be read.
+    pub end: Option<End>,
+    /// When it was last read again and found to be right, in milliseconds since the Unix epoch.
+    pub verified_ms: Option<u64>,
+    /// What is wrong with its manifest.
+    pub problem: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct VerifiedFile {
+    pub(super) at_ms: u64,
+    /// The manifest's own checksum: a mark copied from another backup proves nothing.
+    pub(super) manifest: String,
+}
+
+impl Store {
+    /// Opens the backups of a project to change them. Leftovers of killed runs go.
+    ///
+    /// # Errors
+    /// [`BackupError::Busy`] while another powerdev holds them.
+    pub fn open(project: &Path) -> Result<Self, BackupError> {
+        let store = Self::locked(project, FlockOperation::NonBlockingLockExclusive)?;
+        store.clear_leftovers()?;
+        Ok(store)
+    }
+
+    /// Opens the backups of a project to read them, at the same time as other readers.
+    ///
+    /// # Errors
+    /// [`BackupError::Busy`] while another powerdev changes them.
+    pub fn open_shared(project: &Path) -> Result<Self, BackupError> {
+        Self::locked(project, FlockOperation::NonBlockingLockShared)
+    }
+
+    fn locked(project: &Path, operation: FlockOperation) -> Result<Self, BackupError> {
+        let project = Dir::open(project).map_err(BackupError::io("open", project))?;
+        let mount = made(&project, OsStr::new(MOUNT))?;
+        let root = made(&mount, OsStr::new(DIR))?;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let path = root.path().join(LOCK);
+        let lock = fs::openat(&root, LOCK, flags, Mode::RUSR | Mode::WUSR)
+            .map_err(|error| BackupError::io("open", &path)(error.into()))?;
+        match fs::flock(&lock, operation) {
+            Ok(()) => Ok(Self { mount, root, _lock: lock }),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(BackupError::Busy(root.path().to_owned())),
+            Err(error) => Err(BackupError::io("lock", &path)(error.into())),
+        }
+    }
+
+    /// The lock is ours alone, so whoever began these is dead.
+    fn clear_leftovers(&self) -> Result<(), BackupError> {
+        for name in names(&self.root)? {
+            if [PARTIAL, RETIRED].iter().any(|prefix| name.as_bytes().starts_with(prefix.as_bytes())) {
+                remove(&self.root, &name)?;
+            }
+        }
+        for folder in Folder::ALL {
+            remove(&self.mount, &super::restore::staged(folder))?;
+        }
+        Ok(())
+    }
+
+    /// Where the backups lie.
+    pub fn path(&self) -> &Path {
+        self.root.path()
+    }
+
+    /// All backups, oldest first.
+    ///
+    /// # Errors
+    /// When the folder can't be read.
+    pub fn list(&self) -> Result<Vec<Backup>, BackupError> {
+        let mut backups = Vec::new();
+        for name in names(&self.root)? {
+            // Names of ours are plain; a folder that isn't named as a backup may be anything.
+            if let Some(name) = name.to_str().filter(|name| !name.starts_with('.')) {
+                if let Ok(dir) = self.root.dir(OsStr::new(name)) {
+                    backups.push(look(name, &dir));
+                }
+            }
+        }
+        backups.sort_by_key(|backup| order(&backup.name));
+        Ok(backups)
+    }
+
+    /// The backup of that name; for `latest`, or none, the newest that somebody asked for.
+    ///
+    /// # Errors
+    /// [`BackupError::NotFound`], [`BackupError::Empty`].
+    pub fn find(&self, name: Option<&str>) -> Result<Backup, BackupError> {
+        let mut backups = self.list()?;
+        match name.filter(|name| *name != "latest") {
+            Some(name) => backups
+                .into_iter()
+                .find(|backup| backup.name == name)
+                .ok_or_else(|| BackupError::NotFound(name.to_owned())),
+            None => {
+                let saved = |b: &Backup| b.header.as_ref().is_some_and(|h| h.reason == Reason::BeforeRestore);
+                backups.retain(|backup| !saved(backup));
+                backups.pop().ok_or_else(|| BackupError::Empty(self.path().to_owned()))
+            }
+        }
+    }
+
+    /// Removes all but the newest `keep` backups, and tells which went. Folders that aren't named as powerdev names
+    /// its backups don't count and stay.
+    ///
+    /// # Errors
+    /// When one can't be removed.
+    pub fn retire(&self, keep: usize) -> Result<Vec<String>, BackupError> {
+        let mut backups = self.list()?;
+        backups.retain(|backup| order(&backup.name).0);
+        let surplus = backups.len().saturating_sub(keep.max(1));
+        let mut gone = Vec::new();
+        for backup in backups.into_iter().take(surplus) {
+            let away = OsString::from(format!("{RETIRED}{}", backup.name));
+            let renamed = self.root.rename(OsStr::new(&backup.name), &away);
+            renamed.map_err(BackupError::io("rename", &backup.path))?;
+            remove(&self.root, &away)?;
+            gone.push(backup.name);
+        }
+        Ok(gone)
+    }
+}
+
+/// A plain folder, made where there is none.
+pub(super) fn made(parent: &Dir, name: &OsStr) -> Result<Dir, BackupError> {
+    let path = parent.path().join(name);
+    match parent.dir(name) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match parent.make_dir(name) {
+            // Another one was quicker.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => parent.dir(name),
+            other => other,
+        }
+        .map_err(BackupError::io("make the folder", &path)),
+        other => other.map_err(|error| not_a_folder(error, &path)),
+    }
+}
+
+/// An error of opening a folder.
+pub(super) fn not_a_folder(error: io::Error, path: &Path) -> BackupError {
+    use rustix::io::Errno;
+    match Errno::from_io_error(&error) {
+        Some(Errno::LOOP | Errno::NOTDIR) => BackupError::NotAFolder(path.to_owned()),
+        _ => BackupError::io("open", path)(error),
+    }
+}
+
+fn names(dir: &Dir) -> Result<Vec<OsString>, BackupError> {
+    dir.names().map_err(BackupError::io("list", dir.path()))
+}
+
+pub(super) fn remove(dir: &Dir, name: &OsStr) -> Result<(), BackupError> {
+    dir.remove_tree(name).map_err(BackupError::io("remove", &dir.path().join(name)))
+}
+
+fn look(name: &str, dir: &Dir) -> Backup {
+    let mut backup = Backup {
+        name: name.to_owned(),
+        path: dir.path().to_owned(),
+        header: None,
+        end: None,
+        verified_ms: None,
+        problem: None,
+    };
+    match dir.file(OsStr::new(manifest::FILE)).map_err(Into::into).and_then(manifest::summary) {
+        Ok((header, end)) => {
+            backup.verified_ms = verified(dir, &end);
+            (backup.header, backup.end) = (Some(header), Some(end));
+        }
+        Err(error) => backup.problem = Some(error.to_string()),
+    }
+    backup
+}
+
+fn verified(dir: &Dir, end: &End) -> Option<u64> {
+    let mark: VerifiedFile = serde_json::from_reader(dir.file(OsStr::new(VERIFIED)).ok()?).ok()?;
+    (mark.manifest == end.sha256).then_some(mark.at_ms)
+}
+
+/// A name for a backup made now.
+pub(super) fn timestamp() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H-%M-%SZ").to_string()
+}
+
+/// Whether a name is one of ours, its time, and its number within that second: what backups are sorted by.
+fn order(name: &str) -> (bool, String, u32) {
+    const LENGTH: usize = "2026-11-21T01-13-49Z".len();
+    let (time, rest) = name.split_at_checked(LENGTH).unwrap_or((name, ""));
+    let shape = |text: &str| text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect::<String>();
+    let number = if rest.is_empty() { Some(1) } else { rest.strip_prefix('-').and_then(|n| n.parse().ok()) };
+    match number {
+        Some(number) if shape(time) == "0000-00-00T00-00-00Z" => (true, time.to_owned(), number),
+        _ => (false, name.to_owned(), 0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backups_are_in_order_of_time_and_number() {
+        let mut names = ["2026-11-21T01-13-49Z-10", "2026-11-21T01-13-49Z-2", "2026-11-21T01-13-49Z", "mine"];
+        names.sort_by_key(|name| order(name));
+        assert_eq!(names, ["mine", "2026-11-21T01-13-49Z", "2026-11-21T01-13-49Z-2", "2026-11-21T01-13-49Z-10"]);
+        assert!(order(&timestamp()).0);
+        assert!(!order("2026-11-21T01-13-49Z-old").0);
+    }
+
+    #[test]
+    fn the_lock_keeps_others_out_and_leftovers_go_only_with_it() {
+        let temp = tempfile::tempdir().expect("a temporary folder");
+        let first = Store::open(temp.path()).expect("opens");
+        std::fs::create_dir(first.path().join(".partial-live")).expect("folder");
+        assert!(matches!(Store::open(temp.path()), Err(BackupError::Busy(_))));
+        assert!(matches!(Store::open_shared(temp.path()), Err(BackupError::Busy(_))));
+        assert!(first.path().join(".partial-live").exists());
+        drop(first);
+        let second = Store::open(temp.path()).expect("opens");
+        assert!(!second.path().join(".partial-live").exists());
+    }
+
+    #[test]
+    fn a_linked_folder_is_refused() {
+        let temp = tempfile::tempdir().expect("a temporary folder");
+        std::fs::create_dir(temp.path().join(".agent-mount")).expect("folder");
+        std::os::unix::fs::symlink("/tmp", temp.path().join(".agent-mount/backups")).expect("link");
+        assert!(matches!(Store::open(temp.path()), Err(BackupError::NotAFolder(_))));
+    }
+}
