@@ -1,57 +1,147 @@
-//! The only user of bollard: one method and one error variant per operation, in powerdev's words.
+//! The only user of bollard: one method and one [`Operation`] per thing that is asked of a Docker Engine, in
+//! powerdev's words.
+//!
+//! Works with API 1.41 and up. No call hangs for ever but those that wait by nature: streams, stopping, restarting.
 
+mod archive;
+mod container;
+mod create;
+mod demux;
+mod endpoint;
+mod error;
+mod events;
+mod exec;
+mod image;
+mod info;
+mod inventory;
+mod logs;
+mod network;
 pub mod spec;
+mod tls;
+mod transport;
 
-use powerdev_protocol::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
-/// A connection to a Docker Engine.
+use bollard::Docker;
+use bollard::errors::Error;
+
+pub use container::{Container, EngineHealth, RunState};
+pub use endpoint::{Endpoint, EndpointError};
+pub use error::{EngineError, Operation};
+pub use events::{EngineEvent, EngineEventKind};
+pub use exec::{Exec, ExecSpec};
+pub use image::Image;
+pub use info::EngineInfo;
+pub use inventory::{Inventory, Item};
+pub use logs::{LogChunk, LogOptions};
+
+use transport::Transport;
+
+/// What a call may take that neither streams nor waits for a container to end.
+const CALL: Duration = Duration::from_secs(60);
+/// What removing and measuring may take: the Engine walks through every file then.
+const SLOW_CALL: Duration = Duration::from_secs(600);
+/// What the first answer may take.
+const FIRST_ANSWER: Duration = Duration::from_secs(30);
+
+/// A connection to a Docker Engine. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Engine {
-    docker: bollard::Docker,
+    docker: Docker,
+    transport: Transport,
+    endpoint: Arc<Endpoint>,
+    api_version: ApiVersion,
 }
 
-/// What went wrong with the Engine, one variant per operation.
-#[derive(Debug, thiserror::Error)]
-pub enum EngineError {
-    /// Nobody answers.
-    #[error("no Docker Engine answers at {host}")]
-    Unreachable {
-        /// Where it was looked for.
-        host: String,
-        /// Why.
-        #[source]
-        source: bollard::errors::Error,
-    },
-}
+/// Version of the Engine's API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ApiVersion(pub u16, pub u16);
 
-impl EngineError {
-    /// How the process ends.
-    pub fn exit_code(&self) -> ExitCode {
-        match self {
-            Self::Unreachable { .. } => ExitCode::EngineUnreachable,
-        }
-    }
-
-    /// What the user can do.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Unreachable { .. } => Some(
-                "start it (`systemctl start docker`), or point DOCKER_HOST at one; `powerdev doctor` looks closer"
-                    .into(),
-            ),
-        }
-    }
+/// Which of a process's two outputs something came from. A terminal has one: [`Stream::Stdout`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
 }
 
 impl Engine {
-    /// Connects to the Engine that the docker CLI would use.
+    /// Connects to the Engine that the docker CLI would use: `DOCKER_HOST`, `DOCKER_CONTEXT`, the current context of
+    /// the docker CLI's configuration, the default socket, a rootless one. One round trip.
     ///
     /// # Errors
-    /// [`EngineError::Unreachable`].
+    /// [`EngineError::Endpoint`] when the variables or the context make no sense, [`EngineError::Unreachable`] when
+    /// nobody answers, with what to do about it.
     pub async fn connect() -> Result<Self, EngineError> {
-        let unreachable = |source| EngineError::Unreachable { host: "unix:///var/run/docker.sock".into(), source };
-        let docker = bollard::Docker::connect_with_defaults().map_err(unreachable)?;
-        let docker = docker.negotiate_version().await.map_err(unreachable)?;
-        Ok(Self { docker })
+        Self::connect_to(Endpoint::find()?).await
+    }
+
+    /// Connects to this Engine.
+    ///
+    /// # Errors
+    /// As [`Engine::connect`].
+    pub async fn connect_to(endpoint: Endpoint) -> Result<Self, EngineError> {
+        let endpoint = Arc::new(endpoint);
+        let transport = Transport::new(&endpoint)?;
+        let docker = transport.docker().map_err(|error| error::classify(&endpoint, Operation::Connect, error))?;
+        let mut engine = Self { docker, transport, endpoint, api_version: ApiVersion(1, 41) };
+        let answer = engine.call_within(FIRST_ANSWER, Operation::Connect, engine.transport.get("/_ping")).await?;
+        let version = answer.headers().get("api-version").and_then(|value| value.to_str().ok());
+        engine.api_version = version.and_then(ApiVersion::parse).unwrap_or(engine.api_version);
+        Ok(engine)
+    }
+
+    /// Where it answers.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// The API version that it speaks.
+    pub fn api_version(&self) -> ApiVersion {
+        self.api_version
+    }
+
+    async fn call<T>(
+        &self,
+        operation: Operation,
+        call: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, EngineError> {
+        self.call_within(CALL, operation, call).await
+    }
+
+    async fn call_within<T>(
+        &self,
+        limit: Duration,
+        operation: Operation,
+        call: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, EngineError> {
+        match tokio::time::timeout(limit, call).await {
+            Ok(answer) => answer.map_err(|error| error::classify(&self.endpoint, operation, error)),
+            Err(_) => Err(EngineError::TimedOut { operation, url: self.endpoint.url.clone(), after: limit }),
+        }
+    }
+
+    /// For what waits by nature.
+    async fn wait<T>(
+        &self,
+        operation: Operation,
+        call: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, EngineError> {
+        call.await.map_err(|error| error::classify(&self.endpoint, operation, error))
+    }
+}
+
+impl ApiVersion {
+    fn parse(text: &str) -> Option<Self> {
+        let (major, minor) = text.split_once('.')?;
+        Some(Self(major.parse().ok()?, minor.parse().ok()?))
+    }
+}
+
+impl std::fmt::Display for ApiVersion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.0, self.1)
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 /// Labels that powerdev puts on what it creates. What has none of them is never touched.
 pub mod label {
@@ -74,6 +75,23 @@ pub struct ContainerSpec {
     pub log_max_files: u32,
     /// Seconds that the Engine waits after the stop signal before it kills.
     pub stop_timeout: i64,
+}
+
+impl ContainerSpec {
+    /// As JSON, always in the same order: what [`label::SPEC`] holds.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("a specification is plain data")
+    }
+
+    /// Reads [`label::SPEC`]. None when it was written by a release that knew other fields.
+    pub fn from_json(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+
+    /// SHA-256 of it in hex: what [`label::CONFIG`] holds.
+    pub fn hash(&self) -> String {
+        Sha256::digest(self.to_json().as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    }
 }
 
 /// What is mounted where.

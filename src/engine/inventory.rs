@@ -1,0 +1,230 @@
+//! What powerdev made on this Engine, with sizes and users. What has no label of ours isn't listed.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bollard::errors::Error;
+use bollard::models::{ContainerSummary, ImageSummary, Network};
+use bollard::query_parameters as query;
+use http_body_util::BodyExt;
+use serde::Deserialize;
+
+use super::spec::label;
+use super::{ApiVersion, Engine, EngineError, Operation, SLOW_CALL};
+
+/// What powerdev made on this Engine.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Inventory {
+    /// Containers, with the size of what they wrote.
+    pub containers: Vec<Item>,
+    /// Images, with the size of all their layers: images that share layers share size.
+    pub images: Vec<Item>,
+    /// Networks.
+    pub networks: Vec<Item>,
+    /// Volumes.
+    pub volumes: Vec<Item>,
+}
+
+/// One thing that powerdev made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    /// What to remove it by: an image's ID, else the name.
+    pub id: String,
+    /// What the user knows it by; an image's first tag, or its ID.
+    pub name: String,
+    /// The environment that it belongs to, if one: images belong to many.
+    pub project: Option<String>,
+    /// [`label::KIND`]: `state` or `cache`, on volumes.
+    pub kind: Option<String>,
+    /// Size, in bytes, where the Engine tells.
+    pub size: Option<u64>,
+    /// A container: it runs. Anything else: a container has it, running or not.
+    pub in_use: bool,
+    /// The containers that have it, powerdev's or not.
+    pub used_by: Vec<String>,
+    /// All its labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// The part of `/system/df` that no list tells. bollard only reads what API 1.52 and up answer.
+#[derive(Deserialize, Default)]
+struct DiskUsage {
+    #[serde(rename = "Volumes", default)]
+    volumes: Option<Vec<VolumeSize>>,
+    #[serde(rename = "VolumeUsage", default)]
+    usage: Option<VolumeUsage>,
+}
+
+#[derive(Deserialize)]
+struct VolumeUsage {
+    #[serde(rename = "Items", default)]
+    items: Option<Vec<VolumeSize>>,
+}
+
+#[derive(Deserialize)]
+struct VolumeSize {
+    #[serde(rename = "Name")]
+    name: String,
+    #[serde(rename = "Labels", default)]
+    labels: Option<BTreeMap<String, String>>,
+    #[serde(rename = "UsageData", default)]
+    usage: Option<VolumeBytes>,
+}
+
+#[derive(Deserialize)]
+struct VolumeBytes {
+    #[serde(rename = "Size")]
+    size: i64,
+}
+
+/// What the containers of the whole Engine have: object -> containers' names.
+#[derive(Default)]
+struct Users {
+    images: HashMap<String, Vec<String>>,
+    networks: HashMap<String, Vec<String>>,
+    volumes: HashMap<String, Vec<String>>,
+}
+
+impl Engine {
+    /// Everything that carries powerdev's labels on this Engine. The Engine measures its volumes for it: that takes
+    /// as long as walking through them.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn inventory(&self) -> Result<Inventory, EngineError> {
+        let (containers, images, networks, volumes) =
+            tokio::try_join!(self.all_containers(), self.our_images(), self.our_networks(), self.our_volumes())?;
+        let users = Users::of(&containers);
+        Ok(Inventory {
+            containers: sorted(containers.into_iter().filter_map(container_item)),
+            images: sorted(images.into_iter().map(|image| image_item(image, &users))),
+            networks: sorted(networks.into_iter().filter_map(|network| network_item(network, &users))),
+            volumes: sorted(volumes.into_iter().filter_map(|volume| volume_item(volume, &users))),
+        })
+    }
+
+    /// Removes a volume. One that is gone already is fine.
+    ///
+    /// # Errors
+    /// Among others: a container has it.
+    pub async fn remove_volume(&self, name: &str) -> Result<(), EngineError> {
+        let call = self.docker.remove_volume(name, None::<query::RemoveVolumeOptions>);
+        match self.call_within(SLOW_CALL, Operation::RemoveVolume(name.into()), call).await {
+            Err(error) if error.is_not_found() => Ok(()),
+            other => other,
+        }
+    }
+
+    async fn all_containers(&self) -> Result<Vec<ContainerSummary>, EngineError> {
+        let options = query::ListContainersOptionsBuilder::new().all(true).size(true).build();
+        self.call_within(SLOW_CALL, Operation::Inventory, self.docker.list_containers(Some(options))).await
+    }
+
+    async fn our_images(&self) -> Result<Vec<ImageSummary>, EngineError> {
+        let filters = HashMap::from([("label", vec![label::BUILD])]);
+        let options = query::ListImagesOptionsBuilder::new().filters(&filters).build();
+        self.call(Operation::Inventory, self.docker.list_images(Some(options))).await
+    }
+
+    async fn our_networks(&self) -> Result<Vec<Network>, EngineError> {
+        let filters = HashMap::from([("label", vec![label::PROJECT])]);
+        let options = query::ListNetworksOptionsBuilder::new().filters(&filters).build();
+        self.call(Operation::Inventory, self.docker.list_networks(Some(options))).await
+    }
+
+    async fn our_volumes(&self) -> Result<Vec<VolumeSize>, EngineError> {
+        // Older Engines don't know the parameter and measure everything.
+        let path = if self.api_version >= ApiVersion(1, 42) { "/system/df?type=volume" } else { "/system/df" };
+        let usage = async {
+            let body = self.transport.get(path).await?.into_body().collect().await?.to_bytes();
+            Ok::<DiskUsage, Error>(serde_json::from_slice(&body)?)
+        };
+        let usage = self.call_within(SLOW_CALL, Operation::Inventory, usage).await?;
+        Ok(usage.volumes.or(usage.usage.and_then(|usage| usage.items)).unwrap_or_default())
+    }
+}
+
+impl Users {
+    fn of(containers: &[ContainerSummary]) -> Self {
+        let mut users = Self::default();
+        for container in containers {
+            let name = name_of(container);
+            if let Some(image) = &container.image_id {
+                users.images.entry(image.clone()).or_default().push(name.clone());
+            }
+            for network in container.network_settings.iter().flat_map(|s| &s.networks).flat_map(HashMap::keys) {
+                users.networks.entry(network.clone()).or_default().push(name.clone());
+            }
+            for volume in container.mounts.iter().flatten().filter_map(|mount| mount.name.as_ref()) {
+                users.volumes.entry(volume.clone()).or_default().push(name.clone());
+            }
+        }
+        users
+    }
+}
+
+fn name_of(container: &ContainerSummary) -> String {
+    container.names.iter().flatten().next().map_or("", |name| name.trim_start_matches('/')).to_owned()
+}
+
+fn container_item(container: ContainerSummary) -> Option<Item> {
+    let name = name_of(&container);
+    let labels: BTreeMap<_, _> = container.labels.unwrap_or_default().into_iter().collect();
+    labels.get(label::PROJECT)?;
+    let state = container.state.map(|state| state.to_string()).unwrap_or_default();
+    let in_use = matches!(state.as_str(), "running" | "paused" | "restarting");
+    Some(Item { in_use, ..item(name.clone(), name, labels, container.size_rw, Vec::new()) })
+}
+
+fn image_item(image: ImageSummary, users: &Users) -> Item {
+    let name = image.repo_tags.into_iter().find(|tag| tag != "<none>:<none>").unwrap_or_else(|| image.id.clone());
+    let used_by = users.images.get(&image.id).cloned().unwrap_or_default();
+    item(image.id, name, image.labels.into_iter().collect(), Some(image.size), used_by)
+}
+
+fn network_item(network: Network, users: &Users) -> Option<Item> {
+    let name = network.name?;
+    let used_by = users.networks.get(&name).cloned().unwrap_or_default();
+    Some(item(name.clone(), name, network.labels.unwrap_or_default().into_iter().collect(), None, used_by))
+}
+
+fn volume_item(volume: VolumeSize, users: &Users) -> Option<Item> {
+    let labels = volume.labels.filter(|labels| labels.contains_key(label::PROJECT))?;
+    let used_by = users.volumes.get(&volume.name).cloned().unwrap_or_default();
+    Some(item(volume.name.clone(), volume.name, labels, volume.usage.map(|usage| usage.size), used_by))
+}
+
+fn item(id: String, name: String, labels: BTreeMap<String, String>, size: Option<i64>, used_by: Vec<String>) -> Item {
+    Item {
+        id,
+        name,
+        project: labels.get(label::PROJECT).cloned(),
+        kind: labels.get(label::KIND).cloned(),
+        // The Engine says -1 for what it doesn't know.
+        size: size.and_then(|bytes| u64::try_from(bytes).ok()),
+        in_use: !used_by.is_empty(),
+        used_by,
+        labels,
+    }
+}
+
+fn sorted(items: impl Iterator<Item = Item>) -> Vec<Item> {
+    let mut items: Vec<_> = items.collect();
+    items.sort_by(|a, b| a.name.cmp(&b.name));
+    items
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn volume_sizes_are_read_from_old_and_new_engines() {
+        let volume = r#"{"Name":"v","Labels":{"dev.powerdev.project":"p"},"UsageData":{"Size":7,"RefCount":0}}"#;
+        for answer in [format!(r#"{{"Volumes":[{volume}]}}"#), format!(r#"{{"VolumeUsage":{{"Items":[{volume}]}}}}"#)] {
+            let usage: DiskUsage = serde_json::from_str(&answer).expect("an answer");
+            let volumes = usage.volumes.or(usage.usage.and_then(|usage| usage.items)).unwrap_or_default();
+            let item = volumes.into_iter().find_map(|v| volume_item(v, &Users::default())).expect("ours");
+            assert_eq!((item.name.as_str(), item.size, item.in_use), ("v", Some(7), false));
+        }
+    }
+}
