@@ -39,20 +39,27 @@ pub fn image(tag: &str) {
     writeln!(pipe, "{tag}").expect("the reaper listens");
 }
 
-/// The reaper itself; in a usual run, a test of it.
+/// When this process was started as a reaper: waits for the end of the run, cleans up after it, gives true. For the
+/// main function of what has no test harness.
+pub fn reap_if_told() -> bool {
+    let Ok(run) = std::env::var(VARIABLE) else {
+        return false;
+    };
+    let images: Vec<String> = std::io::stdin().lock().lines().map_while(Result::ok).collect();
+    engine::purge(&run);
+    for tag in images {
+        Leftover::Image(tag).remove();
+    }
+    // What was under way when the run ended may have come into being since.
+    engine::purge(&run);
+    std::fs::remove_dir_all(std::env::var_os("POWERDEV_TEST_REAP_DIR").expect("given with the run")).ok();
+    true
+}
+
+/// The reaper itself; in a usual run, a test that it starts.
 #[test]
 fn reap() {
-    match std::env::var(VARIABLE) {
-        Ok(run) => {
-            let images: Vec<String> = std::io::stdin().lock().lines().map_while(Result::ok).collect();
-            engine::purge(&run);
-            for tag in images {
-                Leftover::Image(tag).remove();
-            }
-            // What was under way when the run ended may have come into being since.
-            engine::purge(&run);
-            std::fs::remove_dir_all(std::env::var_os("POWERDEV_TEST_REAP_DIR").expect("given with the run")).ok();
-        }
-        Err(_) => drop(start().lock().expect("nobody panics while talking to the reaper")),
+    if !reap_if_told() {
+        drop(start().lock().expect("nobody panics while talking to the reaper"));
     }
 }
