@@ -25,6 +25,22 @@ impl Context<'_> {
         config::load(self.global.project.as_deref(), self.global.env_file.as_deref())
     }
 
+    /// The project's settings, validated, with flags of the command over them.
+    ///
+    /// # Errors
+    /// As [`Context::settings`].
+    pub fn settings_with(&self, flags: &config::Overrides) -> anyhow::Result<Settings> {
+        config::load_with(self.global.project.as_deref(), self.global.env_file.as_deref(), flags)
+    }
+
+    /// The environment's name and the project's folder: all that commands need that only look, stop or run something.
+    ///
+    /// # Errors
+    /// A [`crate::failure::Failure`] with [`ExitCode::Usage`] when the name can't be told.
+    pub fn identity(&self) -> anyhow::Result<(config::Name, std::path::PathBuf)> {
+        config::identity_with(self.global.project.as_deref(), self.global.env_file.as_deref())
+    }
+
     /// A connection to the Engine that the docker CLI would use.
     ///
     /// # Errors

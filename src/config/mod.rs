@@ -1,6 +1,20 @@
 //! Settings: default < `powerdev.yaml` < `.env` < environment < flag. Parsed once, here, into types; each value
 //! knows where it came from.
 
+pub mod layout;
+pub mod table;
+pub mod yaml;
+
+mod entries;
+mod env_file;
+mod forms;
+mod layers;
+mod load;
+mod locate;
+mod overlay;
+mod project;
+mod suggest;
+mod text;
 mod types;
 
 use std::collections::BTreeMap;
@@ -9,6 +23,8 @@ use std::path::{Path, PathBuf};
 
 use powerdev_protocol::Service;
 
+pub use layers::Overrides;
+pub use project::{find_project, identity, identity_with};
 pub use types::{ByteSize, CaBundle, Cpus, GpuRequest, Mount, Name, Origin, Port, Profile, Secrets, Security};
 
 /// Everything that is settled about one environment before this machine is looked at.
@@ -81,11 +97,18 @@ impl Settings {
     }
 }
 
-/// Finds the project, reads every layer, validates.
+/// Finds the project, reads every layer but flags, validates.
 ///
 /// # Errors
 /// A [`crate::failure::Failure`] with [`powerdev_protocol::ExitCode::Usage`]: file, line, the value, a suggestion.
 pub fn load(project: Option<&Path>, env_file: Option<&Path>) -> anyhow::Result<Settings> {
-    let _ = (project, env_file);
-    anyhow::bail!("not written yet")
+    load_with(project, env_file, &Overrides::default())
+}
+
+/// Finds the project, reads every layer, validates.
+///
+/// # Errors
+/// A [`crate::failure::Failure`] with [`powerdev_protocol::ExitCode::Usage`]: file, line, the value, a suggestion.
+pub fn load_with(project: Option<&Path>, env_file: Option<&Path>, flags: &Overrides) -> anyhow::Result<Settings> {
+    load::load(&project::folder(project)?, env_file, &|variable| std::env::var_os(variable), flags)
 }

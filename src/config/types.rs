@@ -155,7 +155,7 @@ impl fmt::Display for Cpus {
 }
 
 /// A stage of the Dockerfile.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, clap::ValueEnum, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Profile {
     /// Agents, shells and build tools.
@@ -166,7 +166,7 @@ pub enum Profile {
 }
 
 /// A security profile.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, clap::ValueEnum, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Security {
     /// The original's: capabilities for debugging and nested containers, seccomp and AppArmor unconfined.

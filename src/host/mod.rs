@@ -1,5 +1,8 @@
 //! Facts about this machine: CPUs, memory, GPUs, user and group. Read once, then passed around as data.
 
+mod gpu;
+mod user;
+
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -41,6 +44,37 @@ pub struct Gpu {
 impl HostFacts {
     /// Looks at this machine. What can't be found out is left out; nothing here fails.
     pub fn detect() -> Self {
-        unimplemented!()
+        let (cpus, memory) = cpus_and_memory();
+        let (uid, gid) = user::container_user();
+        Self {
+            cpus,
+            memory,
+            uid,
+            gid,
+            gpus: gpu::detect(),
+            ssh_dir: user::ssh_dir(),
+            ssh_agent: user::ssh_agent(),
+            timezone: jiff::tz::TimeZone::try_system().ok().and_then(|zone| zone.iana_name().map(str::to_owned)),
+        }
+    }
+}
+
+fn cpus_and_memory() -> (u32, u64) {
+    let Ok(mut system) = sysinfo::System::new() else { return (1, 0) };
+    system.refresh_memory();
+    system.refresh_cpu_list(sysinfo::CpuRefreshKind::nothing());
+    // A machine has a CPU, whatever could be read of it.
+    (u32::try_from(system.cpus().len()).unwrap_or(u32::MAX).max(1), system.total_memory())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_has_something() {
+        let facts = HostFacts::detect();
+        assert!(facts.cpus >= 1 && facts.memory > 64 << 20, "{facts:?}");
+        assert_ne!(facts.uid, 0, "the container's user is never root");
     }
 }

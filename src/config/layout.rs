@@ -1,0 +1,73 @@
+//! Where the project's folders lie, and where they appear inside. Known to the plan, to `init`, to backups.
+
+use std::path::{Path, PathBuf};
+
+use powerdev_protocol::paths;
+
+/// The folder of persistent data in a project.
+pub const AGENT_MOUNT: &str = ".agent-mount";
+
+/// What is mounted from `.agent-mount` by default: the folder there, the target inside.
+pub const FOLDERS: [(&str, &str); 5] = [
+    ("docker_workspace", "/home/dev/workspace"),
+    ("docker_data", "/home/dev/data"),
+    ("docker_analysis", "/home/dev/analysis"),
+    ("docker_logs", paths::LOG_DIR),
+    ("docker_output", "/home/dev/output"),
+];
+
+/// The folder of `.agent-mount` that takes EXTERNAL_DIR's place where it isn't set.
+pub const EXTERNAL: &str = "ext";
+
+/// Where EXTERNAL_DIR appears inside.
+pub const EXTERNAL_TARGET: &str = "/workspace/ext";
+
+/// Where the caches lie inside: a volume of their own.
+pub const CACHE: &str = "/home/dev/.cache";
+
+/// Where `~/.ssh` appears inside.
+pub const SSH: &str = "/home/dev/.ssh";
+
+/// Where the SSH agent's socket appears inside.
+pub const SSH_AGENT: &str = "/run/ssh-agent.sock";
+
+/// The folders of `.agent-mount` that must be there before the container is made: the Engine would make them root's.
+pub fn folders(project: &Path) -> Vec<PathBuf> {
+    let root = project.join(AGENT_MOUNT);
+    FOLDERS.iter().map(|(folder, _)| root.join(folder)).chain([root.join(EXTERNAL)]).collect()
+}
+
+/// Why nothing else may be mounted at this absolute path inside; None: it may.
+pub fn taken(target: &str) -> Option<String> {
+    let ours = FOLDERS.iter().map(|(_, target)| *target);
+    let ours = ours.chain([EXTERNAL_TARGET, CACHE, SSH, SSH_AGENT, paths::HOME, paths::AGENT_DIR, paths::RUN_DIR]);
+    for own in ours {
+        if Path::new(own).starts_with(target) {
+            return Some(if own == target {
+                "powerdev mounts something there itself".to_owned()
+            } else {
+                format!("it would hide {own}, which powerdev needs")
+            });
+        }
+    }
+    let closed = [paths::AGENT_DIR, paths::RUN_DIR, SSH, "/proc", "/sys", "/dev"];
+    closed
+        .into_iter()
+        .find(|closed| Path::new(target).starts_with(closed))
+        .map(|closed| format!("nothing can be mounted below {closed}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_targets_their_parents_and_closed_folders_are_taken() {
+        for target in ["/", "/home", "/home/dev", "/home/dev/workspace", "/opt", "/run/powerdev/x", "/proc/1", "/dev"] {
+            assert!(taken(target).is_some(), "{target}");
+        }
+        for target in ["/data", "/home/dev/workspace/repo", "/home/dev/models", "/opt/tools", "/workspace/two"] {
+            assert_eq!(taken(target), None, "{target}");
+        }
+    }
+}

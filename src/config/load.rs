@@ -1,0 +1,378 @@
+//! From layers to [`Settings`]: every value parsed, everything that can be wrong told with its place.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::net::IpAddr;
+use std::path::{Component, Path, PathBuf};
+
+use clap::ValueEnum;
+use powerdev_protocol::Service;
+
+use super::env_file::EnvFile;
+use super::layers::{Layers, Raw};
+use super::locate::Step;
+use super::table::{self, PREFIX, SETTINGS, Scope};
+use super::yaml::Document;
+use super::{
+    ByteSize, CaBundle, Mount, Origin, Overrides, Port, Profile, Secrets, Settings, Value, layout, overlay, project,
+    suggest,
+};
+use crate::failure::Failure;
+
+/// Reads and checks everything about the project in this folder.
+pub(super) fn load(
+    dir: &Path,
+    env_file: Option<&Path>,
+    environment: &dyn Fn(&str) -> Option<OsString>,
+    flags: &Overrides,
+) -> anyhow::Result<Settings> {
+    let document = Document::read(dir)?.unwrap_or_default();
+    let file = match env_file {
+        Some(path) => Some(EnvFile::read(path)?.ok_or_else(|| {
+            Failure::usage(format!("there is no {}", path.display())).hint("--env-file takes a file that is there")
+        })?),
+        None => EnvFile::read(&dir.join(".env"))?,
+    };
+    let layers = Layers { document: &document, env_file: file.as_ref(), environment, flags };
+    Loader { dir, document: &document, layers, raws: BTreeMap::new(), notices: Vec::new() }.settings()
+}
+
+struct Loader<'a> {
+    dir: &'a Path,
+    document: &'a Document,
+    layers: Layers<'a>,
+    raws: BTreeMap<&'static str, Raw>,
+    notices: Vec<String>,
+}
+
+impl Loader<'_> {
+    fn settings(mut self) -> anyhow::Result<Settings> {
+        for setting in SETTINGS {
+            self.raws.insert(setting.name, self.layers.resolve(setting)?);
+        }
+        let name = project::name(self.raw("POWERDEV_NAME"), self.dir)?;
+        let profile: Profile = self.choice("PROFILE")?;
+        let image = self.raw("IMAGE").given();
+        let services = overlay::services(&name, profile, image.is_some(), self.document)?;
+        let secrets = self.secrets()?;
+        let environment = self.plain(profile, &secrets)?;
+        let settings = Settings {
+            dir: self.dir.to_owned(),
+            profile,
+            security: self.choice("SECURITY")?,
+            cpus: self.raw("DOCKER_CPUS").parse_or_auto()?,
+            memory: self.size_or_auto("DOCKER_MEMORY", 64 << 20)?,
+            shm: self.size("DOCKER_SHM", 1 << 20)?,
+            pids: self.count("DOCKER_PIDS", 16..=4_194_304)?,
+            gpu: self.raw("GPU").parse()?,
+            bind_address: self.address()?,
+            external_dir: self.external_dir()?,
+            image,
+            base_image: self.raw("BASE_IMAGE").given(),
+            ca_bundle: self.ca_bundle()?,
+            ports: self.ports(&services)?,
+            mounts: self.mounts()?,
+            values: self.values(&name.to_string(), &services, &secrets),
+            secrets: Secrets::new(secrets.into_iter().map(|(key, (value, _))| (key, value)).collect()),
+            services,
+            environment,
+            notices: Vec::new(),
+            name,
+        };
+        self.count("MAX_SESSIONS", 1..=10_000)?;
+        Ok(Settings { notices: self.notices, ..settings })
+    }
+
+    fn raw(&self, setting: &str) -> &Raw {
+        &self.raws[setting]
+    }
+
+    fn choice<T: ValueEnum>(&self, setting: &str) -> Result<T, Failure> {
+        let raw = self.raw(setting);
+        T::from_str(raw.text.trim(), true).map_err(|_| {
+            let words = T::value_variants().iter().filter_map(ValueEnum::to_possible_value);
+            let words: Vec<String> = words.map(|word| word.get_name().to_owned()).collect();
+            raw.wrong(format_args!("give {}", words.join(" or ")))
+        })
+    }
+
+    fn size(&self, setting: &str, least: u64) -> Result<ByteSize, Failure> {
+        let raw = self.raw(setting);
+        let size: ByteSize = raw.parse()?;
+        // The Engine counts in signed 64 bits.
+        if (least..=i64::MAX as u64).contains(&size.0) {
+            Ok(size)
+        } else {
+            Err(raw.wrong(format_args!("give at least {}; a number without a unit is bytes", ByteSize(least))))
+        }
+    }
+
+    fn size_or_auto(&self, setting: &str, least: u64) -> Result<Option<ByteSize>, Failure> {
+        match self.raw(setting).parse_or_auto::<ByteSize>()? {
+            Some(_) => self.size(setting, least).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn count(&self, setting: &str, range: std::ops::RangeInclusive<u32>) -> Result<u32, Failure> {
+        let raw = self.raw(setting);
+        let number = raw.text.trim().parse().ok().filter(|number| range.contains(number));
+        number.ok_or_else(|| raw.wrong(format_args!("give a whole number from {} to {}", range.start(), range.end())))
+    }
+
+    fn address(&mut self) -> Result<IpAddr, Failure> {
+        let raw = self.raw("BIND_ADDRESS");
+        let address: IpAddr = match raw.text.trim() {
+            "localhost" => IpAddr::from([127, 0, 0, 1]),
+            text => text.parse().map_err(|_| raw.wrong("give an IP address, such as 127.0.0.1"))?,
+        };
+        if !address.is_loopback() {
+            let place = raw.place();
+            self.notices.push(format!("{place} is {address}: whoever reaches it reaches the environment's ports"));
+        }
+        Ok(address)
+    }
+
+    fn external_dir(&self) -> anyhow::Result<Option<PathBuf>> {
+        let raw = self.raw("EXTERNAL_DIR");
+        let Some(text) = raw.given() else { return Ok(None) };
+        let path = self.path(&text);
+        match path.canonicalize() {
+            Ok(folder) if folder.is_dir() => Ok(Some(folder)),
+            Ok(_) => Err(raw.wrong("it is no folder: give one").into()),
+            Err(error) => Err(raw.wrong("give a folder that is there, or make it first").source(error).into()),
+        }
+    }
+
+    fn ca_bundle(&self) -> Result<CaBundle, Failure> {
+        let raw = self.raw("CA_BUNDLE");
+        match raw.text.trim() {
+            "auto" => Ok(CaBundle::Auto),
+            "none" => Ok(CaBundle::None),
+            file => {
+                let path = self.path(file);
+                let expected = "give auto, none, or a PEM file that is there";
+                if path.is_file() { Ok(CaBundle::File(path)) } else { Err(raw.wrong(expected)) }
+            }
+        }
+    }
+
+    /// A path of this machine as a file of settings means it: from the project's folder, or from `~`.
+    fn path(&self, text: &str) -> PathBuf {
+        let home = (self.layers.environment)("HOME");
+        match (text.strip_prefix("~/"), home) {
+            (Some(rest), Some(home)) => Path::new(&home).join(rest),
+            _ if text == "~" => std::env::home_dir().unwrap_or_else(|| self.dir.join(text)),
+            _ => self.dir.join(text),
+        }
+    }
+
+    fn ports(&self, services: &BTreeMap<String, Service>) -> Result<Vec<Port>, Failure> {
+        let mut container: BTreeMap<u16, String> = BTreeMap::new();
+        let mut host: BTreeMap<u16, String> = BTreeMap::new();
+        let entries: Vec<Port> = self.document.file.ports.iter().map(|entry| entry.0).collect();
+        for (index, port) in entries.iter().enumerate() {
+            let place = self.document.place(&[Step::Key("ports"), Step::Item(index)]);
+            if let Some(other) = container.insert(port.container, place.clone()) {
+                let message = format!("{place}: port {} of the container is published at {other} too", port.container);
+                return Err(Failure::usage(message).hint("publish it once"));
+            }
+            if let Some(other) = host.insert(port.host, place.clone()) {
+                let message = format!("{place}: port {} of the host is taken at {other}", port.host);
+                return Err(Failure::usage(message).hint("give another one: \"8081:80\" is host 8081"));
+            }
+        }
+        let mut owners: BTreeMap<u16, &str> = BTreeMap::new();
+        for (name, service) in services.iter().filter(|(_, service)| service.enabled) {
+            for port in &service.ports {
+                let place = || self.document.place(&[Step::Key("services"), Step::Key(name), Step::Key("ports")]);
+                if let Some(other) = owners.insert(*port, name) {
+                    let message = format!("{}: services `{other}` and `{name}` both have port {port}", place());
+                    return Err(Failure::usage(message).hint("give one of them another port"));
+                }
+                let Some(other) = host.get(port).filter(|_| !container.contains_key(port)) else { continue };
+                let message = format!("{other}: port {port} of the host is that of service `{name}`");
+                let hint = format!("give another one, or move the service with \"OTHER:{port}\"");
+                return Err(Failure::usage(message).hint(hint));
+            }
+        }
+        Ok(entries)
+    }
+
+    fn mounts(&mut self) -> anyhow::Result<Vec<Mount>> {
+        let mut mounts: Vec<Mount> = Vec::new();
+        for (index, entry) in self.document.file.mounts.iter().enumerate() {
+            let place = self.document.place(&[Step::Key("mounts"), Step::Item(index)]);
+            let target = normal(&entry.target).ok_or_else(|| {
+                Failure::usage(format!("{place}: target `{}` isn't an absolute path without `..`", entry.target))
+                    .hint("give the path inside in full")
+            })?;
+            if let Some(why) = layout::taken(&target) {
+                let failure = Failure::usage(format!("{place}: nothing can be mounted at {target}: {why}"));
+                return Err(failure.hint("give another target, e.g. below /workspace").into());
+            }
+            if mounts.iter().any(|mount| mount.target == target) {
+                let failure = Failure::usage(format!("{place}: {target} is a mount's target twice"));
+                return Err(failure.hint("keep one of the two").into());
+            }
+            let source = self.path(&entry.source).canonicalize().map_err(|error| {
+                Failure::usage(format!("{place}: can't mount {}", entry.source))
+                    .hint("give a path that is there, or make it first")
+                    .source(error)
+            })?;
+            if source.file_name().is_some_and(|name| name == "docker.sock") {
+                self.notices.push(format!("{place}: with the Engine's socket the container controls this machine"));
+            }
+            mounts.push(Mount { source, target, read_only: entry.read_only });
+        }
+        Ok(mounts)
+    }
+
+    /// Every key of `.env` that is no setting, and where it stands. A key without a value takes that of powerdev's
+    /// own environment.
+    fn secrets(&self) -> Result<BTreeMap<String, (String, Origin)>, Failure> {
+        let mut secrets = BTreeMap::new();
+        let Some(file) = self.layers.env_file else { return Ok(secrets) };
+        for entry in file.entries.iter().filter(|entry| table::find(&entry.key).is_none()) {
+            self.refuse_misspelt(file, &entry.key, entry.line)?;
+            if entry.value.is_empty() {
+                if let Some(value) = self.layers.variable(&entry.key)? {
+                    secrets.insert(entry.key.clone(), (value, Origin::Environment { variable: entry.key.clone() }));
+                }
+            } else {
+                let origin = Origin::EnvFile { file: file.path.clone(), line: entry.line };
+                secrets.insert(entry.key.clone(), (entry.value.clone(), origin));
+            }
+        }
+        Ok(secrets)
+    }
+
+    fn refuse_misspelt(&self, file: &EnvFile, key: &str, line: usize) -> Result<(), Failure> {
+        let known = table::SECRETS.iter().any(|(secret, _)| *secret == key);
+        if known || self.document.file.secrets.iter().any(|meant| meant == key) {
+            return Ok(());
+        }
+        let place = format!("{}:{line}", file.path.display());
+        let nearest = suggest::nearest(key, SETTINGS.iter().map(|setting| setting.name));
+        let prefixed = key.strip_prefix(PREFIX).filter(|rest| table::find(rest).is_some());
+        match (prefixed, nearest) {
+            (Some(bare), _) => Err(Failure::usage(format!("{place}: {key} is how the environment spells a setting"))
+                .hint(format!("in this file write {bare}"))),
+            (None, Some(nearest)) => Err(Failure::usage(format!("{place}: unknown setting {key}")).hint(format!(
+                "did you mean `{nearest}`? If it is a secret of yours, add `secrets: [{key}]` to powerdev.yaml"
+            ))),
+            (None, None) => Ok(()),
+        }
+    }
+
+    /// The plain variables of services and shells: `environment:` and the settings that go inside.
+    fn plain(
+        &self,
+        profile: Profile,
+        secrets: &BTreeMap<String, (String, Origin)>,
+    ) -> Result<BTreeMap<String, String>, Failure> {
+        let mut plain = BTreeMap::new();
+        for (key, value) in &self.document.file.environment {
+            self.check_variable(key, value)?;
+            if !secrets.contains_key(key) {
+                plain.insert(key.clone(), value.clone());
+            }
+        }
+        for setting in SETTINGS {
+            let raw = self.raw(setting.name);
+            let wanted = match setting.scope {
+                Scope::Host => false,
+                Scope::Container => true,
+                Scope::Full => profile == Profile::Full || raw.origin != Origin::Default,
+            };
+            if wanted {
+                plain.insert(setting.name.to_owned(), raw.text.clone());
+            }
+        }
+        Ok(plain)
+    }
+
+    fn check_variable(&self, key: &str, value: &str) -> Result<(), Failure> {
+        let place = self.document.place(&[Step::Key("environment"), Step::Key(key)]);
+        let name = key.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        if !name || value.contains('\0') {
+            return Err(Failure::usage(format!("{place}: `{key}` can't be a variable's name or value"))
+                .hint("use letters, digits and `_`, a digit not first; no NUL byte in the value"));
+        }
+        if table::SECRETS.iter().any(|(secret, _)| *secret == key) {
+            return Err(Failure::usage(format!("{place}: {key} is a secret, and what stands here is no secret"))
+                .hint("move it to .env: `docker inspect` doesn't show it then"));
+        }
+        if let Some(yaml) = table::find(key).and_then(|setting| setting.yaml) {
+            return Err(Failure::usage(format!("{place}: {key} is a setting of powerdev"))
+                .hint(format!("set `{yaml}:` at the top of the file")));
+        }
+        if key.starts_with(PREFIX) {
+            return Err(Failure::usage(format!("{place}: names in {PREFIX}… are powerdev's own")).hint("rename it"));
+        }
+        Ok(())
+    }
+
+    /// What `powerdev config` shows.
+    fn values(
+        &self,
+        name: &str,
+        services: &BTreeMap<String, Service>,
+        secrets: &BTreeMap<String, (String, Origin)>,
+    ) -> Vec<Value> {
+        let mut values: Vec<Value> = SETTINGS
+            .iter()
+            .map(|setting| {
+                let raw = self.raw(setting.name);
+                let text = if setting.name == "POWERDEV_NAME" { name } else { &raw.text };
+                Value { name: setting.name.into(), value: text.into(), origin: raw.origin.clone() }
+            })
+            .collect();
+        let yaml = |steps: &[Step<'_>]| {
+            let known = self.document.line(steps);
+            Origin::Yaml { file: self.document.path.clone(), line: known }
+        };
+        let file = &self.document.file;
+        for (index, port) in file.ports.iter().enumerate() {
+            let value = format!("{} on the host's {}", port.0.container, port.0.host);
+            let origin = yaml(&[Step::Key("ports"), Step::Item(index)]);
+            values.push(Value { name: format!("ports[{index}]"), value, origin });
+        }
+        for (index, mount) in file.mounts.iter().enumerate() {
+            let suffix = if mount.read_only { ", read-only" } else { "" };
+            let value = format!("{} at {}{suffix}", mount.source, mount.target);
+            let origin = yaml(&[Step::Key("mounts"), Step::Item(index)]);
+            values.push(Value { name: format!("mounts[{index}]"), value, origin });
+        }
+        for (key, service) in services {
+            let own = file.services.contains_key(key);
+            let origin = if own { yaml(&[Step::Key("services"), Step::Key(key)]) } else { Origin::Default };
+            let value = if service.enabled { "on" } else { "off" };
+            values.push(Value { name: format!("services.{key}"), value: value.into(), origin });
+        }
+        let plain: BTreeSet<&String> = file.environment.keys().filter(|key| table::find(key).is_none()).collect();
+        for key in plain.into_iter().filter(|key| !secrets.contains_key(*key)) {
+            let origin = yaml(&[Step::Key("environment"), Step::Key(key)]);
+            values.push(Value { name: format!("environment.{key}"), value: file.environment[key].clone(), origin });
+        }
+        for (key, (value, origin)) in secrets {
+            let value = format!("<redacted, {} characters>", value.chars().count());
+            values.push(Value { name: key.clone(), value, origin: origin.clone() });
+        }
+        values
+    }
+}
+
+/// An absolute path without `.` and doubled slashes; None for one with `..` or a relative one.
+fn normal(path: &str) -> Option<String> {
+    let mut parts = Vec::new();
+    for component in Path::new(path).components() {
+        match component {
+            Component::RootDir | Component::CurDir => {}
+            Component::Normal(part) => parts.push(part.to_str()?),
+            Component::ParentDir | Component::Prefix(_) => return None,
+        }
+    }
+    path.starts_with('/').then(|| format!("/{}", parts.join("/")))
+}

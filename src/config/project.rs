@@ -1,0 +1,171 @@
+//! Which folder is the project, and what its environment is called.
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use sha2::{Digest, Sha256};
+
+use super::env_file::EnvFile;
+use super::layers::{Layers, Raw};
+use super::yaml::{self, Document};
+use super::{Name, Origin, Overrides, layout, table};
+use crate::failure::Failure;
+
+/// The nearest folder from `start` upwards that holds a `powerdev.yaml` or an `.agent-mount`, else `start` itself.
+pub fn find_project(start: &Path) -> PathBuf {
+    let marked = |folder: &&Path| folder.join(yaml::FILE).is_file() || folder.join(layout::AGENT_MOUNT).is_dir();
+    start.ancestors().find(marked).unwrap_or(start).to_owned()
+}
+
+/// The project's folder, absolute and without links: the one given, or the one found from the current folder.
+///
+/// # Errors
+/// A usage [`Failure`] when the one given isn't a folder; an I/O error when the current one is gone.
+pub fn folder(given: Option<&Path>) -> anyhow::Result<PathBuf> {
+    let Some(given) = given else {
+        let here = std::env::current_dir().context("the current folder can't be read; was it removed?")?;
+        let here = here.canonicalize().with_context(|| format!("can't resolve {}", here.display()))?;
+        return Ok(find_project(&here));
+    };
+    match given.canonicalize() {
+        Ok(folder) if folder.is_dir() => Ok(folder),
+        Ok(_) => {
+            Err(Failure::usage(format!("{} isn't a folder", given.display())).hint("--project takes a folder").into())
+        }
+        Err(error) => Err(Failure::usage(format!("can't open the project's folder {}", given.display()))
+            .hint("--project takes a folder that is there")
+            .source(error)
+            .into()),
+    }
+}
+
+/// The name and folder of an environment, without reading the rest of its settings: they may be wrong, and it must
+/// still be possible to look at what runs and to stop it.
+///
+/// # Errors
+/// A usage [`Failure`] when the name itself can't be told.
+pub fn identity(project: Option<&Path>) -> anyhow::Result<(Name, PathBuf)> {
+    identity_with(project, None)
+}
+
+/// [`identity`] with another file than `.env`.
+///
+/// # Errors
+/// A usage [`Failure`] when the name itself can't be told.
+pub fn identity_with(project: Option<&Path>, env_file: Option<&Path>) -> anyhow::Result<(Name, PathBuf)> {
+    let dir = folder(project)?;
+    let environment = |variable: &str| std::env::var_os(variable);
+    Ok((name_only(&dir, env_file, &environment)?, dir))
+}
+
+fn name_only(
+    dir: &Path,
+    env_file: Option<&Path>,
+    environment: &dyn Fn(&str) -> Option<OsString>,
+) -> anyhow::Result<Name> {
+    let setting = table::find("POWERDEV_NAME").expect("the table has the name");
+    // A file that can't be read says no name. Commands that create something read it in full and complain.
+    let env_file = EnvFile::read(&env_file.map_or_else(|| dir.join(".env"), Path::to_owned)).ok().flatten();
+    let document = yaml_name(dir)?;
+    let flags = Overrides::default();
+    let layers = Layers { document: &document, env_file: env_file.as_ref(), environment, flags: &flags };
+    name(&layers.resolve(setting)?, dir)
+}
+
+/// `powerdev.yaml` with nothing but its name.
+fn yaml_name(dir: &Path) -> anyhow::Result<Document> {
+    #[derive(Default, serde::Deserialize)]
+    #[serde(default)]
+    struct NameOnly {
+        name: Option<String>,
+    }
+    let path = dir.join(yaml::FILE);
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Document::default()),
+        Err(error) => return Err(error).with_context(|| format!("can't read {}", path.display())),
+    };
+    match serde_yaml::from_str::<Option<NameOnly>>(&text) {
+        Ok(only) => {
+            let name = only.unwrap_or_default().name;
+            Ok(Document::named(path, name))
+        }
+        // It isn't even YAML: say it as a whole read says it.
+        Err(_) => Document::parse(&path, text.as_bytes()).map_err(Into::into),
+    }
+}
+
+/// The name that a layer gives, or one made from the folder.
+pub(super) fn name(raw: &Raw, dir: &Path) -> anyhow::Result<Name> {
+    if raw.origin == Origin::Default { Ok(made_up(dir)) } else { raw.parse().map_err(Into::into) }
+}
+
+/// A name that no other folder has and that tells which folder it is: its own name, and a hash of its path.
+fn made_up(dir: &Path) -> Name {
+    let mut slug = String::new();
+    for c in dir.file_name().unwrap_or_default().to_string_lossy().to_lowercase().chars() {
+        if c.is_ascii_lowercase() || c.is_ascii_digit() {
+            slug.push(c);
+        } else if !slug.is_empty() && !slug.ends_with('-') {
+            slug.push('-');
+        }
+    }
+    slug.truncate(Name::MAX - 7);
+    let slug = slug.trim_end_matches('-');
+    let mut name = if slug.is_empty() { "project".to_owned() } else { slug.to_owned() };
+    name.push('-');
+    for byte in &Sha256::digest(dir.as_os_str().as_encoded_bytes())[..3] {
+        write!(name, "{byte:02x}").expect("writing to a string succeeds");
+    }
+    name.parse().expect("a slug and six hex digits make a name")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_nearest_marked_folder_above_is_the_project() {
+        let root = tempfile::tempdir().expect("a temporary folder");
+        let deep = root.path().join("a/b/c");
+        std::fs::create_dir_all(&deep).expect("made");
+        assert_eq!(find_project(&deep), deep);
+        std::fs::create_dir(root.path().join("a/.agent-mount")).expect("made");
+        assert_eq!(find_project(&deep), root.path().join("a"));
+        std::fs::write(root.path().join("a/b/powerdev.yaml"), "").expect("written");
+        assert_eq!(find_project(&deep), root.path().join("a/b"));
+    }
+
+    #[test]
+    fn a_broken_configuration_still_has_a_name() {
+        let root = tempfile::tempdir().expect("a temporary folder");
+        let nothing = |_: &str| None;
+        std::fs::write(root.path().join("powerdev.yaml"), "name: mine\nnonsense: 1\n").expect("written");
+        std::fs::write(root.path().join(".env"), "A=\"open\n").expect("written");
+        assert_eq!(name_only(root.path(), None, &nothing).expect("named").as_str(), "mine");
+        let exported = |variable: &str| (variable == "POWERDEV_NAME").then(|| "other".into());
+        assert_eq!(name_only(root.path(), None, &exported).expect("named").as_str(), "other");
+        std::fs::write(root.path().join("powerdev.yaml"), "name: [\n").expect("written");
+        assert!(name_only(root.path(), None, &nothing).is_err());
+    }
+
+    #[test]
+    fn names_tell_the_folder_and_differ_by_path() {
+        let one = made_up(Path::new("/home/me/My Project"));
+        assert!(one.as_str().starts_with("my-project-") && one.as_str().len() == "my-project-".len() + 6, "{one}");
+        assert_ne!(one, made_up(Path::new("/home/you/My Project")));
+        assert!(made_up(Path::new("/")).as_str().starts_with("project-"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_folder_has_a_name(folder in "[^/\0]{0,80}") {
+            let name = made_up(&Path::new("/home").join(folder));
+            prop_assert!(name.as_str().parse::<Name>().is_ok());
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Drift: how a container differs from what would be made now, in the user's words.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
+
+use serde::Serialize;
+
+use crate::config::{ByteSize, Cpus, layout};
+use crate::engine::spec::{ContainerSpec, Gpus, MountSource, MountSpec, PortSpec};
+
+/// One setting that differs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// Which, as the user would call it: `DOCKER_CPUS`, `port 3000`, `mount /data`.
+    pub setting: String,
+    /// What the container has.
+    pub was: String,
+    /// What it would have now.
+    pub is: String,
+}
+
+/// What "not there" is called.
+const NOTHING: &str = "none";
+
+/// What differs between a container and the one that would be made now. Empty: no drift. What says nothing about the
+/// configuration isn't drift: powerdev's own release, and the SSH agent's socket, which every login makes anew.
+pub fn differences(old: &ContainerSpec, new: &ContainerSpec) -> Vec<Difference> {
+    let mut found = Vec::new();
+    let mut note = |setting: &str, was: String, is: String| {
+        if was != is {
+            found.push(Difference { setting: setting.to_owned(), was, is });
+        }
+    };
+    note("image", old.image.clone(), new.image.clone());
+    note("user", old.user.clone(), new.user.clone());
+    note("host name", old.hostname.clone(), new.hostname.clone());
+    note("entrypoint", old.entrypoint.join(" "), new.entrypoint.join(" "));
+    note("network", old.network.clone(), new.network.clone());
+    note("DOCKER_CPUS", cpus(old), cpus(new));
+    note("DOCKER_MEMORY", bytes(old.memory), bytes(new.memory));
+    note("DOCKER_SHM", bytes(old.shm_size), bytes(new.shm_size));
+    note("DOCKER_PIDS", old.pids_limit.to_string(), new.pids_limit.to_string());
+    note("GPU", gpus(&old.gpus), gpus(&new.gpus));
+    note("capabilities", words(&old.cap_add), words(&new.cap_add));
+    note("capabilities dropped", words(&old.cap_drop), words(&new.cap_drop));
+    note("security options", words(&old.security_opt), words(&new.security_opt));
+    note("read-only root", yes(old.read_only_root), yes(new.read_only_root));
+    note("health check", format!("{:?}", old.health), format!("{:?}", new.health));
+    note("log rotation", rotation(old), rotation(new));
+    note("stop timeout", format!("{} s", old.stop_timeout), format!("{} s", new.stop_timeout));
+    by_key("port", &ports(old), &ports(new), &mut note);
+    by_key("mount", &mounts(old), &mounts(new), &mut note);
+    by_key("tmpfs", &old.tmpfs, &new.tmpfs, &mut note);
+    by_key("variable", &variables(old), &variables(new), &mut note);
+    found
+}
+
+fn by_key(
+    kind: &str,
+    old: &BTreeMap<String, String>,
+    new: &BTreeMap<String, String>,
+    note: &mut impl FnMut(&str, String, String),
+) {
+    let value = |map: &BTreeMap<String, String>, key: &str| map.get(key).map_or(NOTHING, String::as_str).to_owned();
+    for key in old.keys().chain(new.keys()).collect::<BTreeSet<_>>() {
+        note(&format!("{kind} {key}"), value(old, key), value(new, key));
+    }
+}
+
+fn variables(spec: &ContainerSpec) -> BTreeMap<String, String> {
+    let mut all = spec.environment.clone();
+    all.remove("SSH_AUTH_SOCK");
+    all
+}
+
+fn mounts(spec: &ContainerSpec) -> BTreeMap<String, String> {
+    let lasting = spec.mounts.iter().filter(|mount| mount.target != layout::SSH_AGENT);
+    lasting.map(|mount| (mount.target.clone(), mount_source(mount))).collect()
+}
+
+fn mount_source(mount: &MountSpec) -> String {
+    let source = match &mount.source {
+        MountSource::Bind(path) => path.clone(),
+        MountSource::Volume { name, .. } => format!("volume {name}"),
+    };
+    if mount.read_only { format!("{source}, read-only") } else { source }
+}
+
+fn ports(spec: &ContainerSpec) -> BTreeMap<String, String> {
+    let at = |port: &PortSpec| (port.container.to_string(), format!("{}:{}", port.address, port.host));
+    spec.ports.iter().map(at).collect()
+}
+
+fn cpus(spec: &ContainerSpec) -> String {
+    u32::try_from(spec.nano_cpus / 1_000_000)
+        .map_or_else(|_| spec.nano_cpus.to_string(), |milli| Cpus(milli).to_string())
+}
+
+fn bytes(amount: i64) -> String {
+    u64::try_from(amount).map_or_else(|_| amount.to_string(), |amount| ByteSize(amount).to_string())
+}
+
+fn gpus(gpus: &Gpus) -> String {
+    match gpus {
+        Gpus::None => NOTHING.into(),
+        Gpus::All => "all".into(),
+        Gpus::Ids(ids) => ids.join(","),
+    }
+}
+
+fn words(list: &[impl Display]) -> String {
+    let all: BTreeSet<String> = list.iter().map(ToString::to_string).collect();
+    if all.is_empty() { NOTHING.into() } else { all.into_iter().collect::<Vec<_>>().join(", ") }
+}
+
+fn yes(value: bool) -> String {
+    if value { "yes" } else { "no" }.into()
+}
+
+fn rotation(spec: &ContainerSpec) -> String {
+    format!("{} files of {}", spec.log_max_files, spec.log_max_size)
+}
