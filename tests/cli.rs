@@ -1,0 +1,189 @@
+//! The command line, without an Engine: help, usage errors, exit codes, JSON documents.
+//!
+//! The commands are asked of clap itself, so a new one is tested from its first day.
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use clap::CommandFactory;
+
+use common::{Invocation, Output, Project};
+
+/// What each command is given at least, and its exit code where no Engine answers. `None`: its own business.
+const COMMANDS: &[(&str, &[&str], Option<i32>)] = &[
+    ("up", &[], Some(3)),
+    ("build", &[], Some(3)),
+    ("start", &[], Some(3)),
+    ("daemon", &[], Some(3)),
+    ("exec", &["--", "true"], Some(3)),
+    ("logs", &["--no-follow"], Some(3)),
+    ("stop", &[], Some(3)),
+    ("rm", &[], Some(3)),
+    ("restart", &[], Some(3)),
+    ("status", &[], Some(3)),
+    ("health", &[], Some(3)),
+    ("watch", &[], None),
+    ("persist", &[], None),
+    ("backups", &[], Some(0)),
+    ("restore", &["20260101T000000Z"], Some(4)),
+    ("cleanup", &[], Some(3)),
+    ("services", &[], None),
+    ("ps", &[], Some(3)),
+    ("init", &[], Some(0)),
+    ("config", &[], Some(0)),
+    ("doctor", &[], None),
+    ("completions", &["bash"], Some(0)),
+    ("man", &[], Some(0)),
+];
+
+/// A run of `powerdev` with no Engine to be found.
+fn without_engine(project: &Project, arguments: &[&str]) -> Invocation {
+    let nowhere = project.home().join("no-such.sock");
+    project
+        .powerdev(arguments)
+        .env("DOCKER_HOST", format!("unix://{}", nowhere.display()))
+        .deadline(Duration::from_secs(30))
+}
+
+fn commands() -> Vec<clap::Command> {
+    powerdev::cli::Cli::command().get_subcommands().filter(|command| !command.is_hide_set()).cloned().collect()
+}
+
+/// No line of what a person reads is wider than a terminal that nobody widened.
+#[track_caller]
+fn assert_fits_80_columns(what: &str, text: &str) {
+    for line in text.lines() {
+        assert!(line.chars().count() <= 80, "{what}: wider than 80 columns: {line}");
+    }
+}
+
+#[test]
+fn every_command_stands_in_the_table() {
+    let known: BTreeSet<&str> = COMMANDS.iter().map(|(name, ..)| *name).collect();
+    let all = commands();
+    let missing: Vec<&str> = all.iter().map(clap::Command::get_name).filter(|name| !known.contains(name)).collect();
+    assert!(missing.is_empty(), "add them to COMMANDS: {missing:?}");
+}
+
+#[test]
+fn help_of_every_command_says_something_and_fits_80_columns() {
+    let project = Project::bare();
+    let help = |arguments: &[&str]| {
+        let output = project.powerdev(arguments).env("COLUMNS", "80").run().ok();
+        assert!(output.err().is_empty(), "{arguments:?}: help belongs on standard output");
+        assert_fits_80_columns(&format!("{arguments:?}"), output.out());
+        output.out().to_owned()
+    };
+    let all = help(&["--help"]);
+    for command in commands() {
+        let name = command.get_name();
+        assert!(all.contains(&format!("  {name} ")), "`powerdev --help` doesn't list {name}");
+        let short = help(&[name, "-h"]);
+        let long = help(&[name, "--help"]);
+        assert!(short.contains("--json") && long.contains("--project"), "{name}: {long}");
+        assert!(
+            command.get_about().is_some_and(|about| !about.to_string().ends_with('.')),
+            "{name}: one line, no stop"
+        );
+        for argument in command.get_arguments() {
+            assert!(argument.get_help().is_some(), "{name}: {} has no help", argument.get_id());
+        }
+    }
+}
+
+#[test]
+fn version_is_the_packages() {
+    let output = Project::bare().powerdev(["--version"]).run().ok();
+    assert_eq!(output.out().trim(), concat!("powerdev ", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn an_unknown_flag_or_command_is_refused_with_a_suggestion() {
+    let project = Project::bare();
+    for command in commands() {
+        let output = project.powerdev([command.get_name(), "--no-such-flag"]).run().code(2);
+        assert!(output.out().is_empty() && output.err().contains("--no-such-flag"), "{}", output.err());
+    }
+    let output = project.powerdev(["statsu"]).run().code(2);
+    assert!(output.err().contains("status"), "{}", output.err());
+    let output = project.powerdev(["status", "--jsno"]).run().code(2);
+    assert!(output.err().contains("--json"), "{}", output.err());
+}
+
+#[test]
+fn a_refused_command_line_is_a_document_too() {
+    let output = Project::bare().powerdev(["status", "--json", "--no-such-flag"]).run().code(2);
+    let document = output.json();
+    assert_eq!(document["code"], 2);
+    assert!(document["error"].as_str().is_some_and(|error| error.contains("--no-such-flag")), "{document}");
+}
+
+/// Without an Engine: the documented code, told on standard error with a hint, the same as one JSON document.
+#[test]
+fn without_an_engine_every_command_says_so_once_and_as_json() {
+    for (name, arguments, code) in COMMANDS.iter().filter(|(name, ..)| commands().iter().any(|c| c.get_name() == *name))
+    {
+        let project = Project::bare();
+        // An image of one's own: nothing is to be built.
+        project.write("powerdev.yaml", "image: example.invalid/none:1\n");
+        let command = [&[*name], *arguments].concat();
+        let prose = without_engine(&project, &command).run();
+        check_prose(&command, &prose, *code);
+        let flags = [&[*name, "--json"], *arguments].concat();
+        let output = without_engine(&project, &flags).run();
+        assert_eq!(output.code, prose.code, "{command:?}: --json changes the exit code\n{}", output.err());
+        if matches!(*name, "watch" | "logs") {
+            assert!(!output.json_lines().is_empty(), "{command:?}");
+        } else if *name == "completions" || *name == "man" {
+            // What they print is a file, not an answer; with --json it comes inside a document.
+            output.json();
+        } else {
+            let document = output.json();
+            if output.code == 3 {
+                assert_eq!(document["code"], 3, "{command:?}: {document}");
+                assert!(document["hint"].is_string(), "{command:?}: {document}");
+            }
+        }
+    }
+}
+
+#[track_caller]
+fn check_prose(command: &[&str], output: &Output, code: Option<i32>) {
+    if let Some(code) = code {
+        assert_eq!(output.code, code, "{command:?}\n--- stdout\n{}\n--- stderr\n{}", output.out(), output.err());
+    }
+    let told = output.err();
+    assert!(!told.contains("panicked"), "{command:?}: {told}");
+    if output.code == 3 {
+        assert_eq!(told.matches("error:").count(), 1, "{command:?}: {told}");
+        assert!(told.contains("no Docker Engine answers") && told.contains("hint:"), "{command:?}: {told}");
+        assert!(told.contains("DOCKER_HOST"), "{command:?} doesn't say where it looked: {told}");
+    }
+}
+
+#[test]
+fn quiet_leaves_errors_only() {
+    let project = Project::bare();
+    let output = without_engine(&project, &["ps", "--quiet"]).run().code(3);
+    assert!(output.err().starts_with("error:"), "{}", output.err());
+}
+
+#[test]
+fn nothing_is_coloured_where_nobody_sees_it() {
+    let project = Project::bare();
+    let output = without_engine(&project, &["ps"]).env("TERM", "xterm-256color").run().code(3);
+    assert!(!output.err().contains('\x1b'), "{}", output.err());
+    let output = without_engine(&project, &["ps"]).env("NO_COLOR", "1").terminal(24, 80).wait();
+    assert!(!output.1.contains("\x1b[3"), "{}", output.1);
+}
+
+#[test]
+fn a_project_that_is_not_there_is_a_usage_error() {
+    let project = Project::bare();
+    let output = project.powerdev(["config", "--project", "/no/such/folder"]).run().code(2);
+    assert!(output.err().contains("/no/such/folder"), "{}", output.err());
+    let output = project.powerdev(["config", "--env-file", "/no/such/file"]).run().code(2);
+    assert!(output.err().contains("/no/such/file"), "{}", output.err());
+}

@@ -1,0 +1,93 @@
+//! The repository itself: scripts, the image's recipe, links and names in the documentation.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Files below `dir` whose name ends so.
+fn files(dir: &str, ending: &str) -> Vec<PathBuf> {
+    walkdir::WalkDir::new(root().join(dir))
+        .into_iter()
+        .filter_map(Result::ok)
+        .map(walkdir::DirEntry::into_path)
+        .filter(|path| path.is_file() && path.to_string_lossy().ends_with(ending))
+        .collect()
+}
+
+#[test]
+fn shell_scripts_pass_shellcheck() {
+    let scripts = files("scripts", ".sh");
+    assert!(scripts.len() >= 2, "{scripts:?}");
+    let output = Command::new("shellcheck")
+        .args(&scripts)
+        .arg(root().join(".ci/run"))
+        .output()
+        .expect("shellcheck is installed by `make test`");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// hadolint comes with the image, not with Debian: used where it is.
+#[test]
+fn dockerfile_passes_hadolint_where_it_is() {
+    let recipe = root().join("Dockerfile");
+    if let Ok(output) = Command::new("hadolint").arg("--no-color").arg(&recipe).output() {
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    }
+}
+
+#[test]
+fn ci_is_one_line_that_calls_make_test() {
+    let script = fs::read_to_string(root().join(".ci/run")).expect("it is there");
+    let lines: Vec<&str> = script.lines().filter(|line| !line.starts_with('#')).collect();
+    assert_eq!(lines.len(), 1, "{script}");
+    assert!(lines[0].contains("make") && lines[0].ends_with("test"), "{script}");
+}
+
+#[test]
+fn every_target_of_make_is_explained() {
+    let makefile = fs::read_to_string(root().join("Makefile")).expect("it is there");
+    for line in makefile.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_lowercase()) && line.contains(':'))
+    {
+        assert!(line.contains(" ## "), "{line}");
+    }
+}
+
+#[test]
+fn workflows_are_yaml_with_jobs() {
+    let workflows = files(".github/workflows", ".yml");
+    assert_eq!(workflows.len(), 2, "{workflows:?}");
+    for path in workflows {
+        let text = fs::read_to_string(&path).expect("it is there");
+        let yaml: serde_yaml::Value =
+            serde_yaml::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        assert!(yaml.get("jobs").is_some(), "{}", path.display());
+    }
+}
+
+/// Every relative link, and every path in backquotes that starts with a folder of ours, leads somewhere.
+#[test]
+fn documentation_leads_somewhere() {
+    let mut pages = files("docs", ".md");
+    pages.extend(
+        ["README.md", "CONTRIBUTING.md"].map(|name| root().join(name)).into_iter().filter(|page| page.exists()),
+    );
+    let link = regex::Regex::new(r"\]\(([^)#]+)(?:#[^)]*)?\)|(?:src|href)=.([^'#]+?).[ >/]").expect("a pattern");
+    let path = regex::Regex::new(r"`((?:src|crates|tests|benches|scripts|docs|templates|completions)/[\w./-]*)`")
+        .expect("a pattern");
+    for page in pages {
+        let text = fs::read_to_string(&page).expect("it is there");
+        let folder = page.parent().expect("a file has a folder");
+        for found in link.captures_iter(&text) {
+            let target = found.get(1).or(found.get(2)).expect("one of them").as_str().trim_matches('"');
+            let outside = target.contains("://") || target.starts_with("mailto:");
+            assert!(outside || folder.join(target).exists(), "{}: {target} leads nowhere", page.display());
+        }
+        for found in path.captures_iter(&text) {
+            assert!(root().join(&found[1]).exists(), "{}: there is no {}", page.display(), &found[1]);
+        }
+    }
+}
