@@ -1,0 +1,244 @@
+//! One try of a probe that must be asked: a connection, a page, a command.
+
+use std::ffi::OsString;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use powerdev_protocol::service::{HttpProbe, Probe};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+
+use super::poll::{Flags, Key, Poll, Source};
+use super::readiness::SAYING;
+use super::spawn::{self, Plan};
+use super::sys;
+
+/// What a probe's command needs to run as the service would.
+#[derive(Clone, Copy)]
+pub struct Runner<'a> {
+    /// The service's environment.
+    pub environment: &'a dyn Fn() -> Vec<(OsString, OsString)>,
+    /// The service's working directory.
+    pub directory: &'a Path,
+}
+
+/// How far it has come.
+#[derive(Debug)]
+pub enum Progress {
+    /// Not decided yet.
+    Pending,
+    /// Well, or what is wrong.
+    Done(Result<(), String>),
+}
+
+/// A try under way.
+#[derive(Debug)]
+pub struct Attempt {
+    fd: OwnedFd,
+    key: Key,
+    kind: Kind,
+    /// What came back so far.
+    reply: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Connect { port: u16 },
+    Http { port: u16, request: Vec<u8>, connected: bool },
+    Process { pid: i32 },
+}
+
+impl Attempt {
+    /// Starts one. An error is the probe's failure, in words.
+    pub fn start(probe: &Probe, service: usize, poll: &mut Poll, runner: Runner<'_>) -> Result<Self, String> {
+        let source = Source::Probe(service);
+        match probe {
+            Probe::Tcp(port) => Self::connect(*port, Kind::Connect { port: *port }, source, poll),
+            Probe::Http(HttpProbe { port, path }) => {
+                let request = format!(
+                    "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUser-Agent: powerdev\r\nAccept: */*\r\nConnection: close\r\n\r\n"
+                );
+                let kind = Kind::Http { port: *port, request: request.into(), connected: false };
+                Self::connect(*port, kind, source, poll)
+            }
+            Probe::Exec(command) => Self::command(command, source, poll, runner),
+            Probe::Fd(_) | Probe::Notify(_) | Probe::Log(_) => Err("this probe isn't asked".into()),
+        }
+    }
+
+    fn connect(port: u16, kind: Kind, source: Source, poll: &mut Poll) -> Result<Self, String> {
+        let failed = |error: Errno| unreachable(port, error);
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let fd = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, flags, None).map_err(failed)?;
+        match rustix::net::connect(&fd, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)) {
+            Ok(()) | Err(Errno::INPROGRESS) => {}
+            Err(error) => return Err(failed(error)),
+        }
+        let key = poll.add(&fd, Flags::OUT, source).map_err(|error| error.to_string())?;
+        Ok(Self { fd, key, kind, reply: Vec::new() })
+    }
+
+    fn command(command: &[String], source: Source, poll: &mut Poll, runner: Runner<'_>) -> Result<Self, String> {
+        let pipe = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC);
+        let (fd, output) = pipe.map_err(|error| error.to_string())?;
+        rustix::io::ioctl_fionbio(&fd, true).map_err(|error| error.to_string())?;
+        let null = spawn::null().map_err(|error| error.to_string())?;
+        let plan = Plan {
+            command,
+            environment: &(runner.environment)(),
+            directory: runner.directory,
+            stdio: [null.as_fd(), output.as_fd(), output.as_fd()],
+            terminal: false,
+            extra: None,
+        };
+        let pid = spawn::spawn(&plan).map_err(|error| error.to_string())?;
+        match poll.add(&fd, Flags::IN, source) {
+            Ok(key) => Ok(Self { fd, key, kind: Kind::Process { pid }, reply: Vec::new() }),
+            Err(error) => {
+                sys::kill(-pid, libc::SIGKILL).ok(); // Gone already is as good.
+                Err(error.to_string())
+            }
+        }
+    }
+
+    /// Whether this is the probe's process.
+    pub fn is_process(&self, pid: i32) -> bool {
+        matches!(self.kind, Kind::Process { pid: own } if own == pid)
+    }
+
+    /// Its descriptor can be read or written.
+    pub fn event(&mut self, key: Key, poll: &mut Poll) -> Progress {
+        if key != self.key {
+            return Progress::Pending;
+        }
+        match &mut self.kind {
+            Kind::Connect { port } => Progress::Done(match rustix::net::sockopt::socket_error(&self.fd) {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(error)) | Err(error) => Err(unreachable(*port, error)),
+            }),
+            Kind::Http { port, request, connected } => {
+                if !*connected {
+                    if let Ok(Err(error)) | Err(error) = rustix::net::sockopt::socket_error(&self.fd) {
+                        return Progress::Done(Err(unreachable(*port, error)));
+                    }
+                    *connected = true;
+                }
+                if !request.is_empty() {
+                    return send(&self.fd, request, self.key, poll);
+                }
+                let end = self.read();
+                judge_http(&self.reply, end)
+            }
+            Kind::Process { .. } => {
+                if self.read() {
+                    // Its end comes as an exit status; until then there is nothing to wait for here.
+                    poll.remove(self.key, &self.fd);
+                }
+                Progress::Pending
+            }
+        }
+    }
+
+    /// Ends it, and returns what it said.
+    pub fn abandon(mut self, poll: &mut Poll) -> String {
+        if let Kind::Process { pid } = self.kind {
+            self.read();
+            sys::kill(-pid, libc::SIGKILL).ok(); // Gone already is as good.
+        }
+        poll.remove(self.key, &self.fd);
+        saying(&self.reply)
+    }
+
+    /// Reads what is there, keeping the first bytes. Tells whether the end was reached.
+    fn read(&mut self) -> bool {
+        let mut buffer = [0; 4096];
+        for _ in 0..16 {
+            match rustix::io::read(&self.fd, &mut buffer) {
+                Ok(0) => return true,
+                Ok(n) => {
+                    let room = (2 * SAYING).saturating_sub(self.reply.len());
+                    self.reply.extend_from_slice(&buffer[..n.min(room)]);
+                }
+                Err(Errno::AGAIN | Errno::INTR) => return false,
+                Err(_) => return true,
+            }
+        }
+        false
+    }
+}
+
+fn unreachable(port: u16, error: Errno) -> String {
+    format!("127.0.0.1:{port}: {error}")
+}
+
+fn send(fd: &OwnedFd, request: &mut Vec<u8>, key: Key, poll: &mut Poll) -> Progress {
+    match rustix::net::send(fd, request, rustix::net::SendFlags::NOSIGNAL) {
+        Ok(sent) => drop(request.drain(..sent)),
+        Err(Errno::AGAIN | Errno::INTR) => {}
+        Err(error) => return Progress::Done(Err(format!("the request could not be sent: {error}"))),
+    }
+    if request.is_empty() {
+        poll.modify(key, fd, Flags::IN);
+    }
+    Progress::Pending
+}
+
+/// Judges by the status line; of a failure the start of the page is told as well.
+fn judge_http(reply: &[u8], end: bool) -> Progress {
+    let Some(line_end) = reply.windows(2).position(|pair| pair == b"\r\n") else {
+        return match (reply.is_empty(), end) {
+            (_, false) => Progress::Pending,
+            (true, true) => Progress::Done(Err("it closed the connection without an answer".into())),
+            (false, true) => Progress::Done(Err(format!("no HTTP: {}", saying(reply)))),
+        };
+    };
+    let line = String::from_utf8_lossy(&reply[..line_end]);
+    let mut words = line.splitn(3, ' ');
+    let status = match (words.next(), words.next().map(str::parse::<u16>)) {
+        (Some(version), Some(Ok(status))) if version.starts_with("HTTP/") => status,
+        _ => return Progress::Done(Err(format!("no HTTP: {line}"))),
+    };
+    if (200..400).contains(&status) {
+        return Progress::Done(Ok(()));
+    }
+    if !end && reply.len() < SAYING {
+        return Progress::Pending;
+    }
+    let body = reply.windows(4).position(|four| four == b"\r\n\r\n").map_or(&[][..], |at| &reply[at + 4..]);
+    let reason = words.next().unwrap_or_default();
+    Progress::Done(Err(format!("HTTP {status} {reason}: {}", saying(body)).trim_end_matches([' ', ':']).into()))
+}
+
+/// What was said, as one short line of printable text.
+fn saying(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(SAYING)]);
+    let words: Vec<&str> =
+        text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|w| !w.is_empty()).collect();
+    words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judge(reply: &str, end: bool) -> Option<Result<(), String>> {
+        match judge_http(reply.as_bytes(), end) {
+            Progress::Pending => None,
+            Progress::Done(result) => Some(result),
+        }
+    }
+
+    #[test]
+    fn http_is_judged_by_its_status_line() {
+        assert_eq!(judge("HTTP/1.1 20", false), None);
+        assert_eq!(judge("HTTP/1.1 204 No Content\r\n", false), Some(Ok(())));
+        assert_eq!(judge("HTTP/1.0 302 Found\r\nLocation: /\r\n\r\n", true), Some(Ok(())));
+        assert_eq!(judge("HTTP/1.1 503 Busy\r\n", false), None);
+        let busy = "HTTP/1.1 503 Busy\r\nA: b\r\n\r\nwarming\r\n up";
+        assert_eq!(judge(busy, true), Some(Err("HTTP 503 Busy: warming up".into())));
+        assert_eq!(judge("HTTP/1.1 500\r\n\r\n", true), Some(Err("HTTP 500".into())));
+        assert_eq!(judge("SSH-2.0-x\r\n", true), Some(Err("no HTTP: SSH-2.0-x".into())));
+        assert_eq!(judge("", true), Some(Err("it closed the connection without an answer".into())));
+    }
+}

@@ -1,0 +1,118 @@
+//! The container's log: PID 1's stdout, one line `name | text` at a time. Nobody may be reading it (the Engine gone
+//! or stuck), so it is never written to but when it takes bytes; what doesn't fit the queue is dropped and counted.
+
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+use super::poll::{Flags, Key, Poll, Source};
+
+/// Bytes that wait for a reader at most.
+const QUEUE: usize = 256 * 1024;
+/// The name that the supervisor's own lines carry.
+pub const SELF: &str = "powerdev";
+
+/// The container's log.
+#[derive(Debug)]
+pub struct Console {
+    /// None once nobody can ever read it again.
+    fd: Option<OwnedFd>,
+    queue: VecDeque<u8>,
+    /// Set while it waits for the reader.
+    key: Option<Key>,
+    dropped: u64,
+    /// Of these the log itself has been told.
+    told: u64,
+}
+
+impl Console {
+    /// Takes over stdout. It gets an open file description of its own where it can, so that it being non-blocking
+    /// concerns nobody else.
+    pub fn stdout() -> Self {
+        let reopened = rustix::fs::open("/proc/self/fd/1", FLAGS, Mode::empty());
+        let fd = reopened.or_else(|_| {
+            let fd = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3)?;
+            rustix::io::ioctl_fionbio(&fd, true)?;
+            Ok::<_, Errno>(fd)
+        });
+        Self { fd: fd.ok(), queue: VecDeque::new(), key: None, dropped: 0, told: 0 }
+    }
+
+    /// Lines that were dropped since nobody took them.
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// Appends a line.
+    pub fn line(&mut self, name: &str, text: &[u8]) {
+        let length = name.len() + text.len() + 4;
+        if self.fd.is_none() || self.queue.len() + length > QUEUE {
+            self.dropped += 1;
+            return;
+        }
+        for part in [name.as_bytes(), b" | ", text, b"\n"] {
+            self.queue.extend(part);
+        }
+    }
+
+    /// Appends a line of the supervisor's own.
+    pub fn say(&mut self, text: &str) {
+        self.line(SELF, text.as_bytes());
+    }
+
+    /// Writes what can be written now, and asks to be told when the rest can be.
+    pub fn flush(&mut self, poll: &mut Poll) {
+        loop {
+            self.write();
+            let untold = self.dropped - self.told;
+            if untold == 0 || !self.queue.is_empty() || self.fd.is_none() {
+                break;
+            }
+            self.told = self.dropped;
+            self.say(&format!("{untold} lines were dropped here: nobody took them in time"));
+        }
+        let Some(fd) = &self.fd else { return };
+        match self.key {
+            None if !self.queue.is_empty() => self.key = poll.add(fd, Flags::OUT, Source::Console).ok(),
+            Some(key) if self.queue.is_empty() => {
+                poll.remove(key, fd);
+                self.key = None;
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether everything was written, or never can be.
+    pub fn is_done(&self) -> bool {
+        self.queue.is_empty() || self.fd.is_none()
+    }
+
+    fn write(&mut self) {
+        while let (Some(fd), false) = (&self.fd, self.queue.is_empty()) {
+            match rustix::io::write(fd, self.queue.as_slices().0) {
+                Ok(written) => drop(self.queue.drain(..written)),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return,
+                Err(error) => return self.give_up(error),
+            }
+        }
+        if self.queue.capacity() > QUEUE / 4 && self.queue.is_empty() {
+            self.queue.shrink_to(4096);
+        }
+    }
+
+    /// What waits can't be written. A full disk may have room again; a closed pipe stays closed.
+    fn give_up(&mut self, error: Errno) {
+        self.dropped += self.queue.iter().filter(|byte| **byte == b'\n').count() as u64;
+        self.queue.clear();
+        if !matches!(error, Errno::NOSPC | Errno::DQUOT | Errno::IO | Errno::NOMEM) {
+            self.fd = None; // Closing it takes it out of the poll as well.
+            self.key = None;
+        }
+    }
+}
+
+const FLAGS: OFlags =
+    OFlags::WRONLY.union(OFlags::APPEND).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC).union(OFlags::NOCTTY);

@@ -1,0 +1,345 @@
+//! The control socket: who is connected, what they say, and what still has to be sent to them. Bounded on all
+//! sides: a client that doesn't take its answers is hung up on, never waited for.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use powerdev_protocol::control::MAX_LINE;
+use powerdev_protocol::frame::{self, HEAD};
+use powerdev_protocol::{Event, Request, Response};
+use rustix::fs::{AtFlags, Mode as Permissions, OFlags};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
+
+use super::poll::{Flags, Key, Poll, Source};
+use super::sys;
+
+/// Clients at a time. One more, and the one that has been idle for the longest has to go.
+const CLIENTS: usize = 64;
+/// Bytes that wait for one client at most.
+const OUTPUT: usize = 1 << 20;
+
+/// What a client is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Asks; the next line is a request.
+    Asking,
+    /// Waits until a service is where it was asked to go; it is not listened to meanwhile.
+    Waiting {
+        /// The service.
+        service: usize,
+        /// Until it is ready; otherwise until it is gone.
+        ready: bool,
+    },
+    /// Follows the events.
+    Following,
+    /// Takes part in a service's terminal.
+    Attached(usize),
+}
+
+/// What a client says.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Message {
+    /// A request, or what is wrong with it.
+    Request(Result<Request, String>),
+    /// A frame of one who is attached.
+    Frame(frame::Kind, Vec<u8>),
+    /// It doesn't speak our language: hang up.
+    Nonsense,
+}
+
+#[derive(Debug)]
+struct Client {
+    fd: OwnedFd,
+    mode: Mode,
+    input: Vec<u8>,
+    output: VecDeque<u8>,
+    /// It isn't listened to until the service that it is attached to takes input again.
+    paused: bool,
+    /// It has said all that it will say.
+    ended: bool,
+    last: u64,
+}
+
+/// The socket and its clients.
+#[derive(Debug)]
+pub struct Control {
+    path: PathBuf,
+    /// The socket, its registration (none while descriptors are short), and the file's inode.
+    listener: Option<(OwnedFd, Option<Key>, u64)>,
+    clients: BTreeMap<Key, Client>,
+    clock: u64,
+}
+
+impl Control {
+    /// Not listening yet: [`Control::look_after`] does that.
+    pub fn new(run_dir: &Path) -> Self {
+        let path = run_dir.join(powerdev_protocol::paths::SOCKET_NAME);
+        Self { path, listener: None, clients: BTreeMap::new(), clock: 0 }
+    }
+
+    /// Listens if it doesn't, or if somebody took the socket's file away.
+    pub fn look_after(&mut self, poll: &mut Poll) -> Result<(), String> {
+        let inode = rustix::fs::lstat(&self.path).map(|stat| stat.st_ino).ok();
+        if let Some((fd, key, bound)) = &self.listener {
+            if inode == Some(*bound) {
+                return Ok(());
+            }
+            if let Some(key) = key {
+                poll.remove(*key, fd);
+            }
+        }
+        self.listener = None;
+        let told = |error: Errno| format!("the control socket {} can't be made: {error}", self.path.display());
+        self.listener = Some(listen(&self.path, poll).map_err(told)?);
+        Ok(())
+    }
+
+    /// Takes a connection. False: no descriptor is free; listening is suspended until [`Control::resume`].
+    pub fn accept(&mut self, poll: &mut Poll) -> bool {
+        let Some((listener, key, _)) = &mut self.listener else { return true };
+        loop {
+            match rustix::net::accept_with(&*listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+                Ok(fd) => {
+                    self.clock += 1;
+                    if let Ok(key) = poll.add(&fd, Flags::IN, Source::Client) {
+                        self.clients.insert(key, Client::new(fd, self.clock));
+                    }
+                }
+                Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
+                    if let Some(key) = key.take() {
+                        poll.remove(key, &*listener);
+                    }
+                    return false;
+                }
+                Err(Errno::INTR | Errno::CONNABORTED) => {}
+                Err(_) => break,
+            }
+        }
+        while self.clients.len() > CLIENTS {
+            let idle = self.clients.iter().min_by_key(|(_, client)| (client.mode != Mode::Asking, client.last));
+            let Some(key) = idle.map(|(key, _)| *key) else { break };
+            self.hang_up(key, poll);
+        }
+        true
+    }
+
+    /// Listens again after descriptors ran out.
+    pub fn resume(&mut self, poll: &mut Poll) {
+        if let Some((listener, key @ None, _)) = &mut self.listener {
+            *key = poll.add(listener, Flags::IN, Source::Listener).ok();
+        }
+    }
+
+    /// Something can be read from or written to a client.
+    pub fn event(&mut self, key: Key, flags: Flags, buffer: &mut [u8], poll: &mut Poll) {
+        if flags.contains(Flags::OUT) {
+            self.flush(key, poll);
+        }
+        let Some(client) = self.clients.get_mut(&key) else { return };
+        let gone = flags.intersects(Flags::HUP | Flags::ERR);
+        if !client.is_heard() {
+            // Nothing is read now, but one who is gone must not be kept, nor be told of over and over.
+            if gone {
+                self.hang_up(key, poll);
+            }
+            return;
+        }
+        self.clock += 1;
+        client.last = self.clock;
+        match rustix::io::read(&client.fd, &mut *buffer) {
+            Ok(0) => client.ended = true,
+            Ok(n) => client.input.extend_from_slice(&buffer[..n]),
+            Err(Errno::AGAIN | Errno::INTR) if !gone => {}
+            Err(_) => return self.hang_up(key, poll),
+        }
+        self.update(key, poll);
+    }
+
+    /// The next thing that a client said, if it is complete and wanted now.
+    pub fn next(&mut self, key: Key) -> Option<Message> {
+        let client = self.clients.get_mut(&key)?;
+        match client.mode {
+            Mode::Asking => client.next_request(),
+            Mode::Attached(_) if client.paused => None,
+            Mode::Attached(_) => client.next_frame(),
+            Mode::Waiting { .. } => None,
+            Mode::Following => {
+                client.input.clear();
+                None
+            }
+        }
+    }
+
+    /// To be called when all that [`Control::next`] gives was dealt with: hangs up on one who has nothing more to
+    /// say and nothing to get.
+    pub fn dealt_with(&mut self, key: Key, poll: &mut Poll) {
+        let Some(client) = self.clients.get(&key) else { return };
+        // One who follows or waits may have closed its side and still listen; one who asked is done.
+        let done = client.ended && !client.paused && client.output.is_empty();
+        if done && !matches!(client.mode, Mode::Following | Mode::Waiting { .. }) {
+            self.hang_up(key, poll);
+        } else {
+            self.update(key, poll);
+        }
+    }
+
+    /// What a client is doing.
+    pub fn mode(&self, key: Key) -> Option<Mode> {
+        self.clients.get(&key).map(|client| client.mode)
+    }
+
+    /// Sets what a client is doing.
+    pub fn set_mode(&mut self, key: Key, mode: Mode) {
+        if let Some(client) = self.clients.get_mut(&key) {
+            client.mode = mode;
+        }
+    }
+
+    /// Every client of which this holds.
+    pub fn in_mode(&self, wanted: impl Fn(Mode) -> bool) -> Vec<Key> {
+        self.clients.iter().filter(|(_, client)| wanted(client.mode)).map(|(key, _)| *key).collect()
+    }
+
+    /// The process at the other end, as this PID namespace numbers it.
+    pub fn peer(&self, key: Key) -> Option<i32> {
+        sys::peer(&self.clients.get(&key)?.fd)
+    }
+
+    /// Stops or goes on listening to one who is attached.
+    pub fn pause(&mut self, key: Key, paused: bool, poll: &mut Poll) {
+        if let Some(client) = self.clients.get_mut(&key) {
+            client.paused = paused;
+            self.update(key, poll);
+        }
+    }
+
+    /// Answers.
+    pub fn answer(&mut self, key: Key, response: &Response, poll: &mut Poll) {
+        let mut line = serde_json::to_vec(response).unwrap_or_else(|error| {
+            format!(r#"{{"answer":"error","message":"the answer can't be told: {error}"}}"#).into_bytes()
+        });
+        line.push(b'\n');
+        self.send(key, &[&line], poll);
+    }
+
+    /// Tells all who follow.
+    pub fn tell(&mut self, event: &Event, poll: &mut Poll) {
+        for key in self.in_mode(|mode| mode == Mode::Following) {
+            self.tell_one(key, event, poll);
+        }
+    }
+
+    /// Tells one who follows.
+    pub fn tell_one(&mut self, key: Key, event: &Event, poll: &mut Poll) {
+        let Ok(mut line) = serde_json::to_vec(event) else { return };
+        line.push(b'\n');
+        self.send(key, &[&line], poll);
+    }
+
+    /// Sends terminal data to one who is attached.
+    pub fn send_data(&mut self, key: Key, bytes: &[u8], poll: &mut Poll) {
+        for part in bytes.chunks(frame::MAX_PAYLOAD) {
+            self.send(key, &[&frame::head(frame::Kind::Data, part.len()), part], poll);
+        }
+    }
+
+    fn send(&mut self, key: Key, parts: &[&[u8]], poll: &mut Poll) {
+        let Some(client) = self.clients.get_mut(&key) else { return };
+        if client.output.len() + parts.iter().map(|part| part.len()).sum::<usize>() > OUTPUT {
+            return self.hang_up(key, poll);
+        }
+        parts.iter().for_each(|part| client.output.extend(*part));
+        self.flush(key, poll);
+    }
+
+    fn flush(&mut self, key: Key, poll: &mut Poll) {
+        let Some(client) = self.clients.get_mut(&key) else { return };
+        while !client.output.is_empty() {
+            let bytes = client.output.as_slices().0;
+            match rustix::net::send(&client.fd, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
+                Ok(sent) => drop(client.output.drain(..sent)),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => break,
+                Err(_) => return self.hang_up(key, poll),
+            }
+        }
+        self.update(key, poll);
+    }
+
+    /// Tells the poll what the client is waited on for.
+    fn update(&mut self, key: Key, poll: &mut Poll) {
+        let Some(client) = self.clients.get_mut(&key) else { return };
+        let mut wanted = Flags::empty();
+        wanted.set(Flags::IN, client.is_heard());
+        wanted.set(Flags::OUT, !client.output.is_empty());
+        poll.modify(key, &client.fd, wanted);
+    }
+
+    /// Hangs up.
+    pub fn hang_up(&mut self, key: Key, poll: &mut Poll) {
+        if let Some(client) = self.clients.remove(&key) {
+            poll.remove(key, &client.fd);
+        }
+    }
+
+    /// Takes the socket's file away.
+    pub fn close(&mut self) {
+        if self.listener.take().is_some() {
+            std::fs::remove_file(&self.path).ok(); // The next start does it otherwise.
+        }
+    }
+}
+
+impl Client {
+    fn new(fd: OwnedFd, last: u64) -> Self {
+        let (input, output) = (Vec::new(), VecDeque::new());
+        Self { fd, mode: Mode::Asking, input, output, paused: false, ended: false, last }
+    }
+
+    /// Whether it is read from now.
+    fn is_heard(&self) -> bool {
+        !self.ended && !self.paused && self.input.len() <= MAX_LINE
+    }
+
+    fn next_request(&mut self) -> Option<Message> {
+        let Some(end) = self.input.iter().position(|byte| *byte == b'\n') else {
+            return (self.input.len() > MAX_LINE).then_some(Message::Nonsense);
+        };
+        let request = serde_json::from_slice(&self.input[..end]).map_err(|error| format!("no request: {error}"));
+        self.input.drain(..=end);
+        Some(Message::Request(request))
+    }
+
+    fn next_frame(&mut self) -> Option<Message> {
+        let head = self.input.first_chunk::<HEAD>()?;
+        let Some((kind, length)) = frame::parse_head(*head) else { return Some(Message::Nonsense) };
+        let payload = self.input.get(HEAD..HEAD + length)?.to_vec();
+        self.input.drain(..HEAD + length);
+        Some(Message::Frame(kind, payload))
+    }
+}
+
+/// Binds and listens. The folder is opened first and the socket bound below it, since a socket's address has room
+/// for 107 bytes only.
+fn listen(path: &Path, poll: &mut Poll) -> Result<(OwnedFd, Option<Key>, u64), Errno> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Err(Errno::INVAL) };
+    std::fs::create_dir_all(folder).ok(); // Opening it tells why not.
+    let folder = rustix::fs::open(folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Permissions::empty())?;
+    match rustix::fs::unlinkat(&folder, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(error) => return Err(error),
+    }
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    let short = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())).join(name);
+    let mask = rustix::process::umask(Permissions::from_raw_mode(0o177));
+    let bound = rustix::net::bind(socket.as_fd(), &SocketAddrUnix::new(&short)?);
+    rustix::process::umask(mask);
+    bound?;
+    rustix::net::listen(&socket, 128)?;
+    let inode = rustix::fs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW)?.st_ino;
+    let key = poll.add(&socket, Flags::IN, Source::Listener)?;
+    Ok((socket, Some(key), inode))
+}

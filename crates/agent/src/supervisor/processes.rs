@@ -1,0 +1,147 @@
+//! Who belongs to whom: the processes of `/proc`, and which service each belongs to. What left its service's
+//! process group and session (setsid, double fork) is found by its parents or by the mark in its environment.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use powerdev_protocol::paths::SERVICE_VARIABLE;
+
+/// One process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    /// Its ID.
+    pub pid: i32,
+    /// Its parent's ID.
+    pub parent: i32,
+    /// Its process group.
+    pub group: i32,
+    /// Its session.
+    pub session: i32,
+    /// It has ended, and waits to be reaped.
+    pub zombie: bool,
+    /// It has a controlling terminal.
+    pub terminal: bool,
+}
+
+/// Every process that `/proc` shows.
+pub fn all() -> Vec<Process> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    pids.filter_map(|pid| parse_stat(pid, &std::fs::read(format!("/proc/{pid}/stat")).ok()?)).collect()
+}
+
+/// When a process was started, in clock ticks since boot: with its ID it names the process for good.
+pub fn start_time(pid: i32) -> Option<u64> {
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    fields(&stat)?.nth(19)?.parse().ok()
+}
+
+/// The fields after the command's name, which may itself hold spaces and parentheses.
+fn fields(stat: &[u8]) -> Option<impl Iterator<Item = &str>> {
+    let end = stat.iter().rposition(|byte| *byte == b')')?;
+    Some(std::str::from_utf8(&stat[end + 1..]).ok()?.split_ascii_whitespace())
+}
+
+fn parse_stat(pid: i32, stat: &[u8]) -> Option<Process> {
+    let mut fields = fields(stat)?;
+    let zombie = matches!(fields.next()?, "Z" | "X");
+    let mut number = || fields.next()?.parse::<i32>().ok();
+    let (parent, group, session, terminal) = (number()?, number()?, number()?, number()?);
+    Some(Process { pid, parent, group, session, zombie, terminal: terminal != 0 })
+}
+
+/// The service that a process carries the mark of.
+pub fn mark(pid: i32) -> Option<String> {
+    let environment = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let value = environment
+        .split(|byte| *byte == 0)
+        .find_map(|variable| variable.strip_prefix(SERVICE_VARIABLE.as_bytes())?.strip_prefix(b"="))?;
+    String::from_utf8(value.to_vec()).ok()
+}
+
+/// Every live process below `root`, itself not counted, parents first.
+pub fn below(root: i32, processes: &[Process]) -> Vec<&Process> {
+    let mut children: BTreeMap<i32, Vec<&Process>> = BTreeMap::new();
+    for process in processes {
+        children.entry(process.parent).or_default().push(process);
+    }
+    let mut found = Vec::new();
+    let mut seen = BTreeSet::from([root]);
+    let mut next = vec![root];
+    while let Some(parent) = next.pop() {
+        for child in children.get(&parent).into_iter().flatten() {
+            if seen.insert(child.pid) {
+                next.push(child.pid);
+                if !child.zombie {
+                    found.push(*child);
+                }
+            }
+        }
+    }
+    found
+}
+
+/// The processes of each service among those below `root`. `leaders` names the services and the main process that
+/// each had last; `mark` reads the mark of one that nothing else tells of.
+pub fn by_service(
+    root: i32,
+    processes: &[Process],
+    leaders: &[(&str, Option<i32>)],
+    mark: impl Fn(i32) -> Option<String>,
+) -> Vec<Vec<i32>> {
+    let mut found = vec![Vec::new(); leaders.len()];
+    let mut owners: BTreeMap<i32, usize> = BTreeMap::new();
+    for process in below(root, processes) {
+        let leads = |id: i32| leaders.iter().position(|(_, leader)| *leader == Some(id));
+        let owner = leads(process.pid)
+            .or_else(|| owners.get(&process.parent).copied())
+            .or_else(|| leads(process.session))
+            .or_else(|| leads(process.group))
+            .or_else(|| mark(process.pid).and_then(|name| leaders.iter().position(|(known, _)| *known == name)));
+        if let Some(owner) = owner {
+            owners.insert(process.pid, owner);
+            found[owner].push(process.pid);
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn process(pid: i32, parent: i32, session: i32) -> Process {
+        Process { pid, parent, group: session, session, zombie: false, terminal: false }
+    }
+
+    #[test]
+    fn stat_is_read_whatever_the_name_holds() {
+        let stat = b"42 (a) S (b) Z 1 40 39 34816 42 4194304 0";
+        let expected = Process { pid: 42, parent: 1, group: 40, session: 39, zombie: true, terminal: true };
+        assert_eq!(parse_stat(42, stat), Some(expected));
+        assert_eq!(parse_stat(42, b"42 (x"), None);
+        assert!(start_time(std::process::id() as i32).is_some_and(|ticks| ticks > 0));
+    }
+
+    #[test]
+    fn escaped_processes_are_found() {
+        let processes = [
+            process(10, 1, 10), // web
+            process(11, 10, 10),
+            process(12, 11, 12), // setsid, below web
+            process(13, 1, 10),  // orphan in web's session
+            process(14, 1, 14),  // double fork and setsid: only the mark is left
+            process(15, 14, 15), // its child
+            process(20, 1, 20),  // db
+            process(30, 1, 30),  // an orphan of a shell
+            process(99, 7, 10),  // not below us
+            Process { zombie: true, ..process(40, 1, 10) },
+        ];
+        let mark = |pid| (pid == 14).then(|| "web".to_string());
+        let found = by_service(1, &processes, &[("web", Some(10)), ("db", Some(20)), ("new", None)], mark);
+        let mut web = found[0].clone();
+        web.sort_unstable();
+        assert_eq!(web, [10, 11, 12, 13, 14, 15]);
+        assert_eq!(found[1], [20]);
+        assert!(found[2].is_empty());
+    }
+}

@@ -1,0 +1,66 @@
+//! The system calls that rustix has no safe wrapper for. Every `unsafe` of the supervisor but fork and exec is here.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+/// The highest signal number of Linux.
+pub const LAST_SIGNAL: i32 = 64;
+
+/// Blocks every signal that can be blocked and returns a descriptor that they are read from. From now on no signal
+/// but KILL and STOP can end this process, nor a fault that isn't its own.
+pub fn take_signals() -> io::Result<OwnedFd> {
+    let mut all = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: sigfillset initialises the set that it is given; the other calls only read it.
+    let fd = unsafe {
+        libc::sigfillset(all.as_mut_ptr());
+        if libc::sigprocmask(libc::SIG_SETMASK, all.as_ptr(), std::ptr::null_mut()) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        libc::signalfd(-1, all.as_ptr(), libc::SFD_CLOEXEC | libc::SFD_NONBLOCK)
+    };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: signalfd returned a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// The next pending signal's number, if there is one.
+pub fn next_signal(signals: &OwnedFd) -> Option<i32> {
+    let mut info = MaybeUninit::<libc::signalfd_siginfo>::uninit();
+    let size = size_of::<libc::signalfd_siginfo>();
+    // SAFETY: the buffer is `size` bytes long, and any bytes make a valid signalfd_siginfo.
+    unsafe {
+        let n = libc::read(signals.as_raw_fd(), info.as_mut_ptr().cast(), size);
+        (n == size as isize).then(|| info.assume_init().ssi_signo as i32)
+    }
+}
+
+/// Sends a signal to a process, or with a negative `pid` to a process group.
+pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
+    // SAFETY: kill takes two integers and touches no memory.
+    match unsafe { libc::kill(pid, signal) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Orphans below this process become its children, as they would of PID 1.
+pub fn become_subreaper() -> io::Result<()> {
+    // SAFETY: this prctl takes integers only.
+    match unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// The process that connected to a Unix socket. None where it is outside of this PID namespace.
+pub fn peer(socket: &OwnedFd) -> Option<i32> {
+    let mut credentials = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut size = size_of::<libc::ucred>() as libc::socklen_t;
+    let place = (&raw mut credentials).cast();
+    // SAFETY: the kernel writes `size` bytes at most to `credentials`, which is that large.
+    let result = unsafe { libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_PEERCRED, place, &mut size) };
+    (result == 0 && credentials.pid > 0).then_some(credentials.pid)
+}
