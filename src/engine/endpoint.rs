@@ -116,7 +116,15 @@ impl Endpoint {
         Surroundings::here().endpoint()
     }
 
-    fn parse(url: &str, origin: &str, tls: Option<TlsFiles>) -> Result<Self, EndpointError> {
+    /// An address as the docker CLI writes it, without TLS; `origin` tells who gave it.
+    ///
+    /// # Errors
+    /// When it is no address.
+    pub fn parse(url: &str, origin: &str) -> Result<Self, EndpointError> {
+        Self::with_tls(url, origin, None)
+    }
+
+    fn with_tls(url: &str, origin: &str, tls: Option<TlsFiles>) -> Result<Self, EndpointError> {
         let address =
             Address::parse(url, tls).ok_or_else(|| EndpointError::Url { origin: origin.into(), url: url.into() })?;
         let local = match &address {
@@ -244,7 +252,7 @@ impl Surroundings {
 
     fn endpoint(&self) -> Result<Endpoint, EndpointError> {
         if let Some(url) = self.variable("DOCKER_HOST") {
-            return Endpoint::parse(url.trim(), "DOCKER_HOST", self.variables_tls());
+            return Endpoint::with_tls(url.trim(), "DOCKER_HOST", self.variables_tls());
         }
         let (name, origin) = match self.variable("DOCKER_CONTEXT") {
             Some(name) => (name.to_owned(), "DOCKER_CONTEXT".to_owned()),
@@ -298,7 +306,7 @@ impl Surroundings {
         let tls = (tls_dir.is_dir() || docker.skip_tls_verify)
             .then(|| TlsFiles::of(&tls_dir, !docker.skip_tls_verify))
             .filter(|_| !docker.host.starts_with("unix:") && !docker.host.starts_with("ssh:"));
-        Endpoint::parse(&docker.host, &format!("context {name}"), tls)
+        Endpoint::with_tls(&docker.host, &format!("context {name}"), tls)
     }
 
     /// The default socket, or a rootless one where the default isn't there or isn't ours to use.

@@ -4,4 +4,5 @@
 mod common;
 
 // One line a subject, in the order of the alphabet.
+mod engine;
 mod harness;
