@@ -35,8 +35,16 @@ pub struct Global {
     pub env_file: Option<PathBuf>,
 }
 
-/// The commands.
+/// The commands, in the order of a user's day. What each does stands with its `Args`.
 #[derive(Debug, Subcommand)]
+#[allow(missing_docs, reason = "clap shows the text that stands with each command's Args")]
 pub enum Command {
-    // One line a command, in the order of a user's day; each is `Verb(commands::verb::Args)`.
+    Up(commands::up::Args),
+    Daemon(commands::daemon::Args),
+    Stop(commands::stop::Args),
+    Rm(commands::rm::Args),
+    Restart(commands::restart::Args),
+    Status(commands::status::Args),
+    Health(commands::health::Args),
+    Ps(commands::ps::Args),
 }

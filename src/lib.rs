@@ -11,6 +11,7 @@ pub mod config;
 pub mod engine;
 pub mod failure;
 pub mod host;
+pub mod lifecycle;
 pub mod plan;
 pub mod state;
 pub mod ui;
@@ -21,7 +22,10 @@ use clap::Parser;
 
 /// Parses the command line, runs the command, renders what went wrong.
 pub fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refused(&error),
+    };
     let ui = ui::Ui::new(cli.global.json, cli.global.quiet);
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -34,4 +38,18 @@ pub fn main() -> ExitCode {
     // A thread may still wait for standard input; the process needn't wait for it.
     runtime.shutdown_background();
     code
+}
+
+/// A command line that clap doesn't take, or that asks for help. Who asked for JSON gets a document here, too.
+fn refused(error: &clap::Error) -> ExitCode {
+    let json = std::env::args_os().any(|argument| argument == "--json");
+    if error.use_stderr() && json {
+        let text = error.render().to_string();
+        let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        let failure = failure::Failure::usage(message).hint("`powerdev --help` lists what there is");
+        return ui::Ui::new(true, false).failed(&failure.into()).into();
+    }
+    // Help that can't be written has nobody to read it.
+    error.print().ok();
+    u8::try_from(error.exit_code()).unwrap_or(2).into()
 }

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use powerdev_protocol::{Service, ServiceSet, paths};
 
 use crate::config::{Security, Settings};
-use crate::engine::spec::{ContainerSpec, HealthSpec, PortSpec, label};
+use crate::engine::spec::{ContainerSpec, Gpus, HealthSpec, PortSpec, label};
 use crate::host::HostFacts;
 
 pub use difference::{Difference, differences};
@@ -119,10 +119,10 @@ pub fn plan(settings: &Settings, host: &HostFacts, image: &ImageFacts) -> anyhow
 
 /// What the agent runs: every service, with the variables that all of them and every shell get. `HOME`, `USER`,
 /// `PATH` and the secrets are the agent's to add.
-pub fn service_set(settings: &Settings, host: &HostFacts, container: &ContainerSpec) -> ServiceSet {
+pub fn service_set(settings: &Settings, host: &HostFacts, gpus: &Gpus) -> ServiceSet {
     let mut set = ServiceSet {
         project: settings.name.to_string(),
-        environment: environment::plain(settings, host, &container.gpus),
+        environment: environment::plain(settings, host, gpus),
         services: settings.services.clone(),
     };
     // Checked when the settings were read: there is no cycle.

@@ -3,14 +3,14 @@
 //! The socket lies in a folder that the container can write to, so nothing there is trusted: the file is opened
 //! without following links, must be a socket, and is connected to through that very file.
 
-use std::os::fd::{AsRawFd, OwnedFd};
+#[cfg(target_os = "linux")]
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::Stream;
 use powerdev_protocol::control::MAX_LINE;
 use powerdev_protocol::{Action, AgentStatus, Event, Health, Request, Response, paths};
-use rustix::fs::{FileType, Mode, OFlags};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::time::{Instant, timeout_at};
@@ -70,12 +70,9 @@ impl Client {
     /// [`AgentError::Absent`] when nobody is there, [`AgentError::NotASocket`] when the file is something else.
     pub async fn connect(run_dir: &Path, patience: Duration) -> Result<Self, AgentError> {
         let socket = run_dir.join(paths::SOCKET_NAME);
-        let file = open_socket(&socket)?;
-        let through = format!("/proc/self/fd/{}", file.as_raw_fd());
-        let stream = tokio::time::timeout(patience, UnixStream::connect(&through))
+        let stream = tokio::time::timeout(patience, connect_checked(&socket))
             .await
-            .map_err(|_| AgentError::TimedOut { after: patience })?
-            .map_err(|source| AgentError::Absent { socket, source })?;
+            .map_err(|_| AgentError::TimedOut { after: patience })??;
         Ok(Self { stream: BufReader::new(stream), patience })
     }
 
@@ -174,17 +171,26 @@ impl Client {
     }
 }
 
-/// Opens the socket's file itself, so that what is connected to is what was looked at.
-fn open_socket(socket: &Path) -> Result<OwnedFd, AgentError> {
-    let absent = |errno: rustix::io::Errno| AgentError::Absent { socket: socket.to_owned(), source: errno.into() };
+/// Opens the socket's file itself, so that what is connected to is what was looked at, however long its path is.
+#[cfg(target_os = "linux")]
+async fn connect_checked(socket: &Path) -> Result<UnixStream, AgentError> {
+    use rustix::fs::{FileType, Mode, OFlags};
+
+    let absent = |source: std::io::Error| AgentError::Absent { socket: socket.to_owned(), source };
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = rustix::fs::open(socket, flags, Mode::empty()).map_err(absent)?;
-    let stat = rustix::fs::fstat(&file).map_err(absent)?;
-    if FileType::from_raw_mode(stat.st_mode) == FileType::Socket {
-        Ok(file)
-    } else {
-        Err(AgentError::NotASocket { socket: socket.to_owned() })
+    let file = rustix::fs::open(socket, flags, Mode::empty()).map_err(|errno| absent(errno.into()))?;
+    let stat = rustix::fs::fstat(&file).map_err(|errno| absent(errno.into()))?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::Socket {
+        return Err(AgentError::NotASocket { socket: socket.to_owned() });
     }
+    UnixStream::connect(format!("/proc/self/fd/{}", file.as_raw_fd())).await.map_err(absent)
+}
+
+/// Elsewhere the Engine runs in a machine of its own and its sockets can't be reached by a file.
+#[cfg(not(target_os = "linux"))]
+async fn connect_checked(socket: &Path) -> Result<UnixStream, AgentError> {
+    let source = std::io::Error::from(std::io::ErrorKind::Unsupported);
+    Err(AgentError::Absent { socket: socket.to_owned(), source })
 }
 
 #[cfg(test)]

@@ -98,3 +98,24 @@ fn same_file(one: &Path, other: &Path) -> bool {
         _ => false,
     }
 }
+
+/// What of a running environment waits for its next restart: `agent`, `services`, `secrets`.
+pub fn pending(state: &StateDir, services: &ServiceSet, secrets: &BTreeMap<String, String>) -> Vec<&'static str> {
+    let agent = state.agent_dir();
+    let differs = |file: &str, wanted: serde_json::Result<Vec<u8>>| {
+        wanted.is_ok_and(|wanted| fs::read(agent.join(file)).is_ok_and(|there| there != wanted))
+    };
+    let mut pending = Vec::new();
+    if fs::metadata(agent.join("bin/powerdev-agent")).is_ok_and(|metadata| metadata.len() != BINARY.len() as u64)
+        || differs("bin/powerdev-agent", Ok(BINARY.to_vec()))
+    {
+        pending.push("agent");
+    }
+    if differs("config/services.json", serde_json::to_vec_pretty(services)) {
+        pending.push("services");
+    }
+    if differs("config/secrets.json", serde_json::to_vec(secrets)) {
+        pending.push("secrets");
+    }
+    pending
+}

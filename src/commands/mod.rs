@@ -1,5 +1,14 @@
 //! One command, one file: its `Args` and its `run`. Here: the dispatch, and what commands share.
 
+pub mod daemon;
+pub mod health;
+pub mod ps;
+pub mod restart;
+pub mod rm;
+pub mod status;
+pub mod stop;
+pub mod up;
+
 use powerdev_protocol::ExitCode;
 
 use crate::cli::{Cli, Command, Global};
@@ -56,5 +65,14 @@ impl Context<'_> {
 /// Whatever the command fails with; [`Ui::failed`] renders it.
 pub async fn run(cli: Cli, ui: &Ui) -> anyhow::Result<ExitCode> {
     let context = Context { global: cli.global, ui };
-    match cli.command {}
+    match cli.command {
+        Command::Up(args) => up::run(args, &context).await,
+        Command::Daemon(args) => daemon::run(args, &context).await,
+        Command::Stop(args) => stop::run(args, &context).await,
+        Command::Rm(args) => rm::run(args, &context).await,
+        Command::Restart(args) => restart::run(args, &context).await,
+        Command::Status(args) => status::run(args, &context).await,
+        Command::Health(args) => health::run(args, &context).await,
+        Command::Ps(args) => ps::run(args, &context).await,
+    }
 }

@@ -67,6 +67,21 @@ pub enum RunState {
     Dead,
 }
 
+impl RunState {
+    /// In one word, as the Engine says it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Restarting => "restarting",
+            Self::Removing => "removing",
+            Self::Exited => "exited",
+            Self::Dead => "dead",
+        }
+    }
+}
+
 /// What the Engine's health check says.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct EngineHealth {

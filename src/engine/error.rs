@@ -54,6 +54,8 @@ pub enum Operation {
     CreateNetwork(String),
     #[error("remove the network {0}")]
     RemoveNetwork(String),
+    #[error("look at the volume {0}")]
+    InspectVolume(String),
     #[error("remove the volume {0}")]
     RemoveVolume(String),
     #[error("list what powerdev made on this Engine")]
@@ -219,6 +221,15 @@ impl EngineError {
     /// A host port was taken between looking and publishing.
     pub fn is_port_taken(&self) -> bool {
         matches!(self, Self::Refused { source, .. } if source.port_taken())
+    }
+
+    /// The host port that was taken, where the Engine names it: `Bind for 127.0.0.1:3000 failed`, `listen tcp4
+    /// 127.0.0.1:3000: bind: address already in use`.
+    pub fn taken_port(&self) -> Option<u16> {
+        let Self::Refused { source, .. } = self else { return None };
+        let words = source.message.split(|c: char| c.is_whitespace() || c == ',');
+        let ports = words.filter_map(|word| word.trim_end_matches(':').rsplit_once(':')?.1.parse().ok());
+        ports.last().filter(|_| source.port_taken())
     }
 
     /// Something has the name already, is in use, or is being removed at this moment.

@@ -102,6 +102,18 @@ impl Engine {
         })
     }
 
+    /// Whether there is a volume of this name.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn has_volume(&self, name: &str) -> Result<bool, EngineError> {
+        match self.call(Operation::InspectVolume(name.into()), self.docker.inspect_volume(name)).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Removes a volume. One that is gone already is fine.
     ///
     /// # Errors

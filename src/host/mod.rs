@@ -78,3 +78,9 @@ mod tests {
         assert_ne!(facts.uid, 0, "the container's user is never root");
     }
 }
+
+/// The GPUs that a container was given, among those of this machine.
+pub fn selected(gpus: &[Gpu], given: &[String]) -> Vec<Gpu> {
+    let is_given = |gpu: &&Gpu| given.iter().any(|id| *id == gpu.uuid || *id == gpu.index.to_string());
+    gpus.iter().filter(is_given).cloned().collect()
+}

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use bollard::Docker;
-use bollard::models::EventMessage;
+use bollard::models::{ContainerCreateBody, EventMessage};
 use bollard::query_parameters as query;
 use futures_util::{Stream, StreamExt};
 use serde_json::Value;
@@ -82,6 +82,24 @@ pub fn logs(container: &str) -> String {
 pub fn kill(container: &str, signal: &str) {
     let options = query::KillContainerOptionsBuilder::new().signal(signal).build();
     block_on(docker().kill_container(container, Some(options))).expect("a running container takes signals");
+}
+
+/// Restarts a container, past powerdev.
+pub fn restart(container: &str) {
+    block_on(docker().restart_container(container, None::<query::RestartContainerOptions>)).expect("it restarts");
+}
+
+/// What `docker history --no-trunc` shows of an image.
+pub fn history(image: &str) -> String {
+    let layers = block_on(docker().image_history(image)).expect("the image is there");
+    format!("{layers:?}")
+}
+
+/// Makes a container that isn't powerdev's, under any name. It never runs.
+pub fn foreign_container(name: &str) {
+    let options = query::CreateContainerOptionsBuilder::new().name(name).build();
+    let body = ContainerCreateBody { image: Some(tiny_image().to_owned()), ..Default::default() };
+    block_on(docker().create_container(Some(options), body)).expect("the tiny image makes a container");
 }
 
 /// Removes a container by force, past powerdev. One that is gone is fine.

@@ -6,3 +6,7 @@ mod common;
 // One line a subject, in the order of the alphabet.
 mod engine;
 mod harness;
+mod json;
+mod lifecycle;
+mod ports;
+mod secrets;

@@ -1,0 +1,92 @@
+//! `powerdev ps`: every environment on this Engine.
+
+use powerdev_protocol::{AgentStatus, ExitCode, HealthState};
+use serde::Serialize;
+
+use super::Context;
+use crate::agent::client::Client;
+use crate::config::Name;
+use crate::engine::spec::label;
+use crate::engine::{Container, RunState};
+use crate::lifecycle::ready::PATIENCE;
+use crate::lifecycle::report::{self, Published, now_ms, span};
+use crate::state::StateDir;
+use crate::ui::table::Table;
+
+/// List every environment on this Engine
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+#[derive(Debug, Serialize)]
+struct Document {
+    environments: Vec<Row>,
+}
+
+#[derive(Debug, Serialize)]
+struct Row {
+    name: String,
+    dir: String,
+    container: String,
+    image: String,
+    state: &'static str,
+    health: Option<HealthState>,
+    uptime_ms: Option<u64>,
+    ports: Vec<Published>,
+}
+
+/// Runs `powerdev ps`.
+///
+/// # Errors
+/// When the Engine doesn't answer.
+pub async fn run(_: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> {
+    let containers = context.engine().await?.environments().await?;
+    let rows = futures_util::future::join_all(containers.iter().map(row)).await;
+    if context.ui.json() {
+        context.ui.document(&Document { environments: rows })?;
+    } else if rows.is_empty() {
+        context.ui.status("no environments on this Engine; `powerdev up` makes one");
+    } else {
+        context.ui.print(table(&rows).to_string().trim_end())?;
+    }
+    Ok(ExitCode::Done)
+}
+
+async fn row(container: &Container) -> Row {
+    let name = container.project().unwrap_or_default().to_owned();
+    let running = container.state == RunState::Running;
+    let status = if running { status(&name).await } else { None };
+    let stopped = (!running).then_some(HealthState::Stopped);
+    Row {
+        health: status.as_ref().map(|status| status.health.state).or(stopped),
+        uptime_ms: status.map(|status| now_ms().saturating_sub(status.started_ms)),
+        name,
+        dir: container.labels.get(label::DIR).cloned().unwrap_or_default(),
+        container: container.name.clone(),
+        image: container.image.clone(),
+        state: container.state.as_str(),
+        ports: report::published(&container.ports, &Default::default()),
+    }
+}
+
+/// What its agent says; None when that can't be had from here (another user's, another machine's).
+async fn status(name: &str) -> Option<AgentStatus> {
+    let name: Name = name.parse().ok()?;
+    let mut client = Client::connect(&StateDir::of(&name).ok()?.run_dir(), PATIENCE).await.ok()?;
+    client.status().await.ok()
+}
+
+fn table(rows: &[Row]) -> Table {
+    let mut table = Table::new(&["NAME", "STATE", "HEALTH", "UP", "PORTS", "FOLDER"]);
+    for row in rows {
+        let ports: Vec<String> = row.ports.iter().map(|port| format!("{}->{}", port.host, port.container)).collect();
+        table.row([
+            row.name.clone(),
+            row.state.to_owned(),
+            row.health.map_or("?".to_owned(), |health| health.to_string()),
+            row.uptime_ms.map_or("-".to_owned(), span),
+            if ports.is_empty() { "-".to_owned() } else { ports.join(",") },
+            row.dir.clone(),
+        ]);
+    }
+    table
+}

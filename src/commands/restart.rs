@@ -1,0 +1,75 @@
+//! `powerdev restart`: stops, brings agent, services and secrets up to date, starts, waits until ready.
+
+use std::time::Duration;
+
+use powerdev_protocol::{ExitCode, HealthState, ServiceStatus};
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::Context;
+use crate::config::Overrides;
+use crate::lifecycle::{self, Environment, LOCK_PATIENCE, ready};
+use crate::ui::services::ServicesProgress;
+
+/// Restart the environment, with changed services and secrets, and wait until ready
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Return as soon as the container runs
+    #[arg(long)]
+    no_wait: bool,
+    /// Seconds to wait until every service is ready
+    #[arg(long, value_name = "SECS", default_value_t = 300)]
+    timeout: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Document<'a> {
+    name: &'a str,
+    container: &'a str,
+    health: HealthState,
+    services: &'a [ServiceStatus],
+}
+
+/// Runs `powerdev restart`.
+///
+/// # Errors
+/// When there is no such environment; when a service won't come.
+pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> {
+    let settings = context.settings_with(&Overrides::default())?;
+    let env = Environment::new(settings, context.engine().await?)?;
+    let name = env.settings.name.clone();
+    let container = {
+        let _lock = env.state.lock(LOCK_PATIENCE).await?;
+        let container = lifecycle::require(&env.engine, &name, &env.settings.dir).await?;
+        let spinner = context.ui.spinner(&format!("restarting {}", container.name));
+        let restarted = restart(&env, &container).await;
+        spinner.finish_and_clear();
+        restarted?;
+        container
+    };
+    let deadline = Instant::now() + Duration::from_secs(args.timeout);
+    let run_dir = env.state.run_dir();
+    let mut client = ready::agent(&env.engine, &container.name, &run_dir, deadline).await?;
+    let status = if args.no_wait {
+        client.status().await?
+    } else {
+        ready::healthy(&run_dir, deadline, &mut ServicesProgress::new(context.ui)).await?
+    };
+    let health = status.health.state;
+    if context.ui.json() {
+        let (name, container) = (name.as_str(), container.name.as_str());
+        context.ui.document(&Document { name, container, health, services: &status.services })?;
+    } else {
+        context.ui.status(format_args!("{name} is {health}"));
+    }
+    Ok(ExitCode::Done)
+}
+
+/// Stopped first and written then: a file must not change under an agent that still reads it.
+async fn restart(env: &Environment, container: &crate::engine::Container) -> anyhow::Result<()> {
+    lifecycle::stop(&env.engine, container, None).await?;
+    let gpus = container.spec.as_ref().map(|spec| spec.gpus.clone()).unwrap_or_default();
+    lifecycle::refresh(env, &gpus)?;
+    env.engine.start_container(&container.name).await?;
+    Ok(())
+}

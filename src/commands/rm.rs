@@ -1,0 +1,59 @@
+//! `powerdev rm`: removes the container and its network, never `.agent-mount`.
+
+use powerdev_protocol::ExitCode;
+use serde::Serialize;
+
+use super::Context;
+use crate::lifecycle::{self, LOCK_PATIENCE};
+use crate::state::StateDir;
+
+/// Remove the stopped container; .agent-mount and the home folder stay
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Stop it first if it runs
+    #[arg(long, short)]
+    force: bool,
+    /// Remove the home folder and the caches too: logins, histories, what the tools keep there
+    #[arg(long)]
+    volumes: bool,
+    /// Don't ask
+    #[arg(long, short)]
+    yes: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Document<'a> {
+    name: &'a str,
+    removed: bool,
+    volumes_removed: bool,
+}
+
+/// Runs `powerdev rm`.
+///
+/// # Errors
+/// A conflict when it runs and `--force` isn't given; when there is nothing to remove.
+pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> {
+    let (name, dir) = context.identity()?;
+    let engine = context.engine().await?;
+    let state = StateDir::of(&name)?;
+    let _lock = state.lock(LOCK_PATIENCE).await?;
+    let container = lifecycle::find(&engine, &name, &dir).await?;
+    if container.is_none() && !args.volumes {
+        return Err(lifecycle::absent(&name));
+    }
+    if args.volumes && !args.yes {
+        let question = format!("Remove the home folder of {name}, with logins and histories?");
+        if !context.ui.confirm(&question, "--yes")? {
+            return Ok(ExitCode::Interrupted);
+        }
+    }
+    lifecycle::remove(&engine, &name, container.as_ref(), args.force, args.volumes).await?;
+    let document = Document { name: name.as_str(), removed: container.is_some(), volumes_removed: args.volumes };
+    if context.ui.json() {
+        context.ui.document(&document)?;
+    } else {
+        let kept = if args.volumes { ".agent-mount stays" } else { ".agent-mount and the home folder stay" };
+        context.ui.status(format_args!("Removed {}; {kept}", lifecycle::container_name(&name)));
+    }
+    Ok(ExitCode::Done)
+}

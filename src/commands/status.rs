@@ -1,0 +1,252 @@
+//! `powerdev status`: everything about one environment, in milliseconds.
+//!
+//! Engine and agent are asked at the same time, once each. `docker stats` takes two seconds because it waits for a
+//! second sample; the agent reads its own cgroup and has one already.
+
+use powerdev_protocol::{AgentStatus, ExitCode, HealthState, ServiceStatus, Usage};
+use serde::Serialize;
+
+use super::Context;
+use crate::agent;
+use crate::agent::client::{AgentError, Client};
+use crate::config::{ByteSize, Settings};
+use crate::engine::spec::Gpus;
+use crate::engine::{Container, RunState};
+use crate::host::{self, Gpu};
+use crate::lifecycle::report::{self, Published, span};
+use crate::lifecycle::{self, Environment};
+use crate::plan::Difference;
+use crate::state::StateDir;
+use crate::ui::table::Table;
+
+/// Show state, health, services, ports, usage against limits, GPUs and drift
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// What machines get. `name, state, health, ports, services, usage` are there in every case.
+#[derive(Debug, Serialize)]
+struct Document {
+    name: String,
+    dir: String,
+    container: String,
+    state: &'static str,
+    health: HealthState,
+    health_detail: String,
+    uptime_ms: Option<u64>,
+    exit_code: Option<i64>,
+    oom_killed: bool,
+    image: Option<String>,
+    ports: Vec<Published>,
+    services: Vec<ServiceStatus>,
+    usage: Option<Usage>,
+    disk: Option<Disk>,
+    gpus: Vec<Gpu>,
+    agent: Option<Agent>,
+    drift: Vec<Difference>,
+    notices: Vec<String>,
+}
+
+/// The file system that `.agent-mount` lies on, in bytes.
+#[derive(Debug, Serialize)]
+struct Disk {
+    used_bytes: u64,
+    total_bytes: u64,
+}
+
+/// The agent inside, against the one that this powerdev carries.
+#[derive(Debug, Serialize)]
+struct Agent {
+    version: String,
+    sha256: String,
+    /// Another build than this powerdev's: the next `powerdev restart` replaces it.
+    skew: bool,
+}
+
+/// Runs `powerdev status`.
+///
+/// # Errors
+/// When the Engine doesn't answer, or a foreign container has our name.
+pub async fn run(_: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> {
+    let settings = context.settings()?;
+    let state = StateDir::of(&settings.name)?;
+    let run_dir = state.run_dir();
+    let (engine, asked) = tokio::join!(context.engine(), ask(&run_dir));
+    let engine = engine?;
+    let container = lifecycle::find(&engine, &settings.name, &settings.dir).await?;
+    let env = Environment::new(settings, engine)?;
+    let drift = match &container {
+        Some(container) => lifecycle::drift(&env, container).await?,
+        None => Vec::new(),
+    };
+    let document = document(&env, container.as_ref(), asked, drift);
+    let code = match document.health {
+        HealthState::Healthy | HealthState::Starting => ExitCode::Done,
+        HealthState::Unhealthy => ExitCode::Unhealthy,
+        HealthState::Stopped => ExitCode::NotRunning,
+    };
+    if context.ui.json() {
+        context.ui.document(&document)?;
+    } else if container.is_none() {
+        return Err(lifecycle::absent(&env.settings.name));
+    } else {
+        show(&document, context)?;
+    }
+    Ok(code)
+}
+
+async fn ask(run_dir: &std::path::Path) -> Result<AgentStatus, AgentError> {
+    Client::connect(run_dir, lifecycle::ready::PATIENCE).await?.status().await
+}
+
+fn document(
+    env: &Environment,
+    container: Option<&Container>,
+    asked: Result<AgentStatus, AgentError>,
+    drift: Vec<Difference>,
+) -> Document {
+    let settings = &env.settings;
+    let running = container.is_some_and(|container| container.state == RunState::Running);
+    let state = container.map_or("absent", |container| container.state.as_str());
+    let (health, health_detail) = match &asked {
+        Ok(status) if running => (status.health.state, status.health.detail.clone()),
+        Err(error) if running => (HealthState::Unhealthy, format!("the agent can't be asked: {error}")),
+        _ if state == "paused" => (HealthState::Unhealthy, "paused".to_owned()),
+        _ => (HealthState::Stopped, container.map(ended).unwrap_or_default()),
+    };
+    let status = asked.ok().filter(|_| running);
+    let now = report::now_ms();
+    let ports = container.map(|container| report::published(&container.ports, &report::services_by_port(settings)));
+    Document {
+        name: settings.name.to_string(),
+        dir: settings.dir.display().to_string(),
+        container: lifecycle::container_name(&settings.name),
+        state,
+        health,
+        health_detail,
+        uptime_ms: container.filter(|_| running).and_then(|c| c.started_at_ms).map(|since| now.saturating_sub(since)),
+        exit_code: container.filter(|_| !running).map(|container| container.exit_code),
+        oom_killed: container.is_some_and(|container| container.oom_killed),
+        image: container.map(|container| container.image.clone()),
+        ports: ports.unwrap_or_default(),
+        disk: disk(settings),
+        gpus: container.map(|container| gpus(container, &env.host.gpus)).unwrap_or_default(),
+        agent: status.as_ref().map(|status| Agent {
+            version: status.version.clone(),
+            sha256: status.sha256.clone(),
+            skew: status.sha256 != agent::SHA256,
+        }),
+        drift,
+        notices: status.as_ref().map(|status| status.notices.clone()).unwrap_or_default(),
+        usage: status.as_ref().map(|status| status.usage.clone()),
+        services: status.map(|status| status.services).unwrap_or_default(),
+    }
+}
+
+/// Why a container doesn't run.
+fn ended(container: &Container) -> String {
+    match container.state {
+        RunState::Created => "never started".to_owned(),
+        _ if container.oom_killed => format!("ended with code {}: out of memory", container.exit_code),
+        _ if container.error.is_empty() => format!("ended with code {}", container.exit_code),
+        _ => format!("ended with code {}: {}", container.exit_code, container.error),
+    }
+}
+
+fn disk(settings: &Settings) -> Option<Disk> {
+    let mount = settings.agent_mount();
+    let stat = rustix::fs::statvfs(if mount.exists() { &mount } else { &settings.dir }).ok()?;
+    let total_bytes = stat.f_blocks * stat.f_frsize;
+    Some(Disk { used_bytes: total_bytes - stat.f_bfree * stat.f_frsize, total_bytes })
+}
+
+/// The GPUs that the container was given, as the host names them.
+fn gpus(container: &Container, host: &[Gpu]) -> Vec<Gpu> {
+    match container.spec.as_ref().map(|spec| &spec.gpus) {
+        Some(Gpus::All) => host.to_vec(),
+        Some(Gpus::Ids(ids)) => host::selected(host, ids),
+        Some(Gpus::None) | None => Vec::new(),
+    }
+}
+
+fn show(document: &Document, context: &Context<'_>) -> anyhow::Result<()> {
+    let ui = context.ui;
+    let since = document.uptime_ms.map(|uptime| format!(", up {}", span(uptime))).unwrap_or_default();
+    ui.print(&format!("{}  {} ({}{since})", document.name, paint_health(document.health, context), document.state))?;
+    for line in document.health_detail.lines() {
+        ui.print(&format!("  {line}"))?;
+    }
+    if let Some(image) = &document.image {
+        ui.print(&format!("image     {image}"))?;
+    }
+    for port in &document.ports {
+        let name = port.service.as_deref().unwrap_or("");
+        ui.print(&format!("port      http://{}:{}  -> {} {name}", port.address, port.host, port.container))?;
+    }
+    if let Some(usage) = &document.usage {
+        show_usage(usage, document.disk.as_ref(), context)?;
+    }
+    for gpu in &document.gpus {
+        ui.print(&format!("gpu       {}: {} ({})", gpu.index, gpu.name, ByteSize(gpu.memory)))?;
+    }
+    if !document.services.is_empty() {
+        ui.print("")?;
+        ui.print(services_table(&document.services).trim_end())?;
+    }
+    if let Some(agent) = document.agent.as_ref().filter(|agent| agent.skew) {
+        ui.notice(format_args!(
+            "the agent inside is another build ({}); `powerdev restart` replaces it",
+            agent.version
+        ));
+    }
+    for notice in &document.notices {
+        ui.notice(notice);
+    }
+    report::tell_drift(ui, &document.drift);
+    Ok(())
+}
+
+fn paint_health(health: HealthState, context: &Context<'_>) -> String {
+    let sgr = match health {
+        HealthState::Healthy => "32",
+        HealthState::Starting => "33",
+        HealthState::Unhealthy | HealthState::Stopped => "31",
+    };
+    context.ui.paint(sgr, &health.to_string())
+}
+
+fn show_usage(usage: &Usage, disk: Option<&Disk>, context: &Context<'_>) -> anyhow::Result<()> {
+    let ui = context.ui;
+    let cpu = usage.cpu_percent.map_or("?".to_owned(), |percent| format!("{percent:.0} %"));
+    let limit = usage.cpu_limit.map(|limit| format!(" of {:.0} %", limit * 100.0)).unwrap_or_default();
+    ui.print(&format!("cpu       {cpu}{limit}"))?;
+    let limit = usage.memory_limit_bytes.map(|limit| format!(" of {}", ByteSize(limit))).unwrap_or_default();
+    ui.print(&format!("memory    {}{limit}", ByteSize(usage.memory_bytes)))?;
+    let limit = usage.pids_limit.map(|limit| format!(" of {limit}")).unwrap_or_default();
+    ui.print(&format!("pids      {}{limit}", usage.pids))?;
+    ui.print(&format!("network   {} in, {} out", ByteSize(usage.network_rx_bytes), ByteSize(usage.network_tx_bytes)))?;
+    if let Some(disk) = disk {
+        ui.print(&format!("disk      {} of {}", ByteSize(disk.used_bytes), ByteSize(disk.total_bytes)))?;
+    }
+    Ok(())
+}
+
+/// The services as a table: also what `powerdev services` shows.
+pub(super) fn services_table(services: &[ServiceStatus]) -> String {
+    let mut table = Table::new(&["SERVICE", "STATE", "SINCE", "RESTARTS", "PID", "LAST EXIT"]);
+    let now = report::now_ms();
+    for service in services {
+        let exit = service
+            .last_exit
+            .as_ref()
+            .map(|exit| format!("{}, {} ago", exit.reason, span(now.saturating_sub(exit.at_ms))));
+        table.row([
+            service.name.clone(),
+            service.state.to_string(),
+            span(now.saturating_sub(service.since_ms)),
+            service.restarts.to_string(),
+            service.pid.map_or("-".to_owned(), |pid| pid.to_string()),
+            exit.unwrap_or_else(|| "-".to_owned()),
+        ]);
+    }
+    table.to_string()
+}

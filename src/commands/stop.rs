@@ -1,0 +1,48 @@
+//! `powerdev stop`: stops the environment.
+
+use std::time::Duration;
+
+use powerdev_protocol::ExitCode;
+use serde::Serialize;
+
+use super::Context;
+use crate::lifecycle::{self, LOCK_PATIENCE, Stopped};
+use crate::state::StateDir;
+
+/// Stop the environment; its services in reverse order, each with its grace
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Seconds until what is left is killed [default: what the services' graces add up to]
+    #[arg(long, short, value_name = "SECS")]
+    time: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+struct Document<'a> {
+    name: &'a str,
+    container: &'a str,
+    was_running: bool,
+}
+
+/// Runs `powerdev stop`.
+///
+/// # Errors
+/// When there is no such environment; otherwise what the Engine says.
+pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> {
+    let (name, dir) = context.identity()?;
+    let engine = context.engine().await?;
+    let container = lifecycle::require(&engine, &name, &dir).await?;
+    let _lock = StateDir::of(&name)?.lock(LOCK_PATIENCE).await?;
+    let spinner = context.ui.spinner(&format!("stopping {}", container.name));
+    let stopped = lifecycle::stop(&engine, &container, args.time.map(Duration::from_secs)).await;
+    spinner.finish_and_clear();
+    let was_running = stopped? == Stopped::Now;
+    if context.ui.json() {
+        context.ui.document(&Document { name: name.as_str(), container: &container.name, was_running })?;
+    } else if was_running {
+        context.ui.status(format_args!("Stopped {}", container.name));
+    } else {
+        context.ui.status(format_args!("{} isn't running", container.name));
+    }
+    Ok(ExitCode::Done)
+}

@@ -1,0 +1,219 @@
+//! `powerdev up`: builds if needed, starts, waits until ready. `start` and `daemon` share its steps.
+
+use std::time::Duration;
+
+use powerdev_protocol::{ExitCode, HealthState, ServiceStatus};
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::Context;
+use crate::config::Overrides;
+use crate::lifecycle::report::{self, Published};
+use crate::lifecycle::{self, BringUp, Build, Done, Environment, Up, ready};
+use crate::plan::{Difference, Plan};
+use crate::ui::services::ServicesProgress;
+
+/// Build if needed, start, wait until ready
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    bring: BringArgs,
+}
+
+/// What `up`, `start` and `daemon` take.
+#[derive(Debug, clap::Args)]
+pub struct BringArgs {
+    /// Replace the container that is there; what is in .agent-mount and in the home folder stays
+    #[arg(long)]
+    recreate: bool,
+    /// Print what would be done, and touch nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Return as soon as the container runs
+    #[arg(long)]
+    no_wait: bool,
+    /// Seconds to wait until every service is ready
+    #[arg(long, value_name = "SECS", default_value_t = 300)]
+    timeout: u64,
+    #[command(flatten)]
+    flags: SettingArgs,
+}
+
+/// Settings as flags: they win over every other layer.
+#[derive(Debug, clap::Args)]
+struct SettingArgs {
+    /// Stage of the image: core or full
+    #[arg(long)]
+    profile: Option<String>,
+    /// Security profile: dev or strict
+    #[arg(long)]
+    security: Option<String>,
+    /// Run this image instead of powerdev's own
+    #[arg(long)]
+    image: Option<String>,
+    /// Build on this image
+    #[arg(long, value_name = "IMAGE")]
+    base: Option<String>,
+    /// GPUs: auto, all, none, or ids such as 0,1
+    #[arg(long)]
+    gpu: Option<String>,
+    /// CPUs, such as 4 or 1.5
+    #[arg(long)]
+    cpus: Option<String>,
+    /// Memory, such as 16g
+    #[arg(long)]
+    memory: Option<String>,
+}
+
+impl SettingArgs {
+    fn overrides(&self) -> Overrides {
+        Overrides::default()
+            .with("PROFILE", self.profile.as_deref(), "--profile")
+            .with("SECURITY", self.security.as_deref(), "--security")
+            .with("IMAGE", self.image.as_deref(), "--image")
+            .with("BASE_IMAGE", self.base.as_deref(), "--base")
+            .with("GPU", self.gpu.as_deref(), "--gpu")
+            .with("DOCKER_CPUS", self.cpus.as_deref(), "--cpus")
+            .with("DOCKER_MEMORY", self.memory.as_deref(), "--memory")
+    }
+}
+
+/// What came of it, for machines.
+#[derive(Debug, Serialize)]
+struct Document<'a> {
+    name: &'a str,
+    container: &'a str,
+    done: Done,
+    image: &'a str,
+    health: HealthState,
+    ports: &'a [Published],
+    services: &'a [ServiceStatus],
+    drift: &'a [Difference],
+    pending: &'a [&'static str],
+    notices: Vec<String>,
+    seconds: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct DryRun<'a> {
+    dry_run: bool,
+    done: Done,
+    plan: &'a Plan,
+    drift: &'a [Difference],
+}
+
+/// An environment that runs.
+pub(super) struct Running {
+    /// The environment.
+    pub env: Environment,
+    /// What was done for it to run. None after a dry run: nothing runs.
+    pub done: Option<Done>,
+}
+
+/// Runs `powerdev up`.
+///
+/// # Errors
+/// See [`lifecycle::bring_up`] and [`ready::healthy`].
+pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> {
+    bring_up(&args.bring, Build::IfChanged, context).await?;
+    Ok(ExitCode::Done)
+}
+
+/// Brings the environment up and says so.
+pub(super) async fn bring_up(args: &BringArgs, build: Build, context: &Context<'_>) -> anyhow::Result<Running> {
+    let begun = Instant::now();
+    let ui = context.ui;
+    let settings = context.settings_with(&args.flags.overrides())?;
+    for notice in &settings.notices {
+        ui.notice(notice);
+    }
+    let env = Environment::new(settings, context.engine().await?)?;
+    let options = BringUp { recreate: args.recreate, build };
+    if args.dry_run {
+        let up = lifecycle::dry_run(&env, options).await?;
+        tell_dry_run(&up, context)?;
+        return Ok(Running { env, done: None });
+    }
+    let up = lifecycle::bring_up(&env, options).await?;
+    tell(&up, context);
+    let (health, services) = wait(args, &env, &up, context).await?;
+    let ports = report::published(&up.plan.container.ports, &report::services_by_port(&env.settings));
+    if ui.json() {
+        ui.document(&Document {
+            name: env.settings.name.as_str(),
+            container: &up.plan.container.name,
+            done: up.done,
+            image: &up.plan.container.image,
+            health,
+            ports: &ports,
+            services: &services,
+            drift: &up.drift,
+            pending: &up.pending,
+            notices: [env.settings.notices.clone(), up.plan.notices.clone()].concat(),
+            seconds: begun.elapsed().as_secs_f64(),
+        })?;
+    } else {
+        ui.status(format_args!("{} is {} ({:.1} s)", env.settings.name, health, begun.elapsed().as_secs_f64()));
+        report::tell_addresses(ui, &ports);
+    }
+    Ok(Running { env, done: Some(up.done) })
+}
+
+/// Waits as far as the flags say: for the agent at least.
+async fn wait(
+    args: &BringArgs,
+    env: &Environment,
+    up: &Up,
+    context: &Context<'_>,
+) -> anyhow::Result<(HealthState, Vec<ServiceStatus>)> {
+    let deadline = Instant::now() + Duration::from_secs(args.timeout);
+    let run_dir = env.state.run_dir();
+    let mut client = ready::agent(&env.engine, &up.plan.container.name, &run_dir, deadline).await?;
+    if args.no_wait {
+        let status = client.status().await?;
+        return Ok((status.health.state, status.services));
+    }
+    let mut progress = ServicesProgress::new(context.ui);
+    let status = ready::healthy(&run_dir, deadline, &mut progress).await?;
+    Ok((status.health.state, status.services))
+}
+
+/// Says what was done, and what the user should know about it.
+fn tell(up: &Up, context: &Context<'_>) {
+    let ui = context.ui;
+    let name = &up.plan.container.name;
+    match up.done {
+        Done::Created => ui.status(format_args!("Created and started {name} from {}", up.plan.container.image)),
+        Done::Recreated => ui.status(format_args!("Replaced {name}, from {}", up.plan.container.image)),
+        Done::Started => ui.status(format_args!("Started {name}")),
+        Done::Adopted => ui.status(format_args!("{name} is running already")),
+    }
+    for notice in &up.plan.notices {
+        ui.notice(notice);
+    }
+    for replaced in &up.replaced {
+        ui.notice(format_args!("port {} is busy: {} stands in for it", replaced.wanted, replaced.host));
+    }
+    report::tell_drift(ui, &up.drift);
+    if !up.pending.is_empty() {
+        ui.notice(format_args!("changed since it started: {}; `powerdev restart` applies it", up.pending.join(", ")));
+    }
+}
+
+fn tell_dry_run(up: &Up, context: &Context<'_>) -> anyhow::Result<()> {
+    if context.ui.json() {
+        return context.ui.document(&DryRun { dry_run: true, done: up.done, plan: &up.plan, drift: &up.drift });
+    }
+    let what = match up.done {
+        Done::Created => "would make and start",
+        Done::Recreated => "would replace",
+        Done::Started => "would start",
+        Done::Adopted => "would leave running",
+    };
+    context.ui.status(format_args!("{what} {}:", up.plan.container.name));
+    for notice in &up.plan.notices {
+        context.ui.notice(notice);
+    }
+    report::tell_drift(context.ui, &up.drift);
+    context.ui.print(&serde_json::to_string_pretty(&up.plan.container)?)
+}

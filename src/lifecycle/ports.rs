@@ -1,0 +1,98 @@
+//! Host ports: the wanted one, or a free one near by where it is busy; the same one as last time where possible.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, TcpListener};
+
+use crate::config::Port;
+
+/// A host port that stands in for a busy one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replaced {
+    /// Inside the container.
+    pub container: u16,
+    /// What was wanted.
+    pub wanted: u16,
+    /// What it is instead.
+    pub host: u16,
+}
+
+/// Chooses a host port for each wanted one. `remembered` maps container ports to the host ports of last time;
+/// `avoid` are ports that turned out to be taken although they looked free.
+///
+/// Returns container port -> host port, and which of them aren't the wanted ones.
+pub fn choose(
+    wanted: &[Port],
+    address: IpAddr,
+    remembered: &BTreeMap<u16, u16>,
+    avoid: &[u16],
+) -> (BTreeMap<u16, u16>, Vec<Replaced>) {
+    choose_with(wanted, remembered, avoid, |port| is_free(address, port))
+}
+
+fn choose_with(
+    wanted: &[Port],
+    remembered: &BTreeMap<u16, u16>,
+    avoid: &[u16],
+    is_free: impl Fn(u16) -> bool,
+) -> (BTreeMap<u16, u16>, Vec<Replaced>) {
+    let mut chosen = BTreeMap::new();
+    let mut replaced = Vec::new();
+    for port in wanted {
+        let last = remembered.get(&port.container).copied();
+        let candidates = last.into_iter().chain(candidates(port.host));
+        let taken = |host: &u16| !avoid.contains(host) && !chosen.values().any(|other| other == host) && is_free(*host);
+        let host = candidates.into_iter().find(taken).unwrap_or(port.host);
+        if host != port.host {
+            replaced.push(Replaced { container: port.container, wanted: port.host, host });
+        }
+        chosen.insert(port.container, host);
+    }
+    (chosen, replaced)
+}
+
+/// The port itself, then every tenth above it: the last digit stays, and neighbours keep theirs.
+fn candidates(port: u16) -> impl Iterator<Item = u16> {
+    (port..=u16::MAX).step_by(10)
+}
+
+/// Whether nothing listens there now. A privileged port that we may not bind ourselves counts as free: the Engine may.
+fn is_free(address: IpAddr, port: u16) -> bool {
+    match TcpListener::bind((address, port)) {
+        Ok(_) => true,
+        Err(error) => error.kind() == std::io::ErrorKind::PermissionDenied,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn port(number: u16) -> Port {
+        Port { container: number, host: number }
+    }
+
+    #[test]
+    fn a_busy_port_moves_on_by_tens_and_is_told() {
+        let (chosen, replaced) = choose_with(&[port(3000), port(3010)], &BTreeMap::new(), &[3020], |host| host != 3000);
+        assert_eq!(chosen, BTreeMap::from([(3000, 3010), (3010, 3030)]));
+        assert_eq!(replaced[0], Replaced { container: 3000, wanted: 3000, host: 3010 });
+    }
+
+    #[test]
+    fn the_port_of_last_time_comes_first() {
+        let remembered = BTreeMap::from([(3000, 3040)]);
+        let (chosen, _) = choose_with(&[port(3000)], &remembered, &[], |_| true);
+        assert_eq!(chosen[&3000], 3040);
+        let (chosen, _) = choose_with(&[port(3000)], &remembered, &[], |host| host != 3040);
+        assert_eq!(chosen[&3000], 3000);
+    }
+
+    #[test]
+    fn a_listening_port_is_not_free() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("bound").port();
+        assert!(!is_free("127.0.0.1".parse().expect("an address"), port));
+        drop(listener);
+        assert!(is_free("127.0.0.1".parse().expect("an address"), port));
+    }
+}

@@ -1,0 +1,65 @@
+//! Stopping and removing. What holds the user's data, `.agent-mount` and the volumes, stays unless asked for.
+
+use std::time::Duration;
+
+use super::container_name;
+use crate::config::Name;
+use crate::engine::{Container, Engine, RunState};
+use crate::failure::Failure;
+
+/// What [`stop`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stopped {
+    /// It ran, and doesn't any more.
+    Now,
+    /// It didn't run.
+    Already,
+}
+
+/// Stops the container: the agent stops the services in reverse order, each with its own grace.
+///
+/// `grace` overrides the time until the Engine kills what is left.
+///
+/// # Errors
+/// What the Engine says.
+pub async fn stop(engine: &Engine, container: &Container, grace: Option<Duration>) -> anyhow::Result<Stopped> {
+    match container.state {
+        RunState::Paused => engine.unpause_container(&container.name).await?,
+        RunState::Running | RunState::Restarting => {}
+        RunState::Created | RunState::Removing | RunState::Exited | RunState::Dead => return Ok(Stopped::Already),
+    }
+    engine.stop_container(&container.name, grace).await?;
+    Ok(Stopped::Now)
+}
+
+/// Removes the container and its network. With `volumes` also what the tools keep in their home folder.
+///
+/// # Errors
+/// A conflict when it runs and `force` isn't given; otherwise what the Engine says.
+pub async fn remove(
+    engine: &Engine,
+    name: &Name,
+    container: Option<&Container>,
+    force: bool,
+    volumes: bool,
+) -> anyhow::Result<()> {
+    if let Some(container) = container {
+        if container.state == RunState::Running && !force {
+            return Err(Failure::conflict(format!("{} is running", container.name))
+                .hint("`powerdev stop` it first, or give --force")
+                .into());
+        }
+        if force {
+            stop(engine, container, None).await?;
+        }
+        engine.remove_container(&container.name, true).await?;
+    }
+    let prefix = container_name(name);
+    engine.remove_network(&prefix).await?;
+    if volumes {
+        for kind in ["home", "cache"] {
+            engine.remove_volume(&format!("{prefix}-{kind}")).await?;
+        }
+    }
+    Ok(())
+}

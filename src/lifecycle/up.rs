@@ -1,0 +1,258 @@
+//! Making, starting and adopting: whatever is there, afterwards the container runs.
+
+use std::collections::BTreeMap;
+
+use anyhow::Context as _;
+use serde::Serialize;
+
+use super::ports::{self, Replaced};
+use super::{Environment, LOCK_PATIENCE, find, volumes};
+use crate::agent::inject;
+use crate::config::{Port, layout};
+use crate::engine::spec::{ContainerSpec, Gpus};
+use crate::engine::{Container, EngineError, EngineInfo, RunState};
+use crate::failure::Failure;
+use crate::plan::{self, AgentShare, Difference, ImageFacts, Plan};
+use crate::state::make_folder;
+
+/// How often a port that looked free may turn out to be taken before giving up: others look for ports, too.
+const PORT_TRIES: usize = 5;
+
+/// When to build the image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Build {
+    /// When anything that goes into it has changed.
+    IfChanged,
+    /// When there is none.
+    IfMissing,
+}
+
+/// How to bring an environment up.
+#[derive(Debug, Clone, Copy)]
+pub struct BringUp {
+    /// Replace a container that is there.
+    pub recreate: bool,
+    /// When to build the image.
+    pub build: Build,
+}
+
+/// What [`bring_up`] did to the container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Done {
+    /// Made and started it.
+    Created,
+    /// Replaced one that was there.
+    Recreated,
+    /// Started one that was there.
+    Started,
+    /// It ran already.
+    Adopted,
+}
+
+/// How an environment came up.
+#[derive(Debug)]
+pub struct Up {
+    /// What was done.
+    pub done: Done,
+    /// The plan that the configuration asks for now.
+    pub plan: Plan,
+    /// How the container differs from it.
+    pub drift: Vec<Difference>,
+    /// Ports that stand in for busy ones.
+    pub replaced: Vec<Replaced>,
+    /// A running container has these waiting for its next restart: `agent`, `services`, `secrets`.
+    pub pending: Vec<&'static str>,
+}
+
+/// Makes, starts or adopts the container, and returns as soon as it runs. One powerdev at a time.
+///
+/// # Errors
+/// A conflict when a foreign container has our name; a failed build; what the Engine says. A container that was made
+/// but can't be started is removed again.
+pub async fn bring_up(env: &Environment, options: BringUp) -> anyhow::Result<Up> {
+    let found = find(&env.engine, &env.settings.name, &env.settings.dir).await?;
+    let image = image(env, options, found.as_ref()).await?;
+    let _lock = env.state.lock(LOCK_PATIENCE).await?;
+    let (found, info) = tokio::join!(find(&env.engine, &env.settings.name, &env.settings.dir), env.engine.info());
+    let info = info?;
+    match found? {
+        Some(container) if !options.recreate => adopt(env, &container, &image, &info).await,
+        found => create(env, found, &image, &info).await,
+    }
+}
+
+/// The plan as it would be carried out now. Touches nothing: an image that would have to be built is named, not built.
+///
+/// # Errors
+/// As [`bring_up`], as far as that can be told beforehand.
+pub async fn dry_run(env: &Environment, options: BringUp) -> anyhow::Result<Up> {
+    let found = find(&env.engine, &env.settings.name, &env.settings.dir).await?;
+    let image = match &found {
+        Some(container) if options.build == Build::IfMissing && !options.recreate => container.image.clone(),
+        _ => image(env, options, None).await?,
+    };
+    let info = env.engine.info().await?;
+    let current = found.as_ref().and_then(|container| container.spec.as_ref());
+    let (ports, replaced) = choose_ports(env, current.map(published), &[]);
+    let plan = make_plan(env, &image, &info, ports)?;
+    let drift = current.map(|spec| plan::differences(spec, &plan.container)).unwrap_or_default();
+    let done = match &found {
+        None => Done::Created,
+        Some(_) if options.recreate => Done::Recreated,
+        Some(container) if container.state == RunState::Running => Done::Adopted,
+        Some(_) => Done::Started,
+    };
+    Ok(Up { done, plan, drift, replaced, pending: Vec::new() })
+}
+
+/// How a container differs from what the configuration asks for now. Its image counts as the right one: whether that
+/// is up to date only a build can tell.
+///
+/// # Errors
+/// As [`plan::plan`]; what the Engine says.
+pub async fn drift(env: &Environment, container: &Container) -> anyhow::Result<Vec<Difference>> {
+    let Some(spec) = &container.spec else { return Ok(Vec::new()) };
+    let info = env.engine.info().await?;
+    let (ports, _) = choose_ports(env, Some(published(spec)), &[]);
+    let plan = make_plan(env, &container.image, &info, ports)?;
+    Ok(plan::differences(spec, &plan.container))
+}
+
+/// Writes agent, services and secrets for the next start of a container that is about to be restarted.
+///
+/// # Errors
+/// When they can't be written.
+pub fn refresh(env: &Environment, gpus: &Gpus) -> anyhow::Result<()> {
+    let services = plan::service_set(&env.settings, &env.host, gpus);
+    let owner = (env.host.uid, env.host.gid);
+    inject::inject(&env.state, &services, env.settings.secrets.reveal(), owner).map(drop)
+}
+
+/// The image to run: a container that is there keeps its own unless the build is to be looked at.
+async fn image(env: &Environment, options: BringUp, found: Option<&Container>) -> anyhow::Result<String> {
+    match (found, &env.settings.image) {
+        (Some(container), _) if options.build == Build::IfMissing && !options.recreate => Ok(container.image.clone()),
+        (_, Some(image)) => Ok(image.clone()),
+        (_, None) => Err(Failure::usage("no image").into()),
+    }
+}
+
+/// A container is there: it runs on, or is started as it is.
+async fn adopt(env: &Environment, container: &Container, image: &str, info: &EngineInfo) -> anyhow::Result<Up> {
+    let (ports, replaced) = choose_ports(env, container.spec.as_ref().map(published), &[]);
+    let plan = make_plan(env, image, info, ports)?;
+    let drift = container.spec.as_ref().map(|spec| plan::differences(spec, &plan.container)).unwrap_or_default();
+    if container.state == RunState::Running {
+        let services = plan::service_set(&env.settings, &env.host, &plan.container.gpus);
+        let pending = inject::pending(&env.state, &services, env.settings.secrets.reveal());
+        return Ok(Up { done: Done::Adopted, plan, drift, replaced, pending });
+    }
+    if container.state == RunState::Paused {
+        env.engine.unpause_container(&container.name).await?;
+        return Ok(Up { done: Done::Started, plan, drift, replaced, pending: Vec::new() });
+    }
+    make_folders(env)?;
+    refresh(env, &plan.container.gpus)?;
+    env.engine.ensure_network(&plan.container.network, &plan.container.labels).await?;
+    env.engine.start_container(&container.name).await.map_err(|error| port_taken_since(error, &container.name))?;
+    Ok(Up { done: Done::Started, plan, drift, replaced, pending: Vec::new() })
+}
+
+/// A stopped container's ports are settled; when somebody else has taken one since, only a new container helps.
+fn port_taken_since(error: EngineError, container: &str) -> anyhow::Error {
+    if !error.is_port_taken() {
+        return error.into();
+    }
+    Failure::conflict(format!("a port of {container} has been taken by another program since it ran last"))
+        .hint("free it, or give --recreate: that finds another port; what is in /home/dev and .agent-mount stays")
+        .source(error)
+        .into()
+}
+
+/// Makes a new container, in place of `old` if there is one, and starts it.
+async fn create(env: &Environment, old: Option<Container>, image: &str, info: &EngineInfo) -> anyhow::Result<Up> {
+    let done = if old.is_some() { Done::Recreated } else { Done::Created };
+    let kept = old.as_ref().and_then(|container| container.spec.as_ref()).map(published);
+    // Planned before the old one goes: a plan that can't be made must not cost the environment.
+    let planned = make_plan(env, image, info, choose_ports(env, kept, &[]).0)?;
+    make_folders(env)?;
+    refresh(env, &planned.container.gpus)?;
+    if let Some(old) = &old {
+        super::stop(&env.engine, old, None).await?;
+        env.engine.remove_container(&old.name, true).await?;
+    }
+    let mut taken = Vec::new();
+    loop {
+        let (ports, replaced) = choose_ports(env, None, &taken);
+        let plan = make_plan(env, image, info, ports.clone())?;
+        match create_and_start(env, &plan).await {
+            Ok(()) => {
+                env.state.remember_ports(&ports)?;
+                return Ok(Up { done, plan, drift: Vec::new(), replaced, pending: Vec::new() });
+            }
+            Err(error) if error.is_port_taken() && taken.len() < PORT_TRIES * ports.len().max(1) => {
+                taken.extend(error.taken_port().map_or_else(|| ports.values().copied().collect(), |port| vec![port]));
+            }
+            Err(error) => return Err(error).with_context(|| format!("can't start {}", plan.container.name)),
+        }
+    }
+}
+
+/// All of it, or nothing: a container that can't be started is removed, and so is a network made for it.
+async fn create_and_start(env: &Environment, plan: &Plan) -> Result<(), EngineError> {
+    let spec = &plan.container;
+    let made_network = env.engine.ensure_network(&spec.network, &spec.labels).await?;
+    let started = async {
+        volumes::prepare(&env.engine, spec).await?;
+        env.engine.create_container(spec).await?;
+        env.engine.start_container(&spec.name).await
+    }
+    .await;
+    if started.is_err() {
+        // What went wrong first is what the user needs to hear; leftovers are tried to be removed as well as may be.
+        env.engine.remove_container(&spec.name, true).await.ok();
+        if made_network {
+            env.engine.remove_network(&spec.network).await.ok();
+        }
+    }
+    started
+}
+
+fn make_plan(env: &Environment, image: &str, info: &EngineInfo, ports: BTreeMap<u16, u16>) -> anyhow::Result<Plan> {
+    let facts = ImageFacts {
+        tag: image.to_owned(),
+        share: AgentShare::Folders { agent: env.state.agent_dir(), run: env.state.run_dir() },
+        gpu_runtime: info.gpu,
+        ports,
+        engine_cpus: info.cpus,
+        engine_memory: info.memory,
+    };
+    plan::plan(&env.settings, &env.host, &facts)
+}
+
+/// The ports of a container, container port -> host port.
+fn published(spec: &ContainerSpec) -> BTreeMap<u16, u16> {
+    spec.ports.iter().map(|port| (port.container, port.host)).collect()
+}
+
+/// Ports for the plan: those that a container has already, and found ones for the rest.
+fn choose_ports(
+    env: &Environment,
+    has: Option<BTreeMap<u16, u16>>,
+    taken: &[u16],
+) -> (BTreeMap<u16, u16>, Vec<Replaced>) {
+    let has = has.unwrap_or_default();
+    let wished = plan::wished_ports(&env.settings).into_iter().map(|(container, host)| Port { container, host });
+    let (kept, missing): (Vec<Port>, Vec<Port>) = wished.partition(|port| has.contains_key(&port.container));
+    let (mut chosen, replaced) = ports::choose(&missing, env.settings.bind_address, &env.state.ports(), taken);
+    chosen.extend(kept.iter().map(|port| (port.container, has[&port.container])));
+    (chosen, replaced)
+}
+
+/// Makes `.agent-mount` and what is in it, for the container's user. What is there already stays as it is.
+fn make_folders(env: &Environment) -> anyhow::Result<()> {
+    let owner = (env.host.uid, env.host.gid);
+    make_folder(&env.settings.agent_mount(), 0o755, owner)?;
+    layout::folders(&env.settings.dir).iter().try_for_each(|folder| make_folder(folder, 0o755, owner))
+}

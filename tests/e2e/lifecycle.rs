@@ -1,0 +1,270 @@
+//! From nothing to running and back: up, daemon, start, stop, restart, rm, status, health, ps.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::common::engine::{self, Events};
+use crate::common::{Project, wait};
+
+/// One service that is ready at once, and one that says when it is.
+const TWO: &str = "
+steady:
+  command: exec sleep 1000000
+late:
+  command: echo now-ready; exec sleep 1000000
+  ready: { log: now-ready }
+  depends_on: { steady: started }
+";
+
+#[test]
+fn daemon_creates_starts_adopts_and_rm_keeps_the_data() {
+    let project = Project::new(TWO);
+    let up = project.powerdev(["daemon", "--json"]).run().ok().json();
+    assert_eq!(up["done"], "created");
+    assert_eq!(up["health"], "healthy");
+    assert_eq!(up["services"].as_array().map(Vec::len), Some(2));
+    assert!(project.dir().join(".agent-mount/docker_workspace").is_dir());
+
+    let again = project.powerdev(["daemon", "--json"]).run().ok().json();
+    assert_eq!(again["done"], "adopted");
+    assert_eq!(again["drift"], json!([]));
+
+    let stopped = project.powerdev(["stop", "--json"]).run().ok().json();
+    assert_eq!(stopped["was_running"], true);
+    assert_eq!(engine::inspect(&project.container()).expect("it is there")["State"]["ExitCode"], 0);
+    let stopped = project.powerdev(["stop", "--json"]).run().ok().json();
+    assert_eq!(stopped["was_running"], false);
+
+    let started = project.powerdev(["daemon", "--json"]).run().ok().json();
+    assert_eq!(started["done"], "started");
+
+    project.powerdev(["exec", "--", "sh", "-c", "echo kept > ~/note; echo kept > ~/data/note"]).run().ok();
+    project.powerdev(["rm"]).run().code(8);
+    project.powerdev(["rm", "--force"]).run().ok();
+    assert!(engine::inspect(&project.container()).is_none());
+    assert_eq!(project.read(".agent-mount/docker_data/note"), "kept\n");
+
+    project.powerdev(["up"]).run().ok();
+    let note = project.powerdev(["exec", "--", "sh", "-c", "cat ~/note"]).run().ok();
+    assert_eq!(note.out(), "kept\n");
+    project.powerdev(["rm", "-f", "--volumes", "--yes"]).run().ok();
+    project.powerdev(["up"]).run().ok();
+    project.powerdev(["exec", "--", "test", "-e", "/home/dev/note"]).run().code(1);
+}
+
+#[test]
+fn status_and_health_say_what_is() {
+    let project = Project::new(TWO);
+    let absent = project.powerdev(["status", "--json"]).run().code(4).json();
+    assert_eq!(absent["state"], "absent");
+    project.powerdev(["health"]).run().code(4);
+
+    project.powerdev(["up"]).run().ok();
+    let status = project.powerdev(["status", "--json"]).run().ok().json();
+    assert_eq!(status["name"], project.name());
+    assert_eq!(status["state"], "running");
+    assert_eq!(status["health"], "healthy");
+    assert!(status["usage"]["memory_bytes"].as_u64().is_some_and(|bytes| bytes > 0));
+    let services = status["services"].as_array().expect("a list");
+    for service in services {
+        assert_eq!(service["state"], "ready", "{service}");
+        assert_eq!(service["ready"], true);
+        assert_eq!(service["restarts"], 0);
+        assert!(service["pid"].as_i64().is_some_and(|pid| pid > 1), "{service}");
+    }
+    assert_eq!(status["agent"]["skew"], false);
+    let health = project.powerdev(["health"]).run().ok();
+    assert_eq!(health.out(), "healthy\n");
+    let shown = project.powerdev(["status"]).run().ok();
+    assert!(shown.out().lines().all(|line| line.chars().count() <= 80), "{}", shown.out());
+
+    engine::kill(&project.container(), "KILL");
+    wait::until("the container is dead", Duration::from_secs(10), || {
+        (!engine::is_running(&project.container())).then_some(())
+    });
+    let health = project.powerdev(["health", "--json"]).run().code(4).json();
+    assert_eq!(health["health"], "stopped");
+    let status = project.powerdev(["status", "--json"]).run().code(4).json();
+    assert_eq!(status["state"], "exited");
+    assert_eq!(status["exit_code"], 137);
+}
+
+#[test]
+fn an_unhealthy_environment_is_told_with_the_reason() {
+    let project = Project::new(
+        "
+bad:
+  command: echo broken on purpose; exit 3
+  restart: { policy: on-failure, backoff: 0.05, max_backoff: 0.05, limit: 3 }
+",
+    );
+    let failed = project.powerdev(["up"]).run().code(5);
+    assert!(failed.err().contains("bad") && failed.err().contains("exited with 3"), "{}", failed.err());
+    let health = project.powerdev(["health", "--json"]).run().code(5).json();
+    assert_eq!(health["health"], "unhealthy");
+    assert!(health["detail"].as_str().is_some_and(|detail| detail.contains("bad")), "{health}");
+}
+
+#[test]
+fn health_waits_for_an_environment_that_is_on_its_way() {
+    let project = Project::new(
+        "
+slow:
+  command: while [ ! -e /home/dev/data/go ]; do sleep 0.05; done; echo here-we-go; exec sleep 1000000
+  ready: { log: here-we-go }
+",
+    );
+    project.powerdev(["daemon", "--no-wait"]).run().ok();
+    project.powerdev(["health"]).run().code(5);
+    let waiting = project.powerdev(["health", "--wait", "30"]).spawn();
+    project.write(".agent-mount/docker_data/go", "");
+    assert_eq!(waiting.wait(Duration::from_secs(30)).ok().out(), "healthy\n");
+    project.powerdev(["stop"]).run().ok();
+    std::fs::remove_file(project.dir().join(".agent-mount/docker_data/go")).expect("it was written");
+    project.powerdev(["daemon", "--no-wait"]).run().ok();
+    project.powerdev(["health", "--wait", "1"]).run().code(5);
+}
+
+#[test]
+fn restart_applies_changed_services_and_secrets() {
+    let project = Project::new("one:\n  command: exec sleep 1000000\n");
+    project.powerdev(["up"]).run().ok();
+    project.services("two:\n  command: exec sleep 1000000\n");
+    project.env_file("CANARY=new\n");
+    let adopted = project.powerdev(["up", "--json"]).run().ok().json();
+    assert_eq!(adopted["pending"], json!(["services", "secrets"]));
+    let restarted = project.powerdev(["restart", "--json"]).run().ok().json();
+    assert_eq!(restarted["services"][0]["name"], "two");
+    let canary = project.powerdev(["exec", "--", "sh", "-c", "echo $CANARY"]).run().ok();
+    assert_eq!(canary.out(), "new\n");
+}
+
+#[test]
+fn drift_is_told_by_setting_and_recreate_applies_it() {
+    let project = Project::new("one:\n  command: exec sleep 1000000\n");
+    project.powerdev(["up"]).run().ok();
+    project.env_file("DOCKER_MEMORY=123m\n");
+    let up = project.powerdev(["up", "--json"]).run().ok().json();
+    assert_eq!(up["done"], "adopted");
+    assert!(up["drift"].to_string().to_lowercase().contains("memory"), "{}", up["drift"]);
+    let status = project.powerdev(["status", "--json"]).run().ok().json();
+    assert_eq!(status["drift"], up["drift"]);
+    let plan = project.powerdev(["up", "--recreate", "--dry-run", "--json"]).run().ok().json();
+    assert_eq!(plan["done"], "recreated");
+    assert_eq!(engine::inspect(&project.container()).expect("still there")["HostConfig"]["Memory"], plan_memory(&up));
+    let up = project.powerdev(["up", "--recreate", "--json"]).run().ok().json();
+    assert_eq!(up["done"], "recreated");
+    assert_eq!(engine::inspect(&project.container()).expect("there")["HostConfig"]["Memory"], 123 << 20);
+}
+
+/// What the memory limit was before, as the drift tells it.
+fn plan_memory(up: &serde_json::Value) -> serde_json::Value {
+    let drift = up["drift"].as_array().expect("a list");
+    assert_eq!(drift.len(), 1, "only the memory differs: {drift:?}");
+    let container = up["container"].as_str().expect("a name");
+    engine::inspect(container).expect("there")["HostConfig"]["Memory"].clone()
+}
+
+#[test]
+fn dry_run_touches_nothing() {
+    let project = Project::new(TWO);
+    let plan = project.powerdev(["up", "--dry-run", "--json"]).run().ok().json();
+    assert_eq!(plan["dry_run"], true);
+    assert_eq!(plan["plan"]["container"]["name"], project.container());
+    assert!(engine::leftovers(project.name()).is_empty(), "nothing was made");
+    assert!(!project.dir().join(".agent-mount").exists());
+    assert!(!project.state_home().join("powerdev").join(project.name()).exists());
+}
+
+#[test]
+fn two_at_once_make_one_environment() {
+    let project = Project::new(TWO);
+    let both = [project.powerdev(["up", "--json"]).spawn(), project.powerdev(["up", "--json"]).spawn()];
+    let mut done: Vec<String> = both
+        .into_iter()
+        .map(|run| run.wait(Duration::from_secs(60)).ok().json()["done"].as_str().expect("a word").to_owned())
+        .collect();
+    done.sort();
+    assert_eq!(done, ["adopted", "created"]);
+}
+
+#[test]
+fn a_foreign_container_of_our_name_is_left_alone() {
+    let project = Project::new(TWO);
+    engine::foreign_container(&project.container());
+    for command in [vec!["up"], vec!["daemon", "--recreate"], vec!["stop"], vec!["rm", "--force"], vec!["status"]] {
+        let refused = project.powerdev(&command).run().code(8);
+        assert!(refused.err().contains("isn't powerdev's"), "{command:?}: {}", refused.err());
+    }
+    assert!(engine::inspect(&project.container()).is_some(), "it is still there");
+}
+
+#[test]
+fn a_container_removed_behind_our_back_is_made_again() {
+    let project = Project::new(TWO);
+    project.powerdev(["up"]).run().ok();
+    let mut events = Events::of(&project.container());
+    engine::remove(&project.container());
+    events.wait("destroy", Duration::from_secs(20));
+    project.powerdev(["health"]).run().code(4);
+    project.powerdev(["exec", "true"]).run().code(4);
+    let up = project.powerdev(["up", "--json"]).run().ok().json();
+    assert_eq!(up["done"], "created");
+}
+
+#[test]
+fn what_cannot_start_leaves_nothing() {
+    let project = Project::new(TWO);
+    project.env_file("GPU=all\n");
+    let refused = project.powerdev(["up"]).run();
+    assert!(refused.code != 0 && !refused.err().is_empty(), "no GPU here: {}", refused.err());
+    assert!(engine::leftovers(project.name()).is_empty(), "nothing is left of the try");
+}
+
+#[test]
+fn ps_lists_every_environment() {
+    let (one, other) = (Project::new(TWO), Project::new(TWO));
+    one.powerdev(["daemon"]).run().ok();
+    other.powerdev(["daemon"]).run().ok();
+    other.powerdev(["stop"]).run().ok();
+    let ps = one.powerdev(["ps", "--json"]).run().ok().json();
+    let row = |name: &str| {
+        let rows = ps["environments"].as_array().expect("a list");
+        rows.iter().find(|row| row["name"] == name).cloned().expect("it is listed")
+    };
+    assert_eq!(row(one.name())["state"], "running");
+    assert_eq!(row(one.name())["health"], "healthy");
+    assert_eq!(row(other.name())["state"], "exited");
+}
+
+#[test]
+fn start_opens_a_shell_and_stops_what_it_began() {
+    let project = Project::new("one:\n  command: exec sleep 1000000\n");
+    let mut events = Events::of(&project.container());
+    let mut terminal = project.powerdev(["start"]).terminal(24, 80);
+    terminal.expect("healthy");
+    terminal.send("echo inside-$((40+2)); exit\r");
+    terminal.expect("inside-42");
+    assert_eq!(terminal.wait().0, 0);
+    events.wait("die", Duration::from_secs(20));
+
+    project.powerdev(["daemon"]).run().ok();
+    let mut terminal = project.powerdev(["start"]).terminal(24, 80);
+    terminal.send("echo again-$((40+2)); exit\r");
+    terminal.expect("again-42");
+    assert_eq!(terminal.wait().0, 0);
+    assert!(engine::is_running(&project.container()), "daemon began it: leaving the shell leaves it");
+}
+
+#[test]
+fn start_detaches_and_leaves_it_running() {
+    let project = Project::new("one:\n  command: exec sleep 1000000\n");
+    let mut terminal = project.powerdev(["start"]).terminal(24, 80);
+    terminal.expect("healthy");
+    terminal.send("echo inside-$((40+2))\r");
+    terminal.expect("inside-42");
+    terminal.send([0x10, 0x11]);
+    assert_eq!(terminal.wait().0, 0);
+    assert!(engine::is_running(&project.container()));
+}
