@@ -39,8 +39,10 @@ pub struct Global {
 #[derive(Debug, Subcommand)]
 #[allow(missing_docs, reason = "clap shows the text that stands with each command's Args")]
 pub enum Command {
+    // One line a command, in the order of a user's day; each is `Verb(commands::verb::Args)`.
     Up(commands::up::Args),
     Daemon(commands::daemon::Args),
+    Exec(commands::exec::Args),
     Stop(commands::stop::Args),
     Rm(commands::rm::Args),
     Restart(commands::restart::Args),

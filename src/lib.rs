@@ -13,6 +13,7 @@ pub mod failure;
 pub mod host;
 pub mod lifecycle;
 pub mod plan;
+pub mod session;
 pub mod state;
 pub mod ui;
 
@@ -32,7 +33,7 @@ pub fn main() -> ExitCode {
         Err(error) => return ui.failed(&anyhow::Error::new(error).context("can't start the async runtime")).into(),
     };
     let code = match runtime.block_on(commands::run(cli, &ui)) {
-        Ok(code) => code.into(),
+        Ok(code) => code,
         Err(error) => ui.failed(&error).into(),
     };
     // A thread may still wait for standard input; the process needn't wait for it.

@@ -1,6 +1,7 @@
 //! One command, one file: its `Args` and its `run`. Here: the dispatch, and what commands share.
 
 pub mod daemon;
+pub mod exec;
 pub mod health;
 pub mod ps;
 pub mod restart;
@@ -59,20 +60,23 @@ impl Context<'_> {
     }
 }
 
-/// Runs the command.
+/// Runs the command; gives the process's exit code.
 ///
 /// # Errors
 /// Whatever the command fails with; [`Ui::failed`] renders it.
-pub async fn run(cli: Cli, ui: &Ui) -> anyhow::Result<ExitCode> {
+pub async fn run(cli: Cli, ui: &Ui) -> anyhow::Result<std::process::ExitCode> {
     let context = Context { global: cli.global, ui };
-    match cli.command {
+    let ended: anyhow::Result<ExitCode> = match cli.command {
         Command::Up(args) => up::run(args, &context).await,
         Command::Daemon(args) => daemon::run(args, &context).await,
+        // The code is that of the command that was run.
+        Command::Exec(args) => return exec::run(args, &context).await,
         Command::Stop(args) => stop::run(args, &context).await,
         Command::Rm(args) => rm::run(args, &context).await,
         Command::Restart(args) => restart::run(args, &context).await,
         Command::Status(args) => status::run(args, &context).await,
         Command::Health(args) => health::run(args, &context).await,
         Command::Ps(args) => ps::run(args, &context).await,
-    }
+    };
+    ended.map(Into::into)
 }

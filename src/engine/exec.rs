@@ -32,6 +32,9 @@ pub struct ExecSpec {
     pub directory: Option<String>,
 }
 
+/// What a command writes, as it comes.
+pub type ExecOutput = Pin<Box<dyn FutureStream<Item = Result<(Stream, Bytes), EngineError>> + Send>>;
+
 /// A running command.
 pub struct Exec {
     /// For [`Engine::exec_resize`] and [`Engine::exec_exit_code`].
@@ -39,7 +42,7 @@ pub struct Exec {
     /// Its standard input. `shutdown()` ends it while the output goes on.
     pub input: Pin<Box<dyn AsyncWrite + Send>>,
     /// What it writes. Ends when it has ended and all is read.
-    pub output: Pin<Box<dyn FutureStream<Item = Result<(Stream, Bytes), EngineError>> + Send>>,
+    pub output: ExecOutput,
 }
 
 impl std::fmt::Debug for Exec {

@@ -30,7 +30,7 @@ pub use container::{Container, EngineHealth, RunState};
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::{EngineError, Operation};
 pub use events::{EngineEvent, EngineEventKind};
-pub use exec::{Exec, ExecSpec};
+pub use exec::{Exec, ExecOutput, ExecSpec};
 pub use image::Image;
 pub use info::EngineInfo;
 pub use inventory::{Inventory, Item};

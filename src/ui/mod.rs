@@ -5,6 +5,7 @@
 
 pub mod services;
 pub mod table;
+pub mod terminal;
 
 use std::io::{IsTerminal, Write};
 

@@ -1,0 +1,298 @@
+//! A command or a shell inside of a running environment, on the user's terminal or on pipes.
+//!
+//! It runs as an Engine exec of `powerdev-agent exec`, which gives it the environment of a login shell, secrets
+//! included, and registers it with PID 1, so that signals reach it. Bytes go through unchanged both ways, input can
+//! end while output goes on, and the command's exit code comes back.
+
+mod pump;
+mod signals;
+
+use std::io::Read;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use powerdev_protocol::paths;
+
+use crate::config::Name;
+use crate::engine::{Container, Engine, Exec, ExecSpec, RunState};
+use crate::failure::Failure;
+use crate::state::StateDir;
+use crate::ui::Ui;
+use crate::ui::terminal::{self, RawMode};
+
+pub use pump::Captured;
+use pump::{Pump, Sink};
+use signals::{Signals, Verdict};
+
+/// How long a program on a terminal gets to end after its terminal has hung up.
+const HANG_UP_GRACE: Duration = Duration::from_secs(2);
+
+/// What to run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Command {
+    /// Program and arguments; empty: the user's login shell.
+    pub words: Vec<String>,
+    /// On a terminal: powerdev's own, which must be one then.
+    pub tty: bool,
+    /// As this user; None: `dev`.
+    pub user: Option<String>,
+    /// In this folder; None: the image's, or home.
+    pub directory: Option<String>,
+    /// Variables besides those of the environment, `NAME=value`. Not for secrets: the Engine shows them.
+    pub variables: Vec<String>,
+    /// Ctrl-P Ctrl-Q leaves it running.
+    pub detachable: bool,
+}
+
+/// How a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The command ended with this code.
+    Left(u8),
+    /// The user left it running.
+    Detached,
+}
+
+/// A running environment in which commands can be run.
+#[derive(Debug)]
+pub struct Session {
+    engine: Engine,
+    container: String,
+    state: StateDir,
+}
+
+impl Session {
+    /// Looks whether the environment runs.
+    ///
+    /// # Errors
+    /// A [`Failure`] with [`powerdev_protocol::ExitCode::NotRunning`] when it doesn't, or isn't there; with
+    /// [`powerdev_protocol::ExitCode::Conflict`] when its name is somebody else's.
+    pub async fn open(engine: &Engine, name: &Name) -> anyhow::Result<Self> {
+        let container = format!("powerdev-{name}");
+        let found = engine.container(&container).await?;
+        check(name, found.as_ref())?;
+        Ok(Self { engine: engine.clone(), container, state: StateDir::of(name)? })
+    }
+
+    /// Runs a command on powerdev's own standard streams.
+    ///
+    /// Afterwards the terminal is as before. SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 go to the command
+    /// while it runs; powerdev doesn't die of them afterwards either, so a caller that goes on must look for them.
+    ///
+    /// # Errors
+    /// Among others: the Engine went away, or the environment was stopped meanwhile.
+    pub async fn run(&self, command: &Command, ui: &Ui) -> anyhow::Result<End> {
+        let token = token()?;
+        let mut signals = Signals::catch(command.tty, self.state.run_dir(), token.clone())?;
+        let exec = self.start(command, &token, ui).await?;
+        let raw = command.tty.then(RawMode::enter).transpose().context("can't use the terminal")?;
+        if command.tty {
+            size_terminal(self.engine.clone(), exec.id.clone());
+        }
+        let id = exec.id.clone();
+        let mut pump = Pump::start(exec, Sink::Inherit, command.tty, command.detachable)?;
+        let end = loop {
+            tokio::select! {
+                finished = pump.finished() => break self.finish(&id, finished?, &mut signals).await?,
+                verdict = signals.pass_on() => match verdict {
+                    Verdict::Passed => {}
+                    Verdict::Resized if command.tty => size_terminal(self.engine.clone(), id.clone()),
+                    Verdict::Resized => {}
+                    Verdict::HangUp(code) => {
+                        tokio::time::timeout(HANG_UP_GRACE, pump.finished()).await.ok();
+                        break End::Left(code);
+                    }
+                    Verdict::GiveUp { code, why } => {
+                        drop(raw);
+                        ui.notice(format_args!("{why}; the command may go on in the environment"));
+                        return Ok(End::Left(code));
+                    }
+                },
+            }
+        };
+        drop(raw);
+        Ok(end)
+    }
+
+    /// Runs a command, never on a terminal, and keeps what it writes: up to `limit` bytes of each stream. The rest is
+    /// read and dropped. Standard input goes to it.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub async fn capture(&self, command: &Command, limit: usize, ui: &Ui) -> anyhow::Result<(u8, Captured)> {
+        let token = token()?;
+        let mut signals = Signals::catch(false, self.state.run_dir(), token.clone())?;
+        let exec = self.start(command, &token, ui).await?;
+        let id = exec.id.clone();
+        let mut pump = Pump::start(exec, Sink::Capture(limit), false, false)?;
+        let code = loop {
+            tokio::select! {
+                finished = pump.finished() => match self.finish(&id, finished?, &mut signals).await? {
+                    End::Left(code) => break code,
+                    End::Detached => unreachable!("there are no keys without a terminal"),
+                },
+                verdict = signals.pass_on() => match verdict {
+                    Verdict::Passed | Verdict::Resized => {}
+                    Verdict::HangUp(code) | Verdict::GiveUp { code, .. } => break code,
+                },
+            }
+        };
+        Ok((code, pump.captured()))
+    }
+
+    async fn start(&self, command: &Command, token: &str, ui: &Ui) -> anyhow::Result<Exec> {
+        let with_agent = self.has_agent();
+        if !with_agent {
+            ui.notice(format_args!(
+                "the agent's folder {} is gone: the command runs without the environment's variables and secrets; \
+                 `powerdev restart` mends that",
+                self.state.agent_dir().display()
+            ));
+        }
+        let spec = ExecSpec {
+            command: if with_agent { through_agent(command, token) } else { directly(command) },
+            tty: command.tty,
+            user: command.user.clone(),
+            stdin: true,
+            size: terminal::size().filter(|_| command.tty),
+            // The agent goes there itself: some Engines report a missing folder with a code of their own.
+            directory: command.directory.clone().filter(|_| !with_agent),
+        };
+        Ok(self.engine.exec(&self.container, &spec).await?)
+    }
+
+    /// Whether the agent's executable can be there: on an Engine of this machine it is a file of ours.
+    fn has_agent(&self) -> bool {
+        !self.engine.endpoint().local || self.state.agent_dir().join("bin/powerdev-agent").exists()
+    }
+
+    async fn finish(&self, id: &str, finished: pump::Finished, signals: &mut Signals) -> anyhow::Result<End> {
+        match finished {
+            pump::Finished::Detached => return Ok(End::Detached),
+            pump::Finished::HungUp => {
+                signals.hang_up().await;
+                return Ok(End::Left(signals::code(signals::HANG_UP)));
+            }
+            // As a program that writes into a pipe that nobody reads.
+            pump::Finished::NobodyReads => {
+                signals.send(signals::BROKEN_PIPE).await.ok(); // It notices by itself when it writes again.
+                return Ok(End::Left(signals::code(signals::BROKEN_PIPE)));
+            }
+            pump::Finished::OutputEnded => {}
+        }
+        match self.engine.exec_exit_code(id).await {
+            Ok(code) => Ok(End::Left((code & 0xff) as u8)),
+            Err(error) if error.is_not_found() || error.is_not_running() => {
+                Err(Failure::not_running("the environment was stopped while the command ran").source(error).into())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Opens a login shell in the user's terminal; Ctrl-P Ctrl-Q leaves it running ([`End::Detached`]). Without a
+/// terminal it reads commands from standard input.
+///
+/// # Errors
+/// As [`Session::open`] and [`Session::run`].
+pub async fn shell(engine: &Engine, name: &Name, ui: &Ui) -> anyhow::Result<End> {
+    let tty = terminal::is_interactive();
+    let session = Session::open(engine, name).await?;
+    session.run(&Command { tty, detachable: tty, ..Command::default() }, ui).await
+}
+
+fn check(name: &Name, found: Option<&Container>) -> Result<(), Failure> {
+    let Some(container) = found else {
+        return Err(Failure::not_running(format!("there is no environment `{name}`")).hint("`powerdev up` makes it"));
+    };
+    if !container.is_ours() {
+        let message = format!("the container {} isn't powerdev's", container.name);
+        return Err(Failure::conflict(message).hint("rename or remove it, or give this project another name"));
+    }
+    let state = match container.state {
+        RunState::Running => return Ok(()),
+        RunState::Paused => "paused",
+        RunState::Restarting => "restarting",
+        RunState::Removing => "being removed",
+        RunState::Created | RunState::Exited | RunState::Dead => "not running",
+    };
+    let failure = Failure::not_running(format!("the environment `{name}` is {state}"));
+    Err(if container.state == RunState::Paused {
+        failure.hint(format!("`docker unpause {}` lets it go on", container.name))
+    } else {
+        failure.hint("`powerdev start` or `powerdev daemon` starts it")
+    })
+}
+
+fn through_agent(command: &Command, token: &str) -> Vec<String> {
+    let mut words = vec![paths::AGENT_BIN.to_owned(), "exec".into(), "--token".into(), token.to_owned()];
+    if let Some(directory) = &command.directory {
+        words.extend(["--directory".into(), directory.clone()]);
+    }
+    let terminal = ["TERM", "COLORTERM"].into_iter().filter(|_| command.tty);
+    let terminal = terminal.filter_map(|name| Some(format!("{name}={}", std::env::var(name).ok()?)));
+    for variable in terminal.chain(command.variables.iter().cloned()) {
+        words.extend(["--env".into(), variable]);
+    }
+    words.push("--".into());
+    words.extend(command.words.iter().cloned());
+    words
+}
+
+fn directly(command: &Command) -> Vec<String> {
+    let shell = || vec!["/bin/sh".to_owned(), "-l".to_owned()];
+    let words = if command.words.is_empty() { shell() } else { command.words.clone() };
+    if command.variables.is_empty() {
+        return words;
+    }
+    let mut with_variables = vec!["env".to_owned()];
+    with_variables.extend(command.variables.iter().cloned());
+    with_variables.extend(words);
+    with_variables
+}
+
+/// Hard to guess: who knows it can send signals to the command.
+fn token() -> anyhow::Result<String> {
+    let mut bytes = [0; 16];
+    std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes)).context("no randomness")?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Tells the command's terminal the size of ours. The command may not have its terminal yet: tried again for a while.
+fn size_terminal(engine: Engine, id: String) {
+    tokio::spawn(async move {
+        for _ in 0..10 {
+            let Some(size) = terminal::size() else { return };
+            if engine.exec_resize(&id, size).await.is_ok() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_agent_gets_what_it_needs_and_nothing_of_the_command() {
+        let command = Command {
+            words: vec!["ls".into(), "--token".into()],
+            directory: Some("/tmp".into()),
+            variables: vec!["A=b".into()],
+            ..Command::default()
+        };
+        let words = through_agent(&command, "t");
+        let expected = ["exec", "--token", "t", "--directory", "/tmp", "--env", "A=b", "--", "ls", "--token"];
+        assert_eq!(words[1..], expected);
+        assert_eq!(directly(&command), ["env", "A=b", "ls", "--token"]);
+        assert_eq!(directly(&Command::default()), ["/bin/sh", "-l"]);
+    }
+
+    #[test]
+    fn tokens_differ() {
+        let (one, two) = (token().expect("randomness"), token().expect("randomness"));
+        assert_eq!((one.len(), one == two), (32, false));
+    }
+}

@@ -1,0 +1,149 @@
+//! Signals that powerdev gets while a command runs inside, passed on to that command through the agent.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::Instant;
+
+use crate::agent::client::{AgentError, Client};
+
+/// SIGHUP.
+pub const HANG_UP: i32 = 1;
+/// SIGPIPE.
+pub const BROKEN_PIPE: i32 = 13;
+const INTERRUPT: i32 = 2;
+const QUIT: i32 = 3;
+const USER_1: i32 = 10;
+const USER_2: i32 = 12;
+const TERMINATE: i32 = 15;
+const RESIZE: i32 = 28;
+
+/// So many requests to end, and powerdev ends whatever the command does.
+const PATIENCE: u32 = 3;
+/// How long a command may take from its start until the agent knows it.
+const REGISTRATION: Duration = Duration::from_secs(2);
+const ANSWER: Duration = Duration::from_millis(500);
+const RETRY: Duration = Duration::from_millis(20);
+
+/// What a shell would say of a process that died of this signal.
+pub fn code(signal: i32) -> u8 {
+    (128 + signal) as u8
+}
+
+/// What came of a signal.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The command has it.
+    Passed,
+    /// The terminal has another size.
+    Resized,
+    /// The terminal is gone, or powerdev was told to end: the command has been told, and powerdev ends soon.
+    HangUp(u8),
+    /// It can't be passed on, or the command doesn't react: powerdev ends with this code.
+    GiveUp {
+        /// As if powerdev had died of the signal.
+        code: u8,
+        /// In a word.
+        why: String,
+    },
+}
+
+/// Catches the signals.
+#[derive(Debug)]
+pub struct Signals {
+    caught: Vec<(i32, Signal)>,
+    tty: bool,
+    run_dir: PathBuf,
+    token: String,
+    started: Instant,
+    asked_to_end: u32,
+}
+
+impl Signals {
+    /// From now on none of them ends powerdev.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn catch(tty: bool, run_dir: PathBuf, token: String) -> io::Result<Self> {
+        let numbers = [HANG_UP, INTERRUPT, QUIT, USER_1, USER_2, TERMINATE, RESIZE];
+        let caught = numbers.map(|number| {
+            let kind = match number {
+                HANG_UP => SignalKind::hangup(),
+                INTERRUPT => SignalKind::interrupt(),
+                QUIT => SignalKind::quit(),
+                USER_1 => SignalKind::user_defined1(),
+                USER_2 => SignalKind::user_defined2(),
+                TERMINATE => SignalKind::terminate(),
+                _ => SignalKind::window_change(),
+            };
+            Ok((number, signal(kind)?))
+        });
+        Ok(Self {
+            caught: caught.into_iter().collect::<io::Result<_>>()?,
+            tty,
+            run_dir,
+            token,
+            started: Instant::now(),
+            asked_to_end: 0,
+        })
+    }
+
+    /// Waits for a signal and passes it on.
+    pub async fn pass_on(&mut self) -> Verdict {
+        let number = self.next().await;
+        if number == RESIZE {
+            return Verdict::Resized;
+        }
+        let ends = !matches!(number, USER_1 | USER_2);
+        // A shell on a terminal ignores SIGTERM, as it should; what ends it is the terminal's end.
+        if self.tty && matches!(number, TERMINATE | HANG_UP) {
+            self.hang_up().await;
+            return Verdict::HangUp(code(number));
+        }
+        self.asked_to_end += u32::from(ends);
+        if self.asked_to_end >= PATIENCE {
+            return Verdict::GiveUp { code: code(number), why: format!("asked to end {PATIENCE} times") };
+        }
+        match self.send(number).await {
+            Err(error) if ends => {
+                let why = format!("can't pass on {}: {error}", powerdev_protocol::service::signal_name(number));
+                Verdict::GiveUp { code: code(number), why }
+            }
+            _ => Verdict::Passed,
+        }
+    }
+
+    /// Tells the command that its terminal is gone.
+    pub async fn hang_up(&self) {
+        self.send(HANG_UP).await.ok(); // There is nobody left to tell.
+    }
+
+    /// Sends the command a signal.
+    ///
+    /// # Errors
+    /// When the agent can't be asked, or doesn't know the command.
+    pub async fn send(&self, number: i32) -> Result<(), AgentError> {
+        loop {
+            let mut agent = Client::connect(&self.run_dir, ANSWER).await?;
+            match agent.signal(&self.token, number).await {
+                // The command has only just been started: it registers first thing.
+                Err(AgentError::Refused(_)) if self.started.elapsed() < REGISTRATION => {
+                    tokio::time::sleep(RETRY).await;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    async fn next(&mut self) -> i32 {
+        let waiting = self.caught.iter_mut().map(|(number, signal)| {
+            Box::pin(async move {
+                signal.recv().await;
+                *number
+            })
+        });
+        futures_util::future::select_all(waiting).await.0
+    }
+}
