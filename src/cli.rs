@@ -48,5 +48,8 @@ pub enum Command {
     Restart(commands::restart::Args),
     Status(commands::status::Args),
     Health(commands::health::Args),
+    Persist(commands::persist::Args),
+    Backups(commands::backups::Args),
+    Restore(commands::restore::Args),
     Ps(commands::ps::Args),
 }

@@ -269,7 +269,7 @@ impl Attributes {
             mode: dir::permissions(stat),
             uid: stat.st_uid,
             gid: stat.st_gid,
-            mtime: (stat.st_mtime as i64, stat.st_mtime_nsec as u32),
+            mtime: (stat.st_mtime, stat.st_mtime_nsec as u32),
         }
     }
 

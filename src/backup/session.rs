@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::copy::{Copier, full_or, measure};
 use super::manifest::{self, Bytes, End, Header, Kind, Reason, Skipped, Writer};
-use super::store::{PARTIAL, made, not_a_folder, timestamp};
+use super::store::{PARTIAL, made, there, timestamp};
 use super::verify::digest;
 use super::{BackupError, Folder, Job, Store, TREE};
 use crate::backup::dir::Dir;
@@ -203,11 +203,7 @@ impl Session {
     }
 
     fn source(&self, folder: Folder) -> Result<Option<Dir>, BackupError> {
-        match self.store.mount.dir(folder.mount()) {
-            Ok(dir) => Ok(Some(dir)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(not_a_folder(error, &self.store.mount.path().join(folder.mount()))),
-        }
+        there(&self.store.mount, folder.mount())
     }
 
     fn writer(&mut self) -> &mut Writer {

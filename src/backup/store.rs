@@ -27,8 +27,8 @@ pub struct Store {
     pub(super) mount: Dir,
     /// `.agent-mount/backups`.
     pub(super) root: Dir,
-    /// Held as long as the store is.
-    _lock: OwnedFd,
+    /// Held as long as the store is; none for a mere look.
+    _lock: Option<OwnedFd>,
 }
 
 /// One backup, as `backups` lists it.
@@ -46,6 +46,13 @@ pub struct Backup {
     pub verified_ms: Option<u64>,
     /// What is wrong with its manifest.
     pub problem: Option<String>,
+}
+
+impl Backup {
+    /// Whether everything that had content is in it.
+    pub fn complete(&self) -> bool {
+        self.end.as_ref().is_some_and(End::complete)
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -74,6 +81,17 @@ impl Store {
         Self::locked(project, FlockOperation::NonBlockingLockShared)
     }
 
+    /// Opens the backups of a project to list them. None when there are none; nothing is made, nothing is locked.
+    ///
+    /// # Errors
+    /// When a folder can't be read, or is a link.
+    pub fn look(project: &Path) -> Result<Option<Self>, BackupError> {
+        let project = Dir::open(project).map_err(BackupError::io("open", project))?;
+        let Some(mount) = there(&project, OsStr::new(MOUNT))? else { return Ok(None) };
+        let Some(root) = there(&mount, OsStr::new(DIR))? else { return Ok(None) };
+        Ok(Some(Self { mount, root, _lock: None }))
+    }
+
     fn locked(project: &Path, operation: FlockOperation) -> Result<Self, BackupError> {
         let project = Dir::open(project).map_err(BackupError::io("open", project))?;
         let mount = made(&project, OsStr::new(MOUNT))?;
@@ -83,7 +101,7 @@ impl Store {
         let lock = fs::openat(&root, LOCK, flags, Mode::RUSR | Mode::WUSR)
             .map_err(|error| BackupError::io("open", &path)(error.into()))?;
         match fs::flock(&lock, operation) {
-            Ok(()) => Ok(Self { mount, root, _lock: lock }),
+            Ok(()) => Ok(Self { mount, root, _lock: Some(lock) }),
             Err(rustix::io::Errno::WOULDBLOCK) => Err(BackupError::Busy(root.path().to_owned())),
             Err(error) => Err(BackupError::io("lock", &path)(error.into())),
         }
@@ -115,10 +133,9 @@ impl Store {
         let mut backups = Vec::new();
         for name in names(&self.root)? {
             // Names of ours are plain; a folder that isn't named as a backup may be anything.
-            if let Some(name) = name.to_str().filter(|name| !name.starts_with('.')) {
-                if let Ok(dir) = self.root.dir(OsStr::new(name)) {
-                    backups.push(look(name, &dir));
-                }
+            let Some(name) = name.to_str().filter(|name| !name.starts_with('.')) else { continue };
+            if let Ok(dir) = self.root.dir(OsStr::new(name)) {
+                backups.push(look(name, &dir));
             }
         }
         backups.sort_by_key(|backup| order(&backup.name));
@@ -165,6 +182,15 @@ impl Store {
     }
 }
 
+/// A plain folder, if it is there.
+pub(super) fn there(parent: &Dir, name: &OsStr) -> Result<Option<Dir>, BackupError> {
+    match parent.dir(name) {
+        Ok(dir) => Ok(Some(dir)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(not_a_folder(error, &parent.path().join(name))),
+    }
+}
+
 /// A plain folder, made where there is none.
 pub(super) fn made(parent: &Dir, name: &OsStr) -> Result<Dir, BackupError> {
     let path = parent.path().join(name);
@@ -180,7 +206,7 @@ pub(super) fn made(parent: &Dir, name: &OsStr) -> Result<Dir, BackupError> {
 }
 
 /// An error of opening a folder.
-pub(super) fn not_a_folder(error: io::Error, path: &Path) -> BackupError {
+fn not_a_folder(error: io::Error, path: &Path) -> BackupError {
     use rustix::io::Errno;
     match Errno::from_io_error(&error) {
         Some(Errno::LOOP | Errno::NOTDIR) => BackupError::NotAFolder(path.to_owned()),

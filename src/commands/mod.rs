@@ -1,10 +1,13 @@
 //! One command, one file: its `Args` and its `run`. Here: the dispatch, and what commands share.
 
+pub mod backups;
 pub mod daemon;
 pub mod exec;
 pub mod health;
+pub mod persist;
 pub mod ps;
 pub mod restart;
+pub mod restore;
 pub mod rm;
 pub mod status;
 pub mod stop;
@@ -76,6 +79,9 @@ pub async fn run(cli: Cli, ui: &Ui) -> anyhow::Result<std::process::ExitCode> {
         Command::Restart(args) => restart::run(args, &context).await,
         Command::Status(args) => status::run(args, &context).await,
         Command::Health(args) => health::run(args, &context).await,
+        Command::Persist(args) => persist::run(args, &context).await,
+        Command::Backups(args) => backups::run(args, &context).await,
+        Command::Restore(args) => restore::run(args, &context).await,
         Command::Ps(args) => ps::run(args, &context).await,
     };
     ended.map(Into::into)

@@ -4,7 +4,6 @@
 use std::io;
 use std::pin::Pin;
 
-use bytes::Bytes;
 use futures_util::TryStreamExt;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;

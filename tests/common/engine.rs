@@ -78,6 +78,23 @@ pub fn logs(container: &str) -> String {
     })
 }
 
+/// A container of the tiny image, running this: as powerdev would name and label it, but without an agent.
+pub fn start(name: &str, project: &str, command: &[&str]) {
+    let label = ("dev.powerdev.project".to_owned(), project.to_owned());
+    let body = bollard::models::ContainerCreateBody {
+        image: Some(tiny_image().to_owned()),
+        cmd: Some(command.iter().map(ToString::to_string).collect()),
+        labels: Some([label].into()),
+        ..Default::default()
+    };
+    let options = query::CreateContainerOptionsBuilder::new().name(name).build();
+    let docker = docker();
+    block_on(async {
+        docker.create_container(Some(options), body).await.expect("the Engine creates a container");
+        docker.start_container(name, None).await.expect("the Engine starts a container");
+    });
+}
+
 /// A signal to the container's first process, past powerdev.
 pub fn kill(container: &str, signal: &str) {
     let options = query::KillContainerOptionsBuilder::new().signal(signal).build();

@@ -8,5 +8,6 @@ mod engine;
 mod harness;
 mod json;
 mod lifecycle;
+mod persist;
 mod ports;
 mod secrets;
