@@ -41,6 +41,7 @@ pub struct Global {
 pub enum Command {
     // One line a command, in the order of a user's day; each is `Verb(commands::verb::Args)`.
     Up(commands::up::Args),
+    Build(commands::build::Args),
     Daemon(commands::daemon::Args),
     Exec(commands::exec::Args),
     Stop(commands::stop::Args),

@@ -5,6 +5,7 @@
 
 pub mod agent;
 pub mod backup;
+pub mod build;
 pub mod cli;
 pub mod commands;
 pub mod config;

@@ -1,6 +1,7 @@
 //! One command, one file: its `Args` and its `run`. Here: the dispatch, and what commands share.
 
 pub mod backups;
+pub mod build;
 pub mod daemon;
 pub mod exec;
 pub mod health;
@@ -71,6 +72,7 @@ pub async fn run(cli: Cli, ui: &Ui) -> anyhow::Result<std::process::ExitCode> {
     let context = Context { global: cli.global, ui };
     let ended: anyhow::Result<ExitCode> = match cli.command {
         Command::Up(args) => up::run(args, &context).await,
+        Command::Build(args) => build::run(args, &context).await,
         Command::Daemon(args) => daemon::run(args, &context).await,
         // The code is that of the command that was run.
         Command::Exec(args) => return exec::run(args, &context).await,

@@ -7,7 +7,7 @@ use bollard::query_parameters::RemoveImageOptionsBuilder;
 use super::{Engine, EngineError, Operation, SLOW_CALL};
 
 /// An image.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Image {
     /// Its ID, `sha256:…`.
     pub id: String,

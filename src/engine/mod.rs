@@ -4,6 +4,7 @@
 //! Works with API 1.41 and up. No call hangs for ever but those that wait by nature: streams, stopping, restarting.
 
 mod archive;
+mod build;
 mod container;
 mod create;
 mod demux;
@@ -16,6 +17,8 @@ mod info;
 mod inventory;
 mod logs;
 mod network;
+mod pull;
+mod session;
 pub mod spec;
 mod tls;
 mod transport;
@@ -26,6 +29,7 @@ use std::time::Duration;
 use bollard::Docker;
 use bollard::errors::Error;
 
+pub use build::{BuildEvent, BuildEvents, BuildRequest, BuildSecrets, BuildStep, StepState};
 pub use container::{Container, EngineHealth, RunState};
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::{EngineError, Operation};
@@ -35,6 +39,7 @@ pub use image::Image;
 pub use info::EngineInfo;
 pub use inventory::{Inventory, Item};
 pub use logs::{LogChunk, LogOptions};
+pub use pull::Pulled;
 
 use transport::Transport;
 

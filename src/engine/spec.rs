@@ -20,6 +20,8 @@ pub mod label {
     pub const SPEC: &str = "dev.powerdev.spec";
     /// On images: hash of everything that went into the build.
     pub const BUILD: &str = "dev.powerdev.build";
+    /// On images: ID of the image that they were built on.
+    pub const BASE: &str = "dev.powerdev.base";
     /// On volumes: `state` (never removed unless asked for by name or `--volumes`) or `cache`.
     pub const KIND: &str = "dev.powerdev.kind";
 }

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use bollard::errors::Error;
 use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker};
+use bytes::Bytes;
+use futures_util::Stream;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderValue, UPGRADE};
@@ -84,8 +86,27 @@ impl Transport {
         let mut request = json(path, body)?;
         request.headers_mut().insert(CONNECTION, HeaderValue::from_static("Upgrade"));
         request.headers_mut().insert(UPGRADE, HeaderValue::from_static("tcp"));
+        self.upgrade(request).await
+    }
+
+    /// A request whose answer is the connection itself.
+    pub(super) async fn upgrade(
+        &self,
+        request: BollardRequest,
+    ) -> Result<impl AsyncRead + AsyncWrite + Send + 'static, Error> {
         let response = checked(self.send(request).await?).await?;
         Ok(TokioIo::new(hyper::upgrade::on(response).await?))
+    }
+
+    /// POST of a stream; an error answer is an error.
+    pub(super) async fn post_stream(
+        &self,
+        path: &str,
+        content_type: &'static str,
+        body: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+    ) -> Result<Response<Incoming>, Error> {
+        let request = Request::post(path).header(CONTENT_TYPE, content_type).body(bollard::body_try_stream(body))?;
+        checked(self.send(request).await?).await
     }
 
     async fn send(&self, mut request: BollardRequest) -> Result<Response<Incoming>, Error> {

@@ -4,6 +4,7 @@
 //! progress, notices, errors, hints. Nothing prompts when standard input is not a terminal.
 
 pub mod services;
+pub mod steps;
 pub mod table;
 pub mod terminal;
 

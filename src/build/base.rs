@@ -1,0 +1,144 @@
+//! The image that ours is built on: the one that is here, else pulled, else made from Debian's own packages.
+
+use std::process::Stdio;
+
+use powerdev_protocol::ExitCode;
+use tokio::io::AsyncReadExt;
+use tokio::process::{Child, Command};
+use tokio_util::io::ReaderStream;
+
+use crate::engine::{Engine, EngineError, Image};
+use crate::failure::Failure;
+use crate::ui::Ui;
+
+/// What is pulled where nothing else is asked for.
+const DEBIAN: &str = "debian:trixie-slim";
+/// What is made where nothing can be pulled.
+const BOOTSTRAPPED: &str = "powerdev-base:trixie";
+/// Where Debian's packages come from.
+const MIRRORS: &[&str] = &[
+    "deb http://deb.debian.org/debian trixie main",
+    "deb http://deb.debian.org/debian trixie-updates main",
+    "deb http://deb.debian.org/debian-security trixie-security main",
+];
+
+/// A base image that is here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Base {
+    /// Its tag.
+    pub tag: String,
+    /// Its ID.
+    pub id: String,
+}
+
+/// The base image, if it is here. None: whatever was asked for isn't.
+///
+/// # Errors
+/// When the Engine can't be asked.
+pub async fn local(engine: &Engine, asked: Option<&str>) -> Result<Option<Base>, EngineError> {
+    let found = |tag: &str, image: Image| Base { tag: tag.to_owned(), id: image.id };
+    if let Some(tag) = asked {
+        return Ok(engine.image(tag).await?.map(|image| found(tag, image)));
+    }
+    let (debian, bootstrapped) = tokio::try_join!(engine.image(DEBIAN), engine.image(BOOTSTRAPPED))?;
+    Ok(debian.map(|image| found(DEBIAN, image)).or(bootstrapped.map(|image| found(BOOTSTRAPPED, image))))
+}
+
+/// Gets the base image: pulls it, or makes it where no registry can be reached.
+///
+/// # Errors
+/// A [`Failure`] that says what to install, or which image isn't to be had.
+pub async fn fetch(engine: &Engine, asked: Option<&str>, ui: &Ui) -> anyhow::Result<Base> {
+    let tag = match asked {
+        Some(tag) => {
+            pull(engine, tag, ui).await.map_err(|error| {
+                Failure::new(ExitCode::BuildFailed, format!("the base image {tag} isn't here and can't be pulled"))
+                    .hint(
+                        "name one that is here with BASE_IMAGE or --base, or leave it out: powerdev makes its own then",
+                    )
+                    .source(error)
+            })?;
+            tag
+        }
+        None => match pull(engine, DEBIAN, ui).await {
+            Ok(()) => DEBIAN,
+            Err(error) if error.is_unreachable() && engine.info().await.is_err() => return Err(error.into()),
+            Err(error) => {
+                ui.status(format_args!(
+                    "can't pull {DEBIAN} ({}): making {BOOTSTRAPPED} from Debian's packages",
+                    why(&error)
+                ));
+                bootstrap(engine, ui).await?;
+                BOOTSTRAPPED
+            }
+        },
+    };
+    let image = engine.image(tag).await?;
+    let image = image.ok_or_else(|| Failure::new(ExitCode::BuildFailed, format!("{tag} is gone again")))?;
+    Ok(Base { tag: tag.to_owned(), id: image.id })
+}
+
+/// Pulls an image, with a bar.
+///
+/// # Errors
+/// When it can't be pulled.
+pub async fn pull(engine: &Engine, image: &str, ui: &Ui) -> Result<(), EngineError> {
+    ui.status(format_args!("pulling {image}"));
+    let bar = ui.bytes_bar(0, image);
+    let pulled = engine
+        .pull(image, |pulled| {
+            bar.set_length(pulled.total);
+            bar.set_position(pulled.current);
+        })
+        .await;
+    bar.finish_and_clear();
+    pulled
+}
+
+/// The cause, without what was being done.
+fn why(error: &EngineError) -> String {
+    std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+/// Debian's smallest system, from its packages, piped into the Engine.
+async fn bootstrap(engine: &Engine, ui: &Ui) -> anyhow::Result<()> {
+    let failed = |message: String| Failure::new(ExitCode::BuildFailed, message);
+    let mut mmdebstrap = spawn().map_err(|error| {
+        failed("can't make a base image: mmdebstrap can't be run".into())
+            .hint("install it (`sudo apt-get install mmdebstrap`), or name an image that is here with BASE_IMAGE")
+            .source(error)
+    })?;
+    let spinner = ui.spinner("fetching Debian's packages (about half a minute)");
+    let stdout = mmdebstrap.stdout.take().expect("asked for a pipe");
+    let mut stderr = mmdebstrap.stderr.take().expect("asked for a pipe");
+    let mut said = String::new();
+    let (imported, read) = tokio::join!(
+        engine.import(BOOTSTRAPPED, ReaderStream::with_capacity(stdout, 256 * 1024)),
+        stderr.read_to_string(&mut said)
+    );
+    spinner.finish_and_clear();
+    let status = mmdebstrap.wait().await?;
+    if !status.success() {
+        // What it piped before it failed became an image all the same.
+        engine.remove_image(BOOTSTRAPPED).await.ok();
+        let last: Vec<&str> = said.lines().rev().filter(|line| line.starts_with("E:")).take(3).collect();
+        return Err(failed(format!("can't make a base image: mmdebstrap failed: {}", last.join("; ")))
+            .hint("it needs a Debian mirror: check the network, or name an image that is here with BASE_IMAGE")
+            .into());
+    }
+    read?;
+    imported?;
+    Ok(())
+}
+
+fn spawn() -> std::io::Result<Child> {
+    let mut command = Command::new("mmdebstrap");
+    command.args(["--variant=minbase", "--include=ca-certificates", "--architectures=native"]);
+    // As Debian's own slim image: manuals and translations stay out.
+    for path in ["doc", "info", "locale", "man"] {
+        command.arg(format!("--dpkgopt=path-exclude=/usr/share/{path}/*"));
+    }
+    command.arg("--dpkgopt=path-include=/usr/share/doc/*/copyright");
+    command.args(["--format=tar", "trixie", "-"]).args(MIRRORS);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn()
+}

@@ -1,0 +1,57 @@
+//! powerdev's own Dockerfile with its context, in the binary: `powerdev` builds from anywhere.
+
+/// The Dockerfile.
+pub const DOCKERFILE: &str = include_str!("../../Dockerfile");
+
+/// The files of its context: path, mode, content.
+pub const FILES: &[(&str, u32, &[u8])] = &[
+    ("Dockerfile", 0o644, DOCKERFILE.as_bytes()),
+    ("templates/image/ca/README.md", 0o644, include_bytes!("../../templates/image/ca/README.md")),
+    ("templates/image/npm/package-lock.json", 0o644, include_bytes!("../../templates/image/npm/package-lock.json")),
+    ("templates/image/npm/package.json", 0o644, include_bytes!("../../templates/image/npm/package.json")),
+    (
+        "templates/image/root/etc/profile.d/powerdev.sh",
+        0o644,
+        include_bytes!("../../templates/image/root/etc/profile.d/powerdev.sh"),
+    ),
+    ("templates/image/root/etc/skel/.bashrc", 0o644, include_bytes!("../../templates/image/root/etc/skel/.bashrc")),
+    (
+        "templates/image/root/etc/skel/.config/fish/config.fish",
+        0o644,
+        include_bytes!("../../templates/image/root/etc/skel/.config/fish/config.fish"),
+    ),
+    ("templates/image/root/etc/skel/.profile", 0o644, include_bytes!("../../templates/image/root/etc/skel/.profile")),
+    (
+        "templates/image/root/etc/skel/.tmux.conf",
+        0o644,
+        include_bytes!("../../templates/image/root/etc/skel/.tmux.conf"),
+    ),
+    ("templates/image/root/etc/skel/.zshrc", 0o644, include_bytes!("../../templates/image/root/etc/skel/.zshrc")),
+    (
+        "templates/image/root/usr/local/bin/ruv-swarm",
+        0o755,
+        include_bytes!("../../templates/image/root/usr/local/bin/ruv-swarm"),
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn every_file_of_the_context_is_embedded() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut on_disk: Vec<String> = walkdir::WalkDir::new(root.join("templates/image"))
+            .into_iter()
+            .map(|entry| entry.expect("readable"))
+            .filter(|entry| entry.file_type().is_file() && entry.path().extension().is_none_or(|e| e != "crt"))
+            .map(|entry| entry.path().strip_prefix(root).expect("below").to_string_lossy().into_owned())
+            .chain(["Dockerfile".to_owned()])
+            .collect();
+        on_disk.sort_unstable();
+        let embedded: Vec<&str> = FILES.iter().map(|(path, ..)| *path).collect();
+        assert_eq!(embedded, on_disk);
+    }
+}

@@ -1,0 +1,244 @@
+//! The image of an environment: built when what goes into it has changed, else found by one look.
+//!
+//! A label of the image holds a hash of all that went in: Dockerfile, context, arguments, CA certificates, profile.
+//! The base image's ID is a label of its own, so that a base that was updated builds anew, and one that was removed
+//! doesn't.
+
+mod base;
+mod ca;
+mod context;
+mod digests;
+mod dockerfile;
+mod embedded;
+mod ignore;
+mod progress;
+mod recipe;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::Instant;
+
+use futures_util::StreamExt;
+use powerdev_protocol::ExitCode;
+use sha2::{Digest, Sha256};
+
+use crate::agent::inject::cache_home;
+use crate::config::Settings;
+use crate::engine::spec::label;
+use crate::engine::{BuildEvent, BuildRequest, BuildSecrets, Engine, Image};
+use crate::failure::Failure;
+use crate::host::HostFacts;
+use crate::ui::Ui;
+use base::Base;
+use digests::Digests;
+use progress::Progress;
+use recipe::Recipe;
+
+pub use recipe::name_of as profile_name;
+
+/// Raised when what powerdev passes to a build changes in a way that the hash doesn't see.
+const EDITION: &[u8] = b"powerdev build 1";
+/// Arguments that BuildKit keeps out of history and cache: how a build reaches the network.
+const PROXIES: &[&str] = &["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"];
+
+/// How to build.
+#[derive(Debug, Clone, Default)]
+pub struct BuildOptions {
+    /// Even if nothing has changed.
+    pub force: bool,
+    /// Take nothing from the build cache.
+    pub no_cache: bool,
+    /// Pull the base image even if it is here.
+    pub pull: bool,
+}
+
+/// An image that is there.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct Built {
+    /// Its tag.
+    #[serde(rename = "image")]
+    pub tag: String,
+    /// Its ID.
+    pub id: String,
+    /// Nothing was to be done.
+    pub up_to_date: bool,
+    /// How long it took, in seconds.
+    pub seconds: f64,
+    /// Its size with all its layers, in bytes.
+    pub size: u64,
+}
+
+/// Makes sure that the environment's image is there and up to date.
+///
+/// # Errors
+/// A [`Failure`] with [`ExitCode::BuildFailed`] that tells the failing step, its last lines and its line in the
+/// Dockerfile; [`ExitCode::Interrupted`] on Ctrl-C.
+pub async fn ensure(
+    engine: &Engine,
+    settings: &Settings,
+    host: &HostFacts,
+    ui: &Ui,
+    options: BuildOptions,
+) -> anyhow::Result<Built> {
+    let since = Instant::now();
+    if let Some(tag) = &settings.image {
+        return given(engine, tag, ui, &options, since).await;
+    }
+    let certificates = ca::certificates(&settings.ca_bundle)?;
+    let recipe = Recipe::find(&settings.dir, settings.profile, &certificates)?;
+    let arguments = arguments(&recipe, host);
+    let hash = hash(&recipe, &arguments, settings.base_image.as_deref())?;
+    let repository = format!("powerdev/{}", recipe::name_of(settings.profile));
+    let tag = format!("{repository}:{}", &hash[..12]);
+
+    let asked = settings.base_image.as_deref();
+    let (found, local) = tokio::try_join!(engine.image(&tag), base::local(engine, asked))?;
+    if let Some(image) = found
+        && !(options.force || options.no_cache || options.pull)
+        && is_current(&image, &hash, local.as_ref())
+    {
+        return Ok(built(tag, image, true, since));
+    }
+    let base = match local {
+        Some(base) if !options.pull => base,
+        _ => base::fetch(engine, asked, ui).await?,
+    };
+    if let Some(dir) = &recipe.project {
+        ui.status(format_args!("building {tag} from {}", dir.join(&recipe.path).display()));
+    } else {
+        ui.status(format_args!("building {tag} on {}", base.tag));
+    }
+    let request = BuildRequest {
+        dockerfile: recipe.path.clone(),
+        target: recipe.target.clone(),
+        tags: vec![tag.clone(), format!("{repository}:latest")],
+        arguments: with_base_and_proxies(arguments, &recipe, &base),
+        labels: BTreeMap::from([(label::BUILD.into(), hash), (label::BASE.into(), base.id)]),
+        no_cache: options.no_cache,
+        secrets: BuildSecrets(settings.secrets.reveal().clone()),
+    };
+    tokio::select! {
+        done = run(engine, request, recipe, ui) => done?,
+        // The connection goes with the future, and the Engine calls the build off.
+        _ = tokio::signal::ctrl_c() => return Err(Failure::new(ExitCode::Interrupted, "the build was called off").into()),
+    }
+    let image = engine.image(&tag).await?;
+    let image =
+        image.ok_or_else(|| Failure::new(ExitCode::BuildFailed, format!("{tag} was built and is gone again")))?;
+    let built = built(tag, image, false, since);
+    ui.status(format_args!("built {} in {:.1} s", built.tag, built.seconds));
+    Ok(built)
+}
+
+fn built(tag: String, image: Image, up_to_date: bool, since: Instant) -> Built {
+    Built { tag, id: image.id, up_to_date, seconds: since.elapsed().as_secs_f64(), size: image.size }
+}
+
+/// An image that the user named: pulled if it isn't here.
+async fn given(engine: &Engine, tag: &str, ui: &Ui, options: &BuildOptions, since: Instant) -> anyhow::Result<Built> {
+    let found = engine.image(tag).await?;
+    let up_to_date = found.is_some() && !options.pull;
+    if !up_to_date {
+        base::pull(engine, tag, ui).await.map_err(|error| {
+            Failure::not_running(format!("the image {tag} isn't here and can't be pulled"))
+                .hint("build it first, or take `image:` out of powerdev.yaml to use powerdev's own")
+                .source(error)
+        })?;
+    }
+    let image = match found.filter(|_| up_to_date) {
+        Some(image) => image,
+        None => engine.image(tag).await?.ok_or_else(|| Failure::not_running(format!("{tag} is gone again")))?,
+    };
+    Ok(built(tag.to_owned(), image, up_to_date, since))
+}
+
+/// Whether all that went into this image is as it is now.
+fn is_current(image: &Image, hash: &str, base: Option<&Base>) -> bool {
+    let is = |label: &str, value: &str| image.labels.get(label).is_some_and(|found| found == value);
+    is(label::BUILD, hash) && base.is_none_or(|base| is(label::BASE, &base.id))
+}
+
+async fn run(engine: &Engine, request: BuildRequest, recipe: Recipe, ui: &Ui) -> anyhow::Result<()> {
+    let Recipe { dockerfile, path, context, .. } = recipe;
+    let mut events = engine.build(request, context.into_tar()).await?;
+    let mut progress = Progress::new(ui.steps());
+    while let Some(event) = events.next().await {
+        let event = event?;
+        if let BuildEvent::Failed(why) = &event {
+            return Err(progress.failure(why, &dockerfile, &path).into());
+        }
+        progress.take(&event);
+    }
+    if progress.cached() > 0 {
+        ui.status(format_args!("taken from the build cache: {} steps", progress.cached()));
+    }
+    Ok(())
+}
+
+/// The arguments that the Dockerfile asks for and that decide what comes out.
+fn arguments(recipe: &Recipe, host: &HostFacts) -> BTreeMap<String, String> {
+    [("USER_UID", host.uid), ("USER_GID", host.gid)]
+        .into_iter()
+        .filter(|(name, _)| recipe.dockerfile.has_arg(name))
+        .map(|(name, value)| (name.to_owned(), value.to_string()))
+        .collect()
+}
+
+fn with_base_and_proxies(
+    mut arguments: BTreeMap<String, String>,
+    recipe: &Recipe,
+    base: &Base,
+) -> BTreeMap<String, String> {
+    if recipe.dockerfile.has_arg("BASE_IMAGE") {
+        arguments.insert("BASE_IMAGE".into(), base.tag.clone());
+    }
+    for name in PROXIES.iter().flat_map(|name| [(*name).to_owned(), name.to_ascii_lowercase()]) {
+        if let Ok(value) = std::env::var(&name) {
+            arguments.insert(name, value);
+        }
+    }
+    arguments
+}
+
+/// SHA-256 over all that decides what comes out, but for the base image's content.
+fn hash(recipe: &Recipe, arguments: &BTreeMap<String, String>, base: Option<&str>) -> anyhow::Result<String> {
+    let mut digests = match (&recipe.project, cache_home()) {
+        (Some(dir), Ok(cache)) => Digests::load(&cache, dir),
+        _ => Digests::default(),
+    };
+    let context = recipe.context.digest(&mut digests)?;
+    // Failing to costs time at the next build, nothing else.
+    digests.save().ok();
+    let mut hash = Sha256::new();
+    let described = serde_json::to_vec(&(&recipe.path, &recipe.target, arguments, base))?;
+    for part in [EDITION, &context, &described] {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    Ok(hex(&hash.finalize()))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        // Writing into a string can't fail.
+        write!(text, "{byte:02x}").ok();
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_is_current_when_all_that_went_in_is_the_same() {
+        let labels = [(label::BUILD.to_owned(), "h".to_owned()), (label::BASE.to_owned(), "b".to_owned())];
+        let image = Image { labels: labels.into(), ..Image::default() };
+        let base = |id: &str| Base { tag: "debian".into(), id: id.into() };
+        assert!(is_current(&image, "h", Some(&base("b"))));
+        assert!(is_current(&image, "h", None), "a base that was removed since changes nothing");
+        assert!(!is_current(&image, "h", Some(&base("other"))));
+        assert!(!is_current(&image, "other", Some(&base("b"))));
+        assert!(!is_current(&Image::default(), "h", None));
+    }
+}

@@ -1,0 +1,164 @@
+//! What is built: powerdev's own Dockerfile, or the project's.
+//!
+//! A project's Dockerfile is most often for the project's own product, and then is none of our business. It is ours
+//! when it says so: `.powerdev/Dockerfile` always, `Dockerfile` when it has a stage named after the profile. The
+//! context is the project's folder in both cases.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use powerdev_protocol::ExitCode;
+
+use super::context::Context;
+use super::dockerfile::Dockerfile;
+use super::embedded;
+use super::ignore::Ignore;
+use crate::config::Profile;
+use crate::failure::Failure;
+
+/// Where a Dockerfile that wants the CA certificates of this machine copies them from.
+const CA_FOLDER: &str = "templates/image/ca";
+
+/// A Dockerfile with its context.
+#[derive(Debug)]
+pub struct Recipe {
+    /// The Dockerfile, read.
+    pub dockerfile: Dockerfile,
+    /// Where it lies in the context.
+    pub path: String,
+    /// Its stage; None: the last.
+    pub target: Option<String>,
+    /// What it may copy.
+    pub context: Context,
+    /// The project's folder, when the Dockerfile is the project's.
+    pub project: Option<PathBuf>,
+}
+
+impl Recipe {
+    /// Finds the Dockerfile of this project and profile, and reads its context.
+    ///
+    /// # Errors
+    /// A [`Failure`] when there is no such profile, or a file can't be read.
+    pub fn find(dir: &Path, profile: Profile, certificates: &BTreeMap<String, String>) -> anyhow::Result<Self> {
+        let mut recipe = match Self::of_project(dir, profile)? {
+            Some(recipe) => recipe,
+            None => Self::embedded(profile)?,
+        };
+        // Not where nobody asked for them: `COPY .` would take them along.
+        for (name, pem) in certificates.iter().filter(|_| recipe.dockerfile.mentions(CA_FOLDER)) {
+            recipe.context.put(&format!("{CA_FOLDER}/{name}"), 0o644, pem.clone().into_bytes());
+        }
+        Ok(recipe)
+    }
+
+    fn of_project(dir: &Path, profile: Profile) -> anyhow::Result<Option<Self>> {
+        for (path, always) in [(".powerdev/Dockerfile", true), ("Dockerfile", false)] {
+            let file = dir.join(path);
+            // A folder of that name, or none: the next one.
+            if !file.is_file() {
+                continue;
+            }
+            let text = std::fs::read(&file).with_context(|| format!("can't read {}", file.display()))?;
+            let dockerfile = Dockerfile::parse(&String::from_utf8_lossy(&text));
+            let stage = name_of(profile);
+            let target = dockerfile.has_stage(stage).then(|| stage.to_owned());
+            if target.is_none() && !always {
+                continue;
+            }
+            let mut context = Context::of_folder(dir, &read_ignore(dir, path)?)?;
+            // It must be there even where the rules leave it out.
+            context.put(path, 0o644, text);
+            return Ok(Some(Self { dockerfile, path: path.into(), target, context, project: Some(dir.to_owned()) }));
+        }
+        Ok(None)
+    }
+
+    fn embedded(profile: Profile) -> anyhow::Result<Self> {
+        let dockerfile = Dockerfile::parse(embedded::DOCKERFILE);
+        let stage = name_of(profile);
+        if !dockerfile.has_stage(stage) {
+            let message = format!("the profile `{stage}` is not in this release");
+            return Err(Failure::new(ExitCode::Usage, message)
+                .hint(format!("use PROFILE=core, or give the project's Dockerfile a stage named `{stage}`"))
+                .into());
+        }
+        let mut context = Context::default();
+        for (path, mode, content) in embedded::FILES {
+            context.put(path, *mode, *content);
+        }
+        Ok(Self { dockerfile, path: "Dockerfile".into(), target: Some(stage.into()), context, project: None })
+    }
+}
+
+/// The stage of a profile.
+pub fn name_of(profile: Profile) -> &'static str {
+    match profile {
+        Profile::Core => "core",
+        Profile::Full => "full",
+    }
+}
+
+/// `<Dockerfile>.dockerignore`, else `.dockerignore`.
+fn read_ignore(dir: &Path, dockerfile: &str) -> anyhow::Result<Ignore> {
+    for name in [format!("{dockerfile}.dockerignore"), ".dockerignore".into()] {
+        let file = dir.join(&name);
+        match std::fs::read(&file) {
+            Ok(text) => {
+                return Ignore::parse(&String::from_utf8_lossy(&text))
+                    .map_err(|error| Failure::usage(format!("{}: {error}", file.display())).into());
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error).with_context(|| format!("can't read {}", file.display())),
+        }
+    }
+    Ok(Ignore::default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn find(dir: &Path, profile: Profile) -> anyhow::Result<Recipe> {
+        Recipe::find(dir, profile, &BTreeMap::new())
+    }
+
+    #[test]
+    fn a_projects_own_product_is_left_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("Dockerfile"), "FROM scratch AS app").expect("written");
+        let recipe = find(folder.path(), Profile::Core).expect("powerdev's own");
+        assert_eq!((recipe.project, recipe.target.as_deref()), (None, Some("core")));
+    }
+
+    #[test]
+    fn a_projects_dockerfile_wins_when_it_says_so() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("Dockerfile"), "FROM scratch AS core").expect("written");
+        let recipe = find(folder.path(), Profile::Core).expect("the project's");
+        assert_eq!((recipe.path.as_str(), recipe.target.as_deref()), ("Dockerfile", Some("core")));
+
+        std::fs::create_dir(folder.path().join(".powerdev")).expect("made");
+        std::fs::write(folder.path().join(".powerdev/Dockerfile"), "FROM scratch").expect("written");
+        let recipe = find(folder.path(), Profile::Full).expect("the project's");
+        assert_eq!((recipe.path.as_str(), recipe.target), (".powerdev/Dockerfile", None));
+    }
+
+    #[test]
+    fn a_profile_that_isnt_there_is_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let error = find(folder.path(), Profile::Full).expect_err("no such stage");
+        let failure = error.downcast_ref::<Failure>().expect("a failure");
+        assert_eq!(failure.code, ExitCode::Usage);
+        assert!(failure.message.contains("`full` is not in this release"), "{}", failure.message);
+    }
+
+    #[test]
+    fn bad_rules_are_told_with_file_and_line() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("Dockerfile"), "FROM scratch AS core").expect("written");
+        std::fs::write(folder.path().join(".dockerignore"), "a\n[").expect("written");
+        let error = find(folder.path(), Profile::Core).expect_err("a bad rule").to_string();
+        assert!(error.contains(".dockerignore: line 2: `[`"), "{error}");
+    }
+}

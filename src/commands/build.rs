@@ -1,0 +1,53 @@
+//! `powerdev build`: the environment's image.
+
+use powerdev_protocol::ExitCode;
+
+use super::Context;
+use crate::build::{self, BuildOptions};
+use crate::config::{ByteSize, Overrides, Profile};
+use crate::host::HostFacts;
+
+/// Build the image; an unchanged one answers at once.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Build even if nothing has changed
+    #[arg(long)]
+    pub force: bool,
+    /// Which stage of the Dockerfile
+    #[arg(long, value_enum)]
+    pub profile: Option<Profile>,
+    /// The image to build on
+    #[arg(long, value_name = "IMAGE")]
+    pub base: Option<String>,
+    /// Take nothing from the build cache
+    #[arg(long)]
+    pub no_cache: bool,
+    /// Pull the base image even if it is here
+    #[arg(long)]
+    pub pull: bool,
+}
+
+/// Builds.
+///
+/// # Errors
+/// [`ExitCode::BuildFailed`] with the failing step, its last lines and the Dockerfile's line.
+pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> {
+    let profile = args.profile.map(build::profile_name);
+    let flags =
+        Overrides::default().with("PROFILE", profile, "--profile").with("BASE_IMAGE", args.base.as_deref(), "--base");
+    let settings = context.settings_with(&flags)?;
+    for notice in &settings.notices {
+        context.ui.notice(notice);
+    }
+    let engine = context.engine().await?;
+    let options = BuildOptions { force: args.force, no_cache: args.no_cache, pull: args.pull };
+    let built = build::ensure(&engine, &settings, &HostFacts::detect(), context.ui, options).await?;
+    if context.ui.json() {
+        context.ui.document(&built)?;
+    } else if built.up_to_date {
+        context.ui.status(format_args!("{} is up to date ({})", built.tag, ByteSize(built.size)));
+    } else {
+        context.ui.status(format_args!("{} is ready ({})", built.tag, ByteSize(built.size)));
+    }
+    Ok(ExitCode::Done)
+}

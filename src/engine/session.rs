@@ -1,0 +1,148 @@
+//! A BuildKit session: while it is open, the Engine asks us for a build's secrets.
+//!
+//! The Engine is the client here: one connection is turned into HTTP/2 with the roles swapped, and answered by a gRPC
+//! service of one method.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bollard::errors::Error;
+use bollard::health::health_check_response::ServingStatus;
+use bollard::health::health_server::{Health, HealthServer};
+use bollard::health::{HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse};
+use bollard::moby::buildkit::secrets::v1::secrets_server::{Secrets, SecretsServer};
+use bollard::moby::buildkit::secrets::v1::{GetSecretRequest, GetSecretResponse};
+use futures_util::Stream;
+use hyper::Request;
+use hyper::header::{CONNECTION, HeaderName, HeaderValue, UPGRADE};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::JoinHandle;
+use tonic::transport::server::{Connected, Server};
+use tonic::{Response, Status};
+
+use super::build::BuildSecrets;
+use super::transport::Transport;
+
+/// What BuildKit may call: nothing else is asked of a session.
+const METHODS: &[&str] = &["/moby.buildkit.secrets.v1.Secrets/GetSecret"];
+
+/// An open session; dropping it closes it.
+#[derive(Debug)]
+pub(super) struct Session {
+    id: String,
+    server: JoinHandle<()>,
+}
+
+impl Session {
+    /// # Errors
+    /// When the Engine can't be reached or has no BuildKit.
+    pub(super) async fn open(transport: &Transport, secrets: BuildSecrets) -> Result<Self, Error> {
+        let id = new_id()?;
+        let mut request = Request::post("/session");
+        for method in METHODS {
+            request = request.header(HeaderName::from_static("x-docker-expose-session-grpc-method"), *method);
+        }
+        let request = request
+            .header(HeaderName::from_static("x-docker-expose-session-uuid"), &id)
+            .header(HeaderName::from_static("x-docker-expose-session-name"), "powerdev")
+            .header(CONNECTION, HeaderValue::from_static("Upgrade"))
+            .header(UPGRADE, HeaderValue::from_static("h2c"))
+            .body(bollard::body_full(Default::default()))?;
+        let connection = Upgraded(Box::pin(transport.upgrade(request).await?));
+        let router =
+            Server::builder().add_service(HealthServer::new(Serving)).add_service(SecretsServer::new(HandOut(secrets)));
+        let server = tokio::spawn(async move {
+            let incoming = futures_util::stream::iter([Ok::<_, io::Error>(connection)]);
+            // It ends when the Engine closes it; whatever goes wrong shows in the build that asked for the secret.
+            router.serve_with_incoming(incoming).await.ok();
+        });
+        Ok(Self { id, server })
+    }
+
+    /// Names it in the build's request.
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+/// 128 random bits: whoever knows them could ask for the secrets.
+fn new_id() -> io::Result<String> {
+    let mut random = [0; 16];
+    File::open("/dev/urandom")?.read_exact(&mut random)?;
+    Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+struct HandOut(BuildSecrets);
+
+#[tonic::async_trait]
+impl Secrets for HandOut {
+    async fn get_secret(
+        &self,
+        request: tonic::Request<GetSecretRequest>,
+    ) -> Result<Response<GetSecretResponse>, Status> {
+        match self.0.0.get(&request.get_ref().id) {
+            Some(value) => Ok(Response::new(GetSecretResponse { data: value.clone().into_bytes() })),
+            None => Err(Status::not_found("no such secret")),
+        }
+    }
+}
+
+/// BuildKit asks now and then whether the session still lives.
+struct Serving;
+
+#[tonic::async_trait]
+impl Health for Serving {
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
+
+    async fn check(&self, _: tonic::Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
+        Ok(Response::new(HealthCheckResponse { status: ServingStatus::Serving as i32 }))
+    }
+
+    async fn list(&self, _: tonic::Request<HealthListRequest>) -> Result<Response<HealthListResponse>, Status> {
+        Err(Status::unimplemented("only `check`"))
+    }
+
+    async fn watch(&self, _: tonic::Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        Err(Status::unimplemented("only `check`"))
+    }
+}
+
+trait Duplex: AsyncRead + AsyncWrite + Send {}
+impl<T: AsyncRead + AsyncWrite + Send> Duplex for T {}
+
+/// The connection, as tonic wants it.
+struct Upgraded(Pin<Box<dyn Duplex>>);
+
+impl Connected for Upgraded {
+    type ConnectInfo = ();
+
+    fn connect_info(&self) {}
+}
+
+impl AsyncRead for Upgraded {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.0.as_mut().poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Upgraded {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.0.as_mut().poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.as_mut().poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.as_mut().poll_shutdown(cx)
+    }
+}
