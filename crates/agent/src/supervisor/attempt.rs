@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::PathBuf;
 
 use powerdev_protocol::service::{HttpProbe, Probe};
 use rustix::io::Errno;
@@ -14,14 +14,9 @@ use super::readiness::SAYING;
 use super::spawn::{self, Plan};
 use super::sys;
 
-/// What a probe's command needs to run as the service would.
-#[derive(Clone, Copy)]
-pub struct Runner<'a> {
-    /// The service's environment.
-    pub environment: &'a dyn Fn() -> Vec<(OsString, OsString)>,
-    /// The service's working directory.
-    pub directory: &'a Path,
-}
+/// What a probe's command needs to run as the service would: environment and working directory. Asked for only if
+/// there is a command to run.
+pub type Surroundings<'a> = &'a dyn Fn() -> (Vec<(OsString, OsString)>, PathBuf);
 
 /// How far it has come.
 #[derive(Debug)]
@@ -51,7 +46,12 @@ enum Kind {
 
 impl Attempt {
     /// Starts one. An error is the probe's failure, in words.
-    pub fn start(probe: &Probe, service: usize, poll: &mut Poll, runner: Runner<'_>) -> Result<Self, String> {
+    pub fn start(
+        probe: &Probe,
+        service: usize,
+        poll: &mut Poll,
+        surroundings: Surroundings<'_>,
+    ) -> Result<Self, String> {
         let source = Source::Probe(service);
         match probe {
             Probe::Tcp(port) => Self::connect(*port, Kind::Connect { port: *port }, source, poll),
@@ -62,7 +62,7 @@ impl Attempt {
                 let kind = Kind::Http { port: *port, request: request.into(), connected: false };
                 Self::connect(*port, kind, source, poll)
             }
-            Probe::Exec(command) => Self::command(command, source, poll, runner),
+            Probe::Exec(command) => Self::command(command, source, poll, surroundings),
             Probe::Fd(_) | Probe::Notify(_) | Probe::Log(_) => Err("this probe isn't asked".into()),
         }
     }
@@ -79,15 +79,21 @@ impl Attempt {
         Ok(Self { fd, key, kind, reply: Vec::new() })
     }
 
-    fn command(command: &[String], source: Source, poll: &mut Poll, runner: Runner<'_>) -> Result<Self, String> {
+    fn command(
+        command: &[String],
+        source: Source,
+        poll: &mut Poll,
+        surroundings: Surroundings<'_>,
+    ) -> Result<Self, String> {
         let pipe = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC);
         let (fd, output) = pipe.map_err(|error| error.to_string())?;
         rustix::io::ioctl_fionbio(&fd, true).map_err(|error| error.to_string())?;
         let null = spawn::null().map_err(|error| error.to_string())?;
+        let (environment, directory) = surroundings();
         let plan = Plan {
             command,
-            environment: &(runner.environment)(),
-            directory: runner.directory,
+            environment: &environment,
+            directory: &directory,
             stdio: [null.as_fd(), output.as_fd(), output.as_fd()],
             terminal: false,
             extra: None,

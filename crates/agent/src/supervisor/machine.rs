@@ -360,3 +360,6 @@ impl Machine {
 fn seconds(value: f64) -> Duration {
     Duration::from_secs_f64(value.clamp(0.0, 1e9))
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ use powerdev_protocol::service::Probe;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SocketAddrUnix, SocketFlags, SocketType};
 
-use super::attempt::{Attempt, Progress, Runner};
+use super::attempt::{Attempt, Progress, Surroundings};
 use super::poll::{Flags, Key, Poll, Source};
 
 /// Bytes that a failed probe may say.
@@ -124,7 +124,7 @@ impl Prober {
     }
 
     /// A time has come: a probe took too long, or the next is due.
-    pub fn tick(&mut self, now: Instant, poll: &mut Poll, runner: Runner<'_>) -> Option<Verdict> {
+    pub fn tick(&mut self, now: Instant, poll: &mut Poll, surroundings: Surroundings<'_>) -> Option<Verdict> {
         if let Some((_, until)) = &self.attempt {
             if *until > now {
                 return None;
@@ -139,7 +139,7 @@ impl Prober {
         }
         self.next_at = None;
         self.tries += 1;
-        match Attempt::start(&self.config.probe, self.service, poll, runner) {
+        match Attempt::start(&self.config.probe, self.service, poll, surroundings) {
             Ok(attempt) => {
                 self.attempt = Some((attempt, now + Duration::from_secs_f64(self.config.timeout)));
                 None
@@ -204,9 +204,9 @@ impl Prober {
                 (self.ready, self.failures, self.said) = (true, 0, None);
                 news.then_some(Verdict::Good)
             }
-            Err(mut said) => {
-                said.truncate(said.floor_char_boundary(SAYING));
-                self.said = Some(said);
+            Err(said) => {
+                let end = (0..=SAYING.min(said.len())).rev().find(|at| said.is_char_boundary(*at)).unwrap_or(0);
+                self.said = Some(said[..end].into());
                 self.failures = self.failures.saturating_add(1);
                 (self.ready && self.failures == self.config.retries.max(1)).then_some(Verdict::Bad)
             }

@@ -2,13 +2,13 @@
 //! their probes and terminals, and tells what became of them.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use powerdev_protocol::service::signal_number;
 use powerdev_protocol::{Condition, EventKind, Service, ServiceSet, ServiceState};
 use rustix::process::{WaitOptions, WaitStatus};
 
-use super::attempt::Runner;
 use super::control::Mode;
 use super::machine::{Action, Input};
 use super::poll::{Key, Timer};
@@ -69,10 +69,8 @@ impl Supervisor {
             };
         }
         let unit = &mut self.units[index];
-        if unit.machine.state() == ServiceState::Stopping {
-            if let Some(prober) = &mut unit.prober {
-                prober.end(&mut self.poll);
-            }
+        if let (ServiceState::Stopping, Some(prober)) = (unit.machine.state(), &mut unit.prober) {
+            prober.end(&mut self.poll);
         }
         self.timers.set(Timer::Service(index), unit.machine.wake_at());
         self.arm_probe(index);
@@ -84,7 +82,11 @@ impl Supervisor {
     }
 
     fn spawn(&mut self, index: usize) -> Input {
-        let secrets = self.secrets();
+        // Read anew for each process, and not kept.
+        let secrets = read_secrets(&self.options.secrets).unwrap_or_else(|trouble| {
+            self.notice(trouble);
+            BTreeMap::new()
+        });
         let unit = &mut self.units[index];
         let environment = environment::compose(&self.set, &secrets, Some((&unit.name, &unit.service)));
         match unit.spawn(environment, &self.options.run_dir, &mut self.poll) {
@@ -104,20 +106,6 @@ impl Supervisor {
                 input
             }
         }
-    }
-
-    /// The secrets as they are now: they are read anew for each process, and not kept.
-    fn secrets(&mut self) -> BTreeMap<String, String> {
-        let trouble = match std::fs::read(&self.options.secrets) {
-            Ok(text) => match serde_json::from_slice(&text) {
-                Ok(secrets) => return secrets,
-                Err(error) => format!("line {}, column {}", error.line(), error.column()),
-            },
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return BTreeMap::new(),
-            Err(error) => error.to_string(),
-        };
-        self.notice(format!("the secrets in {} can't be read: {trouble}", self.options.secrets.display()));
-        BTreeMap::new()
     }
 
     /// The live processes of each service.
@@ -207,14 +195,18 @@ impl Supervisor {
     }
 
     pub(super) fn probe_tick(&mut self, index: usize) {
-        let secrets = self.secrets();
         let unit = &mut self.units[index];
-        let (name, service, set) = (&unit.name, &unit.service, &self.set);
-        let environment = || environment::compose(set, &secrets, Some((name, service)));
-        let directory = unit.directory(&environment());
-        let runner = Runner { environment: &environment, directory: &directory };
-        let prober = unit.prober.as_mut();
-        let verdict = prober.and_then(|prober| prober.tick(Instant::now(), &mut self.poll, runner));
+        let Some(mut prober) = unit.prober.take() else { return };
+        let (set, path) = (&self.set, &self.options.secrets);
+        let surroundings = || {
+            // What is wrong with the secrets was told when the service was started.
+            let secrets = read_secrets(path).unwrap_or_default();
+            let environment = environment::compose(set, &secrets, Some((&unit.name, &unit.service)));
+            let directory = unit.directory(&environment);
+            (environment, directory)
+        };
+        let verdict = prober.tick(Instant::now(), &mut self.poll, &surroundings);
+        unit.prober = Some(prober);
         self.verdict(index, verdict);
     }
 
@@ -348,7 +340,7 @@ impl Supervisor {
 }
 
 /// The services of the file and the order to start them in, or why they can't be run.
-fn read_services(path: &std::path::Path) -> Result<(ServiceSet, Vec<String>), String> {
+fn read_services(path: &Path) -> Result<(ServiceSet, Vec<String>), String> {
     let told = |error: &dyn std::fmt::Display| format!("no services: {}: {error}", path.display());
     let text = std::fs::read(path).map_err(|error| told(&error))?;
     let set: ServiceSet = serde_json::from_slice(&text).map_err(|error| told(&error))?;
@@ -361,4 +353,17 @@ fn read_services(path: &std::path::Path) -> Result<(ServiceSet, Vec<String>), St
 
 fn is_enabled(service: &Service) -> bool {
     service.enabled
+}
+
+/// The secrets as they are now. No file is no secrets.
+fn read_secrets(path: &Path) -> Result<BTreeMap<String, String>, String> {
+    let told = |trouble: String| format!("the secrets in {} can't be read: {trouble}", path.display());
+    match std::fs::read(path) {
+        // The error's own text could hold a part of a secret.
+        Ok(text) => serde_json::from_slice(&text).map_err(|error| {
+            told(format!("no JSON object of strings (line {}, column {})", error.line(), error.column()))
+        }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(BTreeMap::new()),
+        Err(error) => Err(told(error.to_string())),
+    }
 }

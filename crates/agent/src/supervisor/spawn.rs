@@ -299,7 +299,7 @@ mod tests {
             (&["/etc/passwd"], "/", 126, "Permission denied"),
             (&[script], "/", 127, "interpreter or loader that it names is missing"),
             (&["true"], "/no/such/folder", 126, "its directory /no/such/folder can't be entered"),
-            (&["a\0b"], "/", 126, "NUL"),
+            (&["/bin/a\0b"], "/", 126, "NUL"),
         ] {
             let error = try_spawn(command, directory).expect_err(part);
             assert!(error.to_string().contains(part), "{command:?}: {error}");
