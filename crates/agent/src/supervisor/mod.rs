@@ -61,6 +61,7 @@ const NOTICES: usize = 16;
 /// `init`: runs until told to stop.
 pub fn run(arguments: Vec<OsString>) -> ExitCode {
     spawn::fill_stdio();
+    sys::keep_descriptors();
     let (options, complaints) = Options::parse(arguments);
     // PID 1 must not end for want of a descriptor or a bit of memory: what is needed is tried for until it is there.
     let mut supervisor = loop {

@@ -214,8 +214,10 @@ fn explain([step, errno @ ..]: [u8; 5], plan: &Plan<'_>, prepared: &Prepared) ->
 unsafe fn enter(stdio: [RawFd; 3], terminal: bool, extra: Option<(RawFd, RawFd)>) -> Result<(), Step> {
     // SAFETY: plain system calls on integers; the signal set is initialised by sigemptyset before it is read.
     unsafe {
+        // Not through libc, which keeps 32 and 33 to itself. All zero is the kernel's default action.
+        let default = [0u64; 4];
         for signal in 1..=LAST_SIGNAL {
-            libc::signal(signal, libc::SIG_DFL); // Fails for KILL, STOP and libc's own: nothing to reset there.
+            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), std::ptr::null::<u64>(), 8usize);
         }
         let mut none = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
         libc::sigemptyset(none.as_mut_ptr());

@@ -7,6 +7,15 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 /// The highest signal number of Linux.
 pub const LAST_SIGNAL: i32 = 64;
 
+/// Keeps what this process was given beside 0, 1 and 2 from its children.
+pub fn keep_descriptors() {
+    let Ok(open) = std::fs::read_dir("/proc/self/fd") else { return };
+    for fd in open.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok()).filter(|fd| *fd > 2) {
+        // SAFETY: sets a flag of a descriptor, and fails on one that isn't open.
+        unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
+}
+
 /// Blocks every signal that can be blocked and returns a descriptor that they are read from. From now on no signal
 /// but KILL and STOP can end this process, nor a fault that isn't its own.
 pub fn take_signals() -> io::Result<OwnedFd> {

@@ -1,0 +1,12 @@
+//! The supervisor as a real process: the agent's own binary, run as a subreaper in a temporary folder. What only
+//! PID 1 of a container can show is tested end to end, with an Engine.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod attach;
+mod faults;
+mod harness;
+mod readiness;
+mod restart;
+mod start;
+mod stop;
