@@ -44,6 +44,7 @@ pub enum Command {
     Build(commands::build::Args),
     Daemon(commands::daemon::Args),
     Exec(commands::exec::Args),
+    Logs(commands::logs::Args),
     Stop(commands::stop::Args),
     Rm(commands::rm::Args),
     Restart(commands::restart::Args),

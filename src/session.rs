@@ -8,6 +8,7 @@ mod pump;
 mod signals;
 
 use std::io::Read;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -16,6 +17,7 @@ use powerdev_protocol::paths;
 use crate::config::Name;
 use crate::engine::{Container, Engine, Exec, ExecSpec, RunState};
 use crate::failure::Failure;
+use crate::lifecycle;
 use crate::state::StateDir;
 use crate::ui::Ui;
 use crate::ui::terminal::{self, RawMode};
@@ -67,11 +69,10 @@ impl Session {
     /// # Errors
     /// A [`Failure`] with [`powerdev_protocol::ExitCode::NotRunning`] when it doesn't, or isn't there; with
     /// [`powerdev_protocol::ExitCode::Conflict`] when its name is somebody else's.
-    pub async fn open(engine: &Engine, name: &Name) -> anyhow::Result<Self> {
-        let container = format!("powerdev-{name}");
-        let found = engine.container(&container).await?;
-        check(name, found.as_ref())?;
-        Ok(Self { engine: engine.clone(), container, state: StateDir::of(name)? })
+    pub async fn open(engine: &Engine, name: &Name, dir: &Path) -> anyhow::Result<Self> {
+        let container = lifecycle::require(engine, name, dir).await?;
+        running(name, &container)?;
+        Ok(Self { engine: engine.clone(), container: container.name, state: StateDir::of(name)? })
     }
 
     /// Runs a command on powerdev's own standard streams.
@@ -195,20 +196,13 @@ impl Session {
 ///
 /// # Errors
 /// As [`Session::open`] and [`Session::run`].
-pub async fn shell(engine: &Engine, name: &Name, ui: &Ui) -> anyhow::Result<End> {
+pub async fn shell(engine: &Engine, name: &Name, dir: &Path, ui: &Ui) -> anyhow::Result<End> {
     let tty = terminal::is_interactive();
-    let session = Session::open(engine, name).await?;
+    let session = Session::open(engine, name, dir).await?;
     session.run(&Command { tty, detachable: tty, ..Command::default() }, ui).await
 }
 
-fn check(name: &Name, found: Option<&Container>) -> Result<(), Failure> {
-    let Some(container) = found else {
-        return Err(Failure::not_running(format!("there is no environment `{name}`")).hint("`powerdev up` makes it"));
-    };
-    if !container.is_ours() {
-        let message = format!("the container {} isn't powerdev's", container.name);
-        return Err(Failure::conflict(message).hint("rename or remove it, or give this project another name"));
-    }
+fn running(name: &Name, container: &Container) -> Result<(), Failure> {
     let state = match container.state {
         RunState::Running => return Ok(()),
         RunState::Paused => "paused",

@@ -5,6 +5,7 @@ pub mod build;
 pub mod daemon;
 pub mod exec;
 pub mod health;
+pub mod logs;
 pub mod persist;
 pub mod ps;
 pub mod restart;
@@ -76,6 +77,7 @@ pub async fn run(cli: Cli, ui: &Ui) -> anyhow::Result<std::process::ExitCode> {
         Command::Daemon(args) => daemon::run(args, &context).await,
         // The code is that of the command that was run.
         Command::Exec(args) => return exec::run(args, &context).await,
+        Command::Logs(args) => logs::run(args, &context).await,
         Command::Stop(args) => stop::run(args, &context).await,
         Command::Rm(args) => rm::run(args, &context).await,
         Command::Restart(args) => restart::run(args, &context).await,

@@ -25,6 +25,7 @@ use powerdev_protocol::Service;
 
 pub use layers::Overrides;
 pub use project::{find_project, identity, identity_with};
+pub use suggest::did_you_mean;
 pub use types::{ByteSize, CaBundle, Cpus, GpuRequest, Mount, Name, Origin, Port, Profile, Secrets, Security};
 
 /// Everything that is settled about one environment before this machine is looked at.

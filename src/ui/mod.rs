@@ -50,6 +50,14 @@ impl Ui {
     /// # Errors
     /// When standard output can't be written, or `document` isn't a JSON object.
     pub fn document(&self, document: &impl Serialize) -> anyhow::Result<()> {
+        self.document_while_read(document).map(drop)
+    }
+
+    /// [`Ui::document`] for a stream of them: false once nobody reads any more.
+    ///
+    /// # Errors
+    /// As [`Ui::document`].
+    pub fn document_while_read(&self, document: &impl Serialize) -> anyhow::Result<bool> {
         #[derive(Serialize)]
         struct Versioned<'a, T> {
             schema_version: u32,
@@ -57,7 +65,7 @@ impl Ui {
             document: &'a T,
         }
         let line = serde_json::to_string(&Versioned { schema_version: SCHEMA_VERSION, document })?;
-        self.print(&line)
+        self.print_while_read(&line)
     }
 
     /// Prints a line of data on standard output.
@@ -65,10 +73,19 @@ impl Ui {
     /// # Errors
     /// When standard output can't be written. A reader that went away (`| head`) is no error.
     pub fn print(&self, line: &str) -> anyhow::Result<()> {
+        self.print_while_read(line).map(drop)
+    }
+
+    /// [`Ui::print`] for a stream of lines: false once nobody reads any more.
+    ///
+    /// # Errors
+    /// As [`Ui::print`].
+    pub fn print_while_read(&self, line: &str) -> anyhow::Result<bool> {
         let mut out = std::io::stdout().lock();
         match out.write_all(line.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()) {
-            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
-            _ => Ok(()),
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+            Err(error) => Err(error.into()),
         }
     }
 

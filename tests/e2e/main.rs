@@ -5,9 +5,11 @@ mod common;
 
 // One line a subject, in the order of the alphabet.
 mod engine;
+mod exec;
 mod harness;
 mod json;
 mod lifecycle;
+mod logs;
 mod persist;
 mod ports;
 mod secrets;
