@@ -136,7 +136,8 @@ rust_lints() {
 
 engine_answers() {
     if have docker; then
-        docker version --format '{{.Server.Version}}' >/dev/null 2>&1
+        # As `make` will use it: perhaps in a group that this log-in doesn't know yet.
+        scripts/run.sh docker version --format '{{.Server.Version}}' >/dev/null 2>&1
     elif have curl; then
         curl -fs --max-time 5 --unix-socket "$SOCKET" http://engine/_ping >/dev/null 2>&1
     else
@@ -211,7 +212,7 @@ engine() {
 # A machine that can pull, pulls. One that can't makes its base image from the distribution's mirror.
 base_image() {
     have mmdebstrap && return
-    [ -z "$(docker image ls -q 'powerdev*/*' 2>/dev/null)$(docker image ls -q 'powerdev-base' 2>/dev/null)" ] || return 0
+    [ -z "$(scripts/run.sh docker image ls -q --filter 'reference=powerdev*/*' --filter 'reference=powerdev-base' 2>/dev/null)" ] || return 0
     need curl:curl
     # 401 is the registry's greeting to those who haven't logged in.
     case $(curl -s -o /dev/null -w '%{http_code}' --max-time 5 https://registry-1.docker.io/v2/ || true) in

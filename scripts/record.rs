@@ -165,7 +165,7 @@ fn svg(screen: &str) -> String {
         let x = FRAME + 4.0 + place * 18.0;
         writeln!(out, "<circle cx=\"{x}\" cy=\"16\" r=\"5\" fill=\"{color}\"/>").expect("text grows");
     }
-    out.push_str("<g fill=\"#cdd6f4\" xml:space=\"preserve\">\n");
+    out.push_str("<g fill=\"#cdd6f4\" style=\"white-space:pre\">\n");
     let mut look = Look::default();
     for (row, line) in lines.iter().enumerate() {
         let y = FRAME + 14.0 + (row as f64 + 0.8) * CELL.1;
