@@ -42,6 +42,7 @@ pub enum Command {
     // One line a command, in the order of a user's day; each is `Verb(commands::verb::Args)`.
     Up(commands::up::Args),
     Build(commands::build::Args),
+    Start(commands::start::Args),
     Daemon(commands::daemon::Args),
     Exec(commands::exec::Args),
     Logs(commands::logs::Args),

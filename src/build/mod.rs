@@ -68,6 +68,38 @@ pub struct Built {
     pub size: u64,
 }
 
+/// The image that the configuration asks for, as far as that can be told without the Engine.
+struct Wanted {
+    recipe: Recipe,
+    arguments: BTreeMap<String, String>,
+    hash: String,
+    repository: String,
+    tag: String,
+}
+
+impl Wanted {
+    fn find(settings: &Settings, host: &HostFacts) -> anyhow::Result<Self> {
+        let certificates = ca::certificates(&settings.ca_bundle)?;
+        let recipe = Recipe::find(&settings.dir, settings.profile, &certificates)?;
+        let arguments = arguments(&recipe, host);
+        let hash = hash(&recipe, &arguments, settings.base_image.as_deref())?;
+        let repository = format!("powerdev/{}", recipe::name_of(settings.profile));
+        let tag = format!("{repository}:{}", &hash[..12]);
+        Ok(Self { recipe, arguments, hash, repository, tag })
+    }
+}
+
+/// The tag that [`ensure`] would build or find. Looks at files only.
+///
+/// # Errors
+/// As [`ensure`], for what is wrong before the Engine is asked.
+pub fn tag(settings: &Settings, host: &HostFacts) -> anyhow::Result<String> {
+    match &settings.image {
+        Some(image) => Ok(image.clone()),
+        None => Ok(Wanted::find(settings, host)?.tag),
+    }
+}
+
 /// Makes sure that the environment's image is there and up to date.
 ///
 /// # Errors
@@ -84,13 +116,7 @@ pub async fn ensure(
     if let Some(tag) = &settings.image {
         return given(engine, tag, ui, &options, since).await;
     }
-    let certificates = ca::certificates(&settings.ca_bundle)?;
-    let recipe = Recipe::find(&settings.dir, settings.profile, &certificates)?;
-    let arguments = arguments(&recipe, host);
-    let hash = hash(&recipe, &arguments, settings.base_image.as_deref())?;
-    let repository = format!("powerdev/{}", recipe::name_of(settings.profile));
-    let tag = format!("{repository}:{}", &hash[..12]);
-
+    let Wanted { recipe, arguments, hash, repository, tag } = Wanted::find(settings, host)?;
     let asked = settings.base_image.as_deref();
     let (found, local) = tokio::try_join!(engine.image(&tag), base::local(engine, asked))?;
     if let Some(image) = found

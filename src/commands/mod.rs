@@ -11,6 +11,7 @@ pub mod ps;
 pub mod restart;
 pub mod restore;
 pub mod rm;
+pub mod start;
 pub mod status;
 pub mod stop;
 pub mod up;
@@ -74,6 +75,7 @@ pub async fn run(cli: Cli, ui: &Ui) -> anyhow::Result<std::process::ExitCode> {
     let ended: anyhow::Result<ExitCode> = match cli.command {
         Command::Up(args) => up::run(args, &context).await,
         Command::Build(args) => build::run(args, &context).await,
+        Command::Start(args) => start::run(args, &context).await,
         Command::Daemon(args) => daemon::run(args, &context).await,
         // The code is that of the command that was run.
         Command::Exec(args) => return exec::run(args, &context).await,

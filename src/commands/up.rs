@@ -134,7 +134,7 @@ pub(super) async fn bring_up(args: &BringArgs, build: Build, context: &Context<'
         tell_dry_run(&up, context)?;
         return Ok(Running { env, done: None });
     }
-    let up = lifecycle::bring_up(&env, options).await?;
+    let up = lifecycle::bring_up(&env, ui, options).await?;
     tell(&up, context);
     let (health, services) = wait(args, &env, &up, context).await?;
     let ports = report::published(&up.plan.container.ports, &report::services_by_port(&env.settings));

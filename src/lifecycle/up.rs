@@ -8,12 +8,14 @@ use serde::Serialize;
 use super::ports::{self, Replaced};
 use super::{Environment, LOCK_PATIENCE, find, volumes};
 use crate::agent::inject;
+use crate::build::{self, BuildOptions};
 use crate::config::{Port, layout};
 use crate::engine::spec::{ContainerSpec, Gpus};
 use crate::engine::{Container, EngineError, EngineInfo, RunState};
 use crate::failure::Failure;
 use crate::plan::{self, AgentShare, Difference, ImageFacts, Plan};
 use crate::state::make_folder;
+use crate::ui::Ui;
 
 /// How often a port that looked free may turn out to be taken before giving up: others look for ports, too.
 const PORT_TRIES: usize = 5;
@@ -23,7 +25,7 @@ const PORT_TRIES: usize = 5;
 pub enum Build {
     /// When anything that goes into it has changed.
     IfChanged,
-    /// When there is none.
+    /// When a container is to be made: one that is there keeps its image.
     IfMissing,
 }
 
@@ -70,9 +72,9 @@ pub struct Up {
 /// # Errors
 /// A conflict when a foreign container has our name; a failed build; what the Engine says. A container that was made
 /// but can't be started is removed again.
-pub async fn bring_up(env: &Environment, options: BringUp) -> anyhow::Result<Up> {
+pub async fn bring_up(env: &Environment, ui: &Ui, options: BringUp) -> anyhow::Result<Up> {
     let found = find(&env.engine, &env.settings.name, &env.settings.dir).await?;
-    let image = image(env, options, found.as_ref()).await?;
+    let image = image(env, ui, options, found.as_ref()).await?;
     let _lock = env.state.lock(LOCK_PATIENCE).await?;
     let (found, info) = tokio::join!(find(&env.engine, &env.settings.name, &env.settings.dir), env.engine.info());
     let info = info?;
@@ -90,7 +92,7 @@ pub async fn dry_run(env: &Environment, options: BringUp) -> anyhow::Result<Up> 
     let found = find(&env.engine, &env.settings.name, &env.settings.dir).await?;
     let image = match &found {
         Some(container) if options.build == Build::IfMissing && !options.recreate => container.image.clone(),
-        _ => image(env, options, None).await?,
+        _ => build::tag(&env.settings, &env.host)?,
     };
     let info = env.engine.info().await?;
     let current = found.as_ref().and_then(|container| container.spec.as_ref());
@@ -130,11 +132,10 @@ pub fn refresh(env: &Environment, gpus: &Gpus) -> anyhow::Result<()> {
 }
 
 /// The image to run: a container that is there keeps its own unless the build is to be looked at.
-async fn image(env: &Environment, options: BringUp, found: Option<&Container>) -> anyhow::Result<String> {
-    match (found, &env.settings.image) {
-        (Some(container), _) if options.build == Build::IfMissing && !options.recreate => Ok(container.image.clone()),
-        (_, Some(image)) => Ok(image.clone()),
-        (_, None) => Err(Failure::usage("no image").into()),
+async fn image(env: &Environment, ui: &Ui, options: BringUp, found: Option<&Container>) -> anyhow::Result<String> {
+    match found {
+        Some(container) if options.build == Build::IfMissing && !options.recreate => Ok(container.image.clone()),
+        _ => Ok(build::ensure(&env.engine, &env.settings, &env.host, ui, BuildOptions::default()).await?.tag),
     }
 }
 
