@@ -258,6 +258,6 @@ mod tests {
         let all = layer(Vec::new(), &user(), &ServiceSet::default(), &secrets, None);
         assert_eq!(get(&all, "FINE"), Some("a=b c\n"));
         assert_eq!(get(&all, "EMPTY"), Some(""));
-        assert!(all.iter().all(|(name, _)| name != "" && name != "A=B" && name != "NUL"));
+        assert!(all.iter().all(|(name, _)| !name.is_empty() && name != "A=B" && name != "NUL"));
     }
 }

@@ -98,7 +98,7 @@ impl Attempt {
             terminal: false,
             extra: None,
         };
-        let pid = spawn::spawn(&plan).map_err(|error| error.to_string())?;
+        let pid = spawn::spawn(&plan).map_err(|error| error.to_string())?.pid;
         match poll.add(&fd, Flags::IN, source) {
             Ok(key) => Ok(Self { fd, key, kind: Kind::Process { pid }, reply: Vec::new() }),
             Err(error) => {

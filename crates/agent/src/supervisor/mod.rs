@@ -8,6 +8,7 @@
 //! files anew, and reads the services again if they could not be read before. All others do nothing.
 
 mod attempt;
+mod child;
 mod console;
 mod control;
 mod exits;

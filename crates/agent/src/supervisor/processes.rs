@@ -80,23 +80,36 @@ pub fn below(root: i32, processes: &[Process]) -> Vec<&Process> {
     found
 }
 
-/// The processes of each service among those below `root`. `leaders` names the services and the main process that
-/// each had last; `mark` reads the mark of one that nothing else tells of.
+/// What is known of a service's processes.
+#[derive(Debug, Clone, Copy)]
+pub struct Known<'a> {
+    /// The service's name.
+    pub name: &'a str,
+    /// The main process that it had last.
+    pub leader: Option<i32>,
+    /// What leads its terminal's session. It is the supervisor's, and not one of the service's processes.
+    pub session: Option<i32>,
+}
+
+/// The processes of each service among those below `root`. `mark` reads the mark of one that nothing else tells of.
 pub fn by_service(
     root: i32,
     processes: &[Process],
-    leaders: &[(&str, Option<i32>)],
+    services: &[Known<'_>],
     mark: impl Fn(i32) -> Option<String>,
 ) -> Vec<Vec<i32>> {
-    let mut found = vec![Vec::new(); leaders.len()];
+    let mut found = vec![Vec::new(); services.len()];
     let mut owners: BTreeMap<i32, usize> = BTreeMap::new();
+    let led_by = |id: i32| services.iter().position(|known| known.leader == Some(id) || known.session == Some(id));
     for process in below(root, processes) {
-        let leads = |id: i32| leaders.iter().position(|(_, leader)| *leader == Some(id));
-        let owner = leads(process.pid)
+        if services.iter().any(|known| known.session == Some(process.pid)) {
+            continue;
+        }
+        let owner = led_by(process.pid)
             .or_else(|| owners.get(&process.parent).copied())
-            .or_else(|| leads(process.session))
-            .or_else(|| leads(process.group))
-            .or_else(|| mark(process.pid).and_then(|name| leaders.iter().position(|(known, _)| *known == name)));
+            .or_else(|| led_by(process.session))
+            .or_else(|| led_by(process.group))
+            .or_else(|| mark(process.pid).and_then(|name| services.iter().position(|known| known.name == name)));
         if let Some(owner) = owner {
             owners.insert(process.pid, owner);
             found[owner].push(process.pid);
@@ -127,21 +140,32 @@ mod tests {
         let processes = [
             process(10, 1, 10), // web
             process(11, 10, 10),
-            process(12, 11, 12), // setsid, below web
-            process(13, 1, 10),  // orphan in web's session
-            process(14, 1, 14),  // double fork and setsid: only the mark is left
-            process(15, 14, 15), // its child
-            process(20, 1, 20),  // db
-            process(30, 1, 30),  // an orphan of a shell
-            process(99, 7, 10),  // not below us
+            process(12, 11, 12),                         // setsid, below web
+            process(13, 1, 10),                          // orphan in web's session
+            process(14, 1, 14),                          // double fork and setsid: only the mark is left
+            process(15, 14, 15),                         // its child
+            process(20, 1, 20),                          // db
+            process(30, 1, 30),                          // an orphan of a shell
+            process(99, 7, 10),                          // not below us
+            process(50, 1, 50),                          // leads the session of tty
+            Process { group: 51, ..process(51, 1, 50) }, // tty
+            Process { group: 52, ..process(52, 1, 50) }, // an orphan of tty, in a group of its own
             Process { zombie: true, ..process(40, 1, 10) },
         ];
         let mark = |pid| (pid == 14).then(|| "web".to_string());
-        let found = by_service(1, &processes, &[("web", Some(10)), ("db", Some(20)), ("new", None)], mark);
+        let known = |name, leader, session| Known { name, leader, session };
+        let services = [
+            known("web", Some(10), None),
+            known("db", Some(20), None),
+            known("new", None, None),
+            known("tty", Some(51), Some(50)),
+        ];
+        let found = by_service(1, &processes, &services, mark);
         let mut web = found[0].clone();
         web.sort_unstable();
         assert_eq!(web, [10, 11, 12, 13, 14, 15]);
         assert_eq!(found[1], [20]);
         assert!(found[2].is_empty());
+        assert_eq!(found[3].len(), 2, "{:?}", found[3]);
     }
 }

@@ -12,6 +12,7 @@ use rustix::process::{WaitOptions, WaitStatus};
 use super::control::Mode;
 use super::machine::{Action, Input};
 use super::poll::{Key, Timer};
+use super::processes::Known;
 use super::readiness::Verdict;
 use super::unit::{Unit, state_name};
 use super::{Supervisor, exits, health, now_ms, processes, sys};
@@ -111,8 +112,8 @@ impl Supervisor {
     /// The live processes of each service.
     pub(super) fn trees(&mut self) -> Vec<Vec<i32>> {
         self.scanned = Instant::now();
-        let leaders: Vec<(&str, Option<i32>)> = self.units.iter().map(|u| (u.name.as_str(), u.leader)).collect();
-        processes::by_service(std::process::id() as i32, &processes::all(), &leaders, processes::mark)
+        let known: Vec<Known<'_>> = self.units.iter().map(Unit::known).collect();
+        processes::by_service(std::process::id() as i32, &processes::all(), &known, processes::mark)
     }
 
     /// Signals all of a service. Tells it when there was nothing left to signal.
@@ -124,7 +125,11 @@ impl Supervisor {
                 sys::kill(*pid, libc::SIGCONT).ok(); // A stopped process can't act on a signal.
             }
         }
-        (tree.is_empty() && self.units[index].pid.is_none()).then_some(Input::Gone)
+        let gone = tree.is_empty() && self.units[index].pid.is_none();
+        gone.then(|| {
+            self.units[index].release();
+            Input::Gone
+        })
     }
 
     /// Reaps every child that ended.
@@ -138,6 +143,10 @@ impl Supervisor {
     fn reaped_one(&mut self, pid: i32, status: WaitStatus) {
         if let Some(index) = self.units.iter().position(|unit| unit.pid == Some(pid)) {
             return self.main_ended(index, status);
+        }
+        if let Some(unit) = self.units.iter_mut().find(|unit| unit.session == Some(pid)) {
+            unit.session = None; // Somebody else killed it: its number may soon be another's.
+            return;
         }
         let now = Instant::now();
         for index in 0..self.units.len() {
@@ -156,6 +165,9 @@ impl Supervisor {
         }
         self.units[index].ended(&mut self.poll);
         let alone = self.trees()[index].is_empty();
+        if alone {
+            self.units[index].release();
+        }
         self.feed(index, Input::Died { exit: exits::of_status(status, oom, now_ms()), alone });
     }
 
@@ -242,6 +254,7 @@ impl Supervisor {
         let trees = self.trees();
         for (index, tree) in trees.iter().enumerate() {
             if tree.is_empty() && ending(&self.units[index]) {
+                self.units[index].release();
                 self.feed(index, Input::Gone);
             }
         }

@@ -1,17 +1,17 @@
-//! Makes processes. Everything that needs memory is prepared before the fork; between fork and exec the child only
-//! makes system calls.
+//! Makes processes. Everything that needs memory is prepared before the fork; [`super::child`] is what runs after it.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
-use super::sys::LAST_SIGNAL;
+use super::child::{self, Orders, REPORT, Step};
+use super::sys;
 
 /// How long the exec itself may take before it is taken to have worked: a folder on a server that hangs must not
 /// hang PID 1.
@@ -85,56 +85,59 @@ struct Prepared {
     directory: CString,
 }
 
-/// Where the child's preparation failed.
-#[derive(Clone, Copy)]
-#[repr(u8)]
-enum Step {
-    Setup = 1,
-    Directory = 2,
-    Exec = 3,
+/// A process that was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spawned {
+    /// Its ID. It leads a process group, and a session unless something else leads that.
+    pub pid: i32,
+    /// The process that leads its terminal's session, to be killed when nothing else of it is left.
+    pub session: Option<i32>,
 }
 
-/// Makes the process and returns its ID once the program runs. It leads a session and a process group of its own.
-pub fn spawn(plan: &Plan<'_>) -> Result<i32, SpawnError> {
+/// Makes the process, and returns once its program runs.
+pub fn spawn(plan: &Plan<'_>) -> Result<Spawned, SpawnError> {
     let prepared = prepare(plan)?;
     let pointers = |strings: &[CString]| {
         strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect::<Vec<*const libc::c_char>>()
     };
     let (arguments, environment) = (pointers(&prepared.arguments), pointers(&prepared.environment));
     let (report, report_to) = error_pipe(plan).map_err(|error| SpawnError::Fork(error.into()))?;
-    let stdio = plan.stdio.map(|fd| fd.as_raw_fd());
-    let extra = plan.extra.map(|(from, to)| (from.as_raw_fd(), to));
-    // SAFETY: this process has one thread, so no lock is held across the fork. The child calls nothing but
-    // async-signal-safe functions on memory that was prepared above, and never returns.
-    let pid = unsafe {
+    let orders = Orders {
+        program: prepared.program.as_ptr(),
+        arguments: arguments.as_ptr(),
+        environment: environment.as_ptr(),
+        directory: prepared.directory.as_ptr(),
+        stdio: plan.stdio.map(|fd| fd.as_raw_fd()),
+        terminal: plan.terminal,
+        extra: plan.extra.map(|(from, to)| (from.as_raw_fd(), to)),
+        report: report_to.as_raw_fd(),
+        last: sys::last_descriptor(),
+    };
+    // SAFETY: this process has one thread, so no lock is held across the fork. The pointers are those of strings
+    // that live until the end of this function.
+    let child = unsafe {
         match libc::fork() {
-            0 => {
-                let step = enter(stdio, plan.terminal, extra);
-                let step = step.and_then(|()| step_into(&prepared.directory));
-                if step.is_ok() {
-                    libc::execve(prepared.program.as_ptr(), arguments.as_ptr(), environment.as_ptr());
-                }
-                let failed = step.err().unwrap_or(Step::Exec);
-                let [a, b, c, d] = (*libc::__errno_location()).to_ne_bytes();
-                let message = [failed as u8, a, b, c, d];
-                libc::write(report_to.as_raw_fd(), message.as_ptr().cast(), message.len());
-                libc::_exit(127)
-            }
+            0 => child::run(&orders),
             pid => pid,
         }
     };
-    if pid < 0 {
+    if child < 0 {
         return Err(SpawnError::Fork(io::Error::last_os_error()));
     }
     drop(report_to);
-    match read_report(&report) {
-        None => Ok(pid),
-        Some(message) => {
-            // SAFETY: waits for a child that has just said that it exits; the status isn't wanted.
-            unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) };
-            Err(explain(message, plan, &prepared))
-        }
-    }
+    let (second, failure) = read_reports(&report);
+    let spawned = match second {
+        Some(pid) => Spawned { pid, session: Some(child) },
+        None => Spawned { pid: child, session: None },
+    };
+    let failure = match failure {
+        Some((step, errno)) => explain(step, errno, plan, &prepared),
+        // A leader that hasn't said yet whom it leads: no service can be matched to its process.
+        None if plan.terminal && second.is_none() => SpawnError::Setup(io::ErrorKind::TimedOut.into()),
+        None => return Ok(spawned),
+    };
+    [Some(spawned.pid), spawned.session].into_iter().flatten().for_each(sys::kill_and_reap);
+    Err(failure)
 }
 
 fn prepare(plan: &Plan<'_>) -> Result<Prepared, SpawnError> {
@@ -177,18 +180,31 @@ fn error_pipe(plan: &Plan<'_>) -> Result<(OwnedFd, OwnedFd), Errno> {
     Ok((read, write))
 }
 
-fn read_report(report: &OwnedFd) -> Option<[u8; 5]> {
-    let limit = Timespec { tv_sec: EXEC_LIMIT.as_secs() as i64, tv_nsec: 0 };
-    let mut wanted = [PollFd::new(report, PollFlags::IN)];
-    if rustix::event::poll(&mut wanted, Some(&limit)) != Ok(1) {
-        return None;
+/// Reads what the child reports until its program runs: the process behind a session leader, and a failure.
+fn read_reports(report: &OwnedFd) -> (Option<i32>, Option<(u8, i32)>) {
+    let (mut process, mut failure) = (None, None);
+    let end = Instant::now() + EXEC_LIMIT;
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
+        let mut wanted = [PollFd::new(report, PollFlags::IN)];
+        let mut message = [0; REPORT];
+        if rustix::event::poll(&mut wanted, Some(&left)) != Ok(1)
+            || rustix::io::read(report, &mut message) != Ok(REPORT)
+        {
+            return (process, failure);
+        }
+        let [step, number @ ..] = message;
+        let number = i32::from_ne_bytes(number);
+        if step == Step::Process as u8 {
+            process = Some(number);
+        } else {
+            failure = Some((step, number));
+        }
     }
-    let mut message = [0; 5];
-    matches!(rustix::io::read(report, &mut message), Ok(5)).then_some(message)
 }
 
-fn explain([step, errno @ ..]: [u8; 5], plan: &Plan<'_>, prepared: &Prepared) -> SpawnError {
-    let errno = i32::from_ne_bytes(errno);
+fn explain(step: u8, errno: i32, plan: &Plan<'_>, prepared: &Prepared) -> SpawnError {
     let error = io::Error::from_raw_os_error(errno);
     if step == Step::Directory as u8 {
         return SpawnError::Directory(plan.directory.into(), error);
@@ -205,52 +221,6 @@ fn explain([step, errno @ ..]: [u8; 5], plan: &Plan<'_>, prepared: &Prepared) ->
         _ => "",
     };
     SpawnError::Exec(program.display().to_string(), error, hint)
-}
-
-/// In the child: signals, session, descriptors.
-///
-/// # Safety
-/// Only between fork and exec. The numbers must be open descriptors of 3 and above.
-unsafe fn enter(stdio: [RawFd; 3], terminal: bool, extra: Option<(RawFd, RawFd)>) -> Result<(), Step> {
-    // SAFETY: plain system calls on integers; the signal set is initialised by sigemptyset before it is read.
-    unsafe {
-        // Not through libc, which keeps 32 and 33 to itself. All zero is the kernel's default action.
-        let default = [0u64; 4];
-        for signal in 1..=LAST_SIGNAL {
-            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), std::ptr::null::<u64>(), 8usize);
-        }
-        let mut none = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
-        libc::sigemptyset(none.as_mut_ptr());
-        check(libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut()))?;
-        check(libc::setsid())?;
-        for (number, fd) in (0..).zip(stdio) {
-            check(libc::dup2(fd, number))?;
-        }
-        if terminal {
-            check(libc::ioctl(0, libc::TIOCSCTTY, 0))?;
-        }
-        match extra {
-            Some((from, to)) if from == to => check(libc::fcntl(from, libc::F_SETFD, 0)),
-            Some((from, to)) => check(libc::dup2(from, to)),
-            None => Ok(()),
-        }
-    }
-}
-
-/// In the child: the working directory.
-///
-/// # Safety
-/// Only between fork and exec.
-unsafe fn step_into(directory: &CString) -> Result<(), Step> {
-    // SAFETY: the string ends with a NUL.
-    match unsafe { libc::chdir(directory.as_ptr()) } {
-        0 => Ok(()),
-        _ => Err(Step::Directory),
-    }
-}
-
-fn check(result: i32) -> Result<(), Step> {
-    if result < 0 { Err(Step::Setup) } else { Ok(()) }
 }
 
 /// `/dev/null`, for who needs no input.
@@ -274,7 +244,7 @@ pub fn fill_stdio() {
 mod tests {
     use super::*;
 
-    fn try_spawn(command: &[&str], directory: &str) -> Result<i32, SpawnError> {
+    fn try_spawn(command: &[&str], directory: &str) -> Result<Spawned, SpawnError> {
         let null = null().expect("/dev/null");
         let command: Vec<String> = command.iter().map(ToString::to_string).collect();
         let environment = [("PATH".into(), "/usr/bin:/bin".into())];

@@ -13,10 +13,12 @@ use super::lines::Replay;
 use super::logfile::{LogFile, timestamp};
 use super::machine::Machine;
 use super::poll::{Key, Poll};
+use super::processes::Known;
 use super::pty;
 use super::readiness::{Preparation, Prober, Verdict};
-use super::spawn::{self, Plan, SpawnError};
+use super::spawn::{self, Plan, SpawnError, Spawned};
 use super::streams::{Kind, Read, Streams};
+use super::sys;
 
 /// A service and all that is known of it.
 #[derive(Debug)]
@@ -31,8 +33,10 @@ pub struct Unit {
     pub machine: Machine,
     /// Its main process, until it is reaped.
     pub pid: Option<i32>,
-    /// Its last main process: the session that others may still be in.
+    /// Its last main process: the process group that others may still be in.
     pub leader: Option<i32>,
+    /// What leads its terminal's session, and does nothing else.
+    pub session: Option<i32>,
     /// Its probe.
     pub prober: Option<Prober>,
     /// Its terminal or pipes.
@@ -73,6 +77,7 @@ impl Unit {
             machine,
             pid: None,
             leader: None,
+            session: None,
             prober: service.ready.as_ref().map(|ready| Prober::new(ready, index)),
             streams: Streams::default(),
             replay: Replay::default(),
@@ -100,6 +105,7 @@ impl Unit {
         run_dir: &Path,
         poll: &mut Poll,
     ) -> Result<(), SpawnError> {
+        self.release();
         let failed = |error: rustix::io::Errno| SpawnError::Setup(error.into());
         let Preparation { descriptor, notify_socket } = match &mut self.prober {
             Some(prober) => prober.prepare(run_dir, &self.name, poll).map_err(failed)?,
@@ -117,7 +123,7 @@ impl Unit {
             self.streams.open(None, self.index, poll)
         });
         let ends = ends.map_err(failed)?;
-        let pid = spawn::spawn(&Plan {
+        let Spawned { pid, session } = spawn::spawn(&Plan {
             command: &self.service.command,
             environment: &environment,
             directory: &self.directory(&environment),
@@ -127,6 +133,7 @@ impl Unit {
         })?;
         self.pid = Some(pid);
         self.leader = Some(pid);
+        self.session = session;
         Ok(())
     }
 
@@ -136,6 +143,18 @@ impl Unit {
         self.streams.close_input(poll);
         if let Some(prober) = &mut self.prober {
             prober.end(poll);
+        }
+    }
+
+    /// By what its processes are known.
+    pub fn known(&self) -> Known<'_> {
+        Known { name: &self.name, leader: self.leader, session: self.session }
+    }
+
+    /// Nothing of it is left: its terminal's session is let go.
+    pub fn release(&mut self) {
+        if let Some(session) = self.session.take() {
+            sys::kill(session, libc::SIGKILL).ok(); // It is reaped as every child is.
         }
     }
 

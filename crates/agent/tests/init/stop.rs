@@ -33,7 +33,13 @@ fn children_in_its_group_and_escaped_ones_finish_then_it_ends_at_once() {
         child("escaped").replace('\'', "'\\''"),
         child("grouped").replace('\'', "'\\''")
     );
-    let mut agent = Agent::start(json!({"a": {"command": script, "tty": false, "stop": {"grace": 60}}}));
+    for tty in [true, false] {
+        finish(&script, tty);
+    }
+}
+
+fn finish(script: &str, tty: bool) {
+    let mut agent = Agent::start(json!({"a": {"command": script, "tty": tty, "stop": {"grace": 60}}}));
     let pids: Vec<i32> = ["escaped", "grouped"]
         .iter()
         .map(|name| until(name, || std::fs::read_to_string(agent.path(name)).ok()?.trim().parse().ok()))

@@ -1,0 +1,140 @@
+//! The child's side of [`super::spawn`]: between fork and exec. Nothing here may allocate, lock or panic; it is system
+//! calls on what was prepared before.
+//!
+//! A service with a terminal gets two processes. The first leads the terminal's session and does nothing else for as
+//! long as anything of the service lives; the second, a child of the supervisor as well, becomes the service. Were
+//! the service itself the session's leader, its end would hang the terminal up, and with it (HUP) all of its
+//! children that are still at their orderly end.
+
+use std::os::fd::RawFd;
+
+use super::sys::LAST_SIGNAL;
+
+/// Bytes of a report: what it is about, and a number.
+pub const REPORT: usize = 5;
+
+/// What a report is about. Its number is the error, or for `Process` the service's process ID.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Step {
+    /// Session, terminal, descriptors.
+    Setup = 1,
+    /// The working directory.
+    Directory = 2,
+    /// The program.
+    Exec = 3,
+    /// No failure: the process behind a terminal's session leader.
+    Process = 4,
+}
+
+/// What the child is to become. The pointers are those of NUL-terminated strings and lists of them.
+#[derive(Debug)]
+pub struct Orders {
+    /// The program's path.
+    pub program: *const libc::c_char,
+    /// Its arguments.
+    pub arguments: *const *const libc::c_char,
+    /// Its environment.
+    pub environment: *const *const libc::c_char,
+    /// Its working directory.
+    pub directory: *const libc::c_char,
+    /// Open descriptors, all above 2.
+    pub stdio: [RawFd; 3],
+    /// Those are a terminal.
+    pub terminal: bool,
+    /// A further descriptor and its number there.
+    pub extra: Option<(RawFd, RawFd)>,
+    /// Where to report to; closed by exec.
+    pub report: RawFd,
+    /// The highest descriptor that is open.
+    pub last: RawFd,
+}
+
+/// Becomes what the orders say, or reports why not and ends.
+///
+/// # Safety
+/// Only in the child of a fork of a process with one thread, with valid pointers.
+pub unsafe fn run(orders: &Orders) -> ! {
+    // SAFETY: the caller's promise is passed on; the rest are system calls on integers.
+    unsafe {
+        let entered = if orders.terminal { enter_terminal(orders) } else { check(libc::setsid()) };
+        let ready = entered.and_then(|()| prepare(orders));
+        if ready.is_ok() {
+            libc::execve(orders.program, orders.arguments, orders.environment);
+        }
+        report(orders.report, ready.err().unwrap_or(Step::Exec), *libc::__errno_location());
+        libc::_exit(127)
+    }
+}
+
+/// Becomes the leader of the terminal's session. Returns in a second process only, which is in the foreground.
+unsafe fn enter_terminal(orders: &Orders) -> Result<(), Step> {
+    let terminal = orders.stdio[0];
+    // SAFETY: system calls on integers; the clone is a fork but for the new process's parent.
+    unsafe {
+        check(libc::setsid())?;
+        check(libc::ioctl(terminal, libc::TIOCSCTTY, 0))?;
+        let flags = libc::CLONE_PARENT | libc::SIGCHLD;
+        match libc::syscall(libc::SYS_clone, libc::c_long::from(flags), 0usize, 0usize, 0usize, 0usize) {
+            0 => {
+                check(libc::setpgid(0, 0))?;
+                // Every signal is still blocked, or this would stop it.
+                check(libc::tcsetpgrp(terminal, libc::getpid()))
+            }
+            pid if pid > 0 => {
+                report(orders.report, Step::Process, pid as i32);
+                lead(orders.last)
+            }
+            _ => Err(Step::Setup),
+        }
+    }
+}
+
+/// Leads the session until it is killed. All signals are blocked, and no descriptor is kept from being closed.
+unsafe fn lead(last: RawFd) -> ! {
+    // SAFETY: system calls on integers; the name is NUL-terminated and short enough.
+    unsafe {
+        libc::prctl(libc::PR_SET_NAME, c"terminal".as_ptr());
+        for fd in 0..=last {
+            libc::close(fd);
+        }
+        loop {
+            libc::pause();
+        }
+    }
+}
+
+/// Descriptors, signals, working directory.
+unsafe fn prepare(orders: &Orders) -> Result<(), Step> {
+    // SAFETY: system calls on integers and on what the caller promised; the set is initialised before it is read.
+    unsafe {
+        for (number, fd) in (0..).zip(orders.stdio) {
+            check(libc::dup2(fd, number))?;
+        }
+        match orders.extra {
+            Some((from, to)) if from == to => check(libc::fcntl(from, libc::F_SETFD, 0))?,
+            Some((from, to)) => check(libc::dup2(from, to))?,
+            None => {}
+        }
+        // Not through libc, which keeps 32 and 33 to itself. All zero is the kernel's default action.
+        let default = [0u64; 4];
+        for signal in 1..=LAST_SIGNAL {
+            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), std::ptr::null::<u64>(), 8usize);
+        }
+        let mut none = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+        libc::sigemptyset(none.as_mut_ptr());
+        check(libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut()))?;
+        if libc::chdir(orders.directory) == 0 { Ok(()) } else { Err(Step::Directory) }
+    }
+}
+
+unsafe fn report(to: RawFd, step: Step, number: i32) {
+    let [a, b, c, d] = number.to_ne_bytes();
+    let message: [u8; REPORT] = [step as u8, a, b, c, d];
+    // SAFETY: writes the bytes of a local array.
+    unsafe { libc::write(to, message.as_ptr().cast(), message.len()) };
+}
+
+fn check(result: i32) -> Result<(), Step> {
+    if result < 0 { Err(Step::Setup) } else { Ok(()) }
+}
