@@ -54,5 +54,6 @@ pub enum Command {
     Persist(commands::persist::Args),
     Backups(commands::backups::Args),
     Restore(commands::restore::Args),
+    Services(commands::services::Args),
     Ps(commands::ps::Args),
 }

@@ -11,6 +11,7 @@ pub mod ps;
 pub mod restart;
 pub mod restore;
 pub mod rm;
+pub mod services;
 pub mod start;
 pub mod status;
 pub mod stop;
@@ -88,6 +89,7 @@ pub async fn run(cli: Cli, ui: &Ui) -> anyhow::Result<std::process::ExitCode> {
         Command::Persist(args) => persist::run(args, &context).await,
         Command::Backups(args) => backups::run(args, &context).await,
         Command::Restore(args) => restore::run(args, &context).await,
+        Command::Services(args) => services::run(args, &context).await,
         Command::Ps(args) => ps::run(args, &context).await,
     };
     ended.map(Into::into)

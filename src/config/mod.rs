@@ -13,7 +13,7 @@ mod load;
 mod locate;
 mod overlay;
 mod project;
-mod suggest;
+pub mod suggest;
 mod text;
 mod types;
 

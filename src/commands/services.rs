@@ -1,0 +1,265 @@
+//! `powerdev services`: the services of a running environment, and one of them started, stopped or restarted.
+//!
+//! The agent is asked over its socket; where that can't be reached, `powerdev-agent ctl` is run through the Engine.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use futures_util::StreamExt;
+use powerdev_protocol::{Action, ExitCode, ServiceState, ServiceStatus, paths};
+use serde::{Deserialize, Serialize};
+
+use super::Context;
+use super::status::services_table;
+use crate::agent::client::{AgentError, Client};
+use crate::config::{self, Name};
+use crate::engine::{Engine, ExecSpec, RunState, Stream};
+use crate::failure::Failure;
+use crate::lifecycle;
+use crate::state::StateDir;
+
+/// List the services, or start, stop or restart one
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// List them with their state, restarts and last exit [default]
+    List,
+    /// Start one, and forget its failures
+    Start(One),
+    /// Stop one: it stays down until started
+    Stop(One),
+    /// Stop one, then start it
+    Restart(One),
+}
+
+#[derive(Debug, clap::Args)]
+struct One {
+    /// The service's name
+    #[arg(value_name = "SERVICE")]
+    name: String,
+    /// Don't wait until it is ready, or gone
+    #[arg(long)]
+    no_wait: bool,
+    /// Give up waiting after SECS seconds
+    #[arg(long, value_name = "SECS", default_value_t = 120)]
+    timeout: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct List<'a> {
+    name: &'a str,
+    services: &'a [ServiceStatus],
+}
+
+#[derive(Debug, Serialize)]
+struct Commanded<'a> {
+    name: &'a str,
+    action: Action,
+    service: &'a ServiceStatus,
+}
+
+/// Runs `powerdev services`.
+///
+/// # Errors
+/// When the environment isn't running, there is no such service, or it doesn't do as told in time.
+pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> {
+    let (name, dir) = context.identity()?;
+    let agent = Agent::find(&name, &dir, context).await?;
+    match args.verb.unwrap_or(Verb::List) {
+        Verb::List => list(&agent, &name, context).await,
+        Verb::Start(one) => command(&agent, &name, Action::Start, &one, context).await,
+        Verb::Stop(one) => command(&agent, &name, Action::Stop, &one, context).await,
+        Verb::Restart(one) => command(&agent, &name, Action::Restart, &one, context).await,
+    }
+}
+
+async fn list(agent: &Agent, name: &Name, context: &Context<'_>) -> anyhow::Result<ExitCode> {
+    let services = agent.services().await?;
+    if context.ui.json() {
+        context.ui.document(&List { name: name.as_str(), services: &services })?;
+    } else if services.is_empty() {
+        context.ui.status("no services: name some under `services:` in powerdev.yaml");
+    } else {
+        context.ui.print(services_table(&services).trim_end())?;
+    }
+    Ok(ExitCode::Done)
+}
+
+async fn command(
+    agent: &Agent,
+    name: &Name,
+    action: Action,
+    one: &One,
+    context: &Context<'_>,
+) -> anyhow::Result<ExitCode> {
+    named(&agent.services().await?, &one.name)?;
+    let asked = agent.command(&one.name, action, !one.no_wait);
+    tokio::time::timeout(Duration::from_secs(one.timeout), asked).await.map_err(|_| late(one, action))??;
+    let services = agent.services().await?;
+    let service = named(&services, &one.name)?;
+    if context.ui.json() {
+        context.ui.document(&Commanded { name: name.as_str(), action, service })?;
+    } else {
+        let pid = service.pid.map(|pid| format!(", pid {pid}")).unwrap_or_default();
+        context.ui.status(format_args!("{} is {}{pid}", service.name, service.state));
+    }
+    Ok(verdict(action, one, service))
+}
+
+/// Whether it came to what was asked for.
+fn verdict(action: Action, one: &One, service: &ServiceStatus) -> ExitCode {
+    let fine = match action {
+        Action::Stop => !service.state.is_running(),
+        Action::Start | Action::Restart => {
+            service.ready || matches!(service.state, ServiceState::Waiting | ServiceState::Starting)
+        }
+    };
+    if fine || one.no_wait { ExitCode::Done } else { ExitCode::Unhealthy }
+}
+
+fn late(one: &One, action: Action) -> Failure {
+    let what = if action == Action::Stop { "gone" } else { "ready" };
+    Failure::new(ExitCode::TimedOut, format!("{} isn't {what} after {} s", one.name, one.timeout))
+        .hint(format!("`powerdev logs {}` shows what it says; --timeout gives it longer", one.name))
+}
+
+/// The service of this name.
+fn named<'a>(services: &'a [ServiceStatus], wanted: &str) -> Result<&'a ServiceStatus, Failure> {
+    services.iter().find(|service| service.name == wanted).ok_or_else(|| {
+        let names = services.iter().map(|service| service.name.as_str());
+        let hint = match config::suggest::nearest(wanted, names.clone()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("there are: {}", names.collect::<Vec<_>>().join(", ")),
+        };
+        Failure::not_running(format!("there is no service `{wanted}`")).hint(hint)
+    })
+}
+
+/// The way to the agent.
+enum Agent {
+    /// Its socket's folder is shared with this machine.
+    Socket(std::path::PathBuf),
+    /// Through the Engine, in this container.
+    Exec(Engine, String),
+}
+
+/// How long a question may take; commands have a deadline of their own.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+impl Agent {
+    async fn find(name: &Name, dir: &Path, context: &Context<'_>) -> anyhow::Result<Self> {
+        let run_dir = StateDir::of(name)?.run_dir();
+        if Client::connect(&run_dir, PATIENCE).await.is_ok() {
+            return Ok(Self::Socket(run_dir));
+        }
+        let engine = context.engine().await?;
+        let container = lifecycle::require(&engine, name, dir).await?;
+        if container.state != RunState::Running {
+            let message = format!("{name} is {}", container.state.as_str());
+            return Err(Failure::not_running(message).hint("`powerdev up` starts it").into());
+        }
+        Ok(Self::Exec(engine, container.name))
+    }
+
+    async fn services(&self) -> anyhow::Result<Vec<ServiceStatus>> {
+        #[derive(Deserialize)]
+        struct Answer {
+            services: Vec<ServiceStatus>,
+        }
+        match self {
+            Self::Socket(run_dir) => Ok(Client::connect(run_dir, PATIENCE).await?.status().await?.services),
+            Self::Exec(engine, container) => Ok(ctl::<Answer>(engine, container, &["services".into()]).await?.services),
+        }
+    }
+
+    async fn command(&self, service: &str, action: Action, wait: bool) -> anyhow::Result<()> {
+        #[derive(Deserialize)]
+        struct Answer {
+            error: Option<String>,
+        }
+        match self {
+            // The caller's deadline counts, not this one.
+            Self::Socket(run_dir) => {
+                let patience = if wait { Duration::from_secs(365 * 24 * 3600) } else { PATIENCE };
+                Ok(Client::connect(run_dir, patience).await?.service(service, action, wait).await?)
+            }
+            Self::Exec(engine, container) => {
+                let verb = match action {
+                    Action::Start => "start",
+                    Action::Stop => "stop",
+                    Action::Restart => "restart",
+                };
+                let wait = wait.then(|| "--wait".to_owned());
+                let words: Vec<String> =
+                    [verb.to_owned()].into_iter().chain(wait).chain([service.to_owned()]).collect();
+                match ctl::<Answer>(engine, container, &words).await?.error {
+                    Some(error) => Err(AgentError::Refused(error).into()),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+}
+
+/// Runs `powerdev-agent ctl --json` in the container, and reads its document.
+async fn ctl<T: for<'a> Deserialize<'a>>(engine: &Engine, container: &str, words: &[String]) -> anyhow::Result<T> {
+    let command = [paths::AGENT_BIN, "ctl", "--json"].map(str::to_owned).into_iter().chain(words.iter().cloned());
+    let spec = ExecSpec { command: command.collect(), ..ExecSpec::default() };
+    let mut exec = engine.exec(container, &spec).await?;
+    let (mut document, mut said) = (Vec::new(), Vec::new());
+    while let Some(piece) = exec.output.next().await {
+        match piece? {
+            (Stream::Stderr, bytes) => said.extend(bytes),
+            (_, bytes) => document.extend(bytes),
+        }
+    }
+    serde_json::from_slice(&document).with_context(|| {
+        let said = String::from_utf8_lossy(&said);
+        format!("the agent in {container} can't be asked: {}", said.trim())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(name: &str, state: ServiceState) -> ServiceStatus {
+        let ready = matches!(state, ServiceState::Ready | ServiceState::Completed);
+        let json = serde_json::json!({"name": name, "state": state, "ready": ready, "restarts": 0, "pid": null, "since_ms": 0});
+        serde_json::from_value(json).expect("a service's status")
+    }
+
+    #[test]
+    fn an_unknown_name_gets_the_nearest_or_all() {
+        let services = [service("claude-flow", ServiceState::Ready), service("tmux", ServiceState::Ready)];
+        let hint = |wanted: &str| {
+            let failure = named(&services, wanted).expect_err("unknown");
+            assert_eq!(failure.code, ExitCode::NotRunning);
+            failure.hint.expect("there is one")
+        };
+        assert_eq!(hint("claude-flwo"), "did you mean `claude-flow`?");
+        assert_eq!(hint("postgresql"), "there are: claude-flow, tmux");
+        assert!(named(&services, "tmux").is_ok());
+    }
+
+    #[test]
+    fn the_exit_code_tells_whether_it_worked() {
+        let one = One { name: "web".into(), no_wait: false, timeout: 1 };
+        for (action, state, code) in [
+            (Action::Start, ServiceState::Ready, ExitCode::Done),
+            (Action::Start, ServiceState::Waiting, ExitCode::Done),
+            (Action::Restart, ServiceState::Backoff, ExitCode::Unhealthy),
+            (Action::Restart, ServiceState::Failed, ExitCode::Unhealthy),
+            (Action::Stop, ServiceState::Stopped, ExitCode::Done),
+            (Action::Stop, ServiceState::Unhealthy, ExitCode::Unhealthy),
+        ] {
+            assert_eq!(verdict(action, &one, &service("web", state)), code, "{action:?} {state:?}");
+        }
+    }
+}
