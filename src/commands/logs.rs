@@ -69,8 +69,11 @@ pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> 
         context.ui.status(format_args!("{name} isn't running; waiting for its start (Ctrl-C ends this)"));
     }
     loop {
-        if reader.follow(&engine, &container.name).await? == Reading::NobodyReads {
-            return Ok(ExitCode::Done);
+        // Engines end a log that is followed a moment before they have what was written last: look once more.
+        for follow in [true, false] {
+            if reader.go_on(&engine, &container.name, follow).await? == Reading::NobodyReads {
+                return Ok(ExitCode::Done);
+            }
         }
         if !wait_for_start(&mut events, &container.id).await? {
             context.ui.status(format_args!("{name} was removed"));
@@ -161,9 +164,9 @@ impl Reader<'_> {
         Ok(Reading::Ended)
     }
 
-    /// What comes, until the container ends.
-    async fn follow(&mut self, engine: &Engine, container: &str) -> anyhow::Result<Reading> {
-        let options = LogOptions { follow: true, since_ns: self.last_ns, tail: None, timestamps: true };
+    /// What has come since the last line; with `follow`, and what comes until the container ends.
+    async fn go_on(&mut self, engine: &Engine, container: &str, follow: bool) -> anyhow::Result<Reading> {
+        let options = LogOptions { follow, since_ns: self.last_ns, tail: None, timestamps: true };
         let mut chunks = pin!(engine.logs(container, &options));
         let mut lines = Assembler::default();
         while let Some(chunk) = chunks.next().await {

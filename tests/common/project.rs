@@ -49,7 +49,8 @@ impl Project {
     pub fn bare() -> Self {
         static COUNTER: AtomicU32 = AtomicU32::new(0);
         reaper::start();
-        let name = format!("{}-{}", run_id(), COUNTER.fetch_add(1, Ordering::Relaxed));
+        // All of one length: no name is the beginning of another, and cleaning up goes by what holds the name.
+        let name = format!("{}-{:03}", run_id(), COUNTER.fetch_add(1, Ordering::Relaxed));
         let root = run_dir().join(&name);
         let project = Self { name, root };
         for dir in [project.dir(), project.home(), project.state_home(), project.cache_home()] {
