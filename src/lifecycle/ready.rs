@@ -89,7 +89,13 @@ pub async fn healthy(
             Err(_) => return Err(unwell(run_dir, ExitCode::TimedOut, "the environment isn't ready in time").await),
         };
         match event {
-            Event { kind: EventKind::Health(health), .. } if health.state == HealthState::Healthy => break,
+            Event { kind: EventKind::Health(health), .. } if health.state == HealthState::Healthy => {
+                // A service without a probe counts as ready as soon as it runs, and may be gone again by now.
+                let status = self::status(run_dir).await?;
+                if status.health.state == HealthState::Healthy {
+                    return Ok(status);
+                }
+            }
             Event { kind: EventKind::Service { name, to, restarts: count, .. }, .. } => {
                 progress.update(&name, to);
                 restarts.insert(name, (to, count));
@@ -103,7 +109,6 @@ pub async fn healthy(
             return Err(unwell(run_dir, ExitCode::Unhealthy, "the environment is unhealthy").await);
         }
     }
-    self::status(run_dir).await
 }
 
 fn hopeless(state: ServiceState, restarts: u32) -> bool {

@@ -115,7 +115,8 @@ pub fn history(image: &str) -> String {
 /// Makes a container that isn't powerdev's, under any name. It never runs.
 pub fn foreign_container(name: &str) {
     let options = query::CreateContainerOptionsBuilder::new().name(name).build();
-    let body = ContainerCreateBody { image: Some(tiny_image().to_owned()), ..Default::default() };
+    let (image, cmd) = (Some(tiny_image().to_owned()), Some(vec!["true".to_owned()]));
+    let body = ContainerCreateBody { image, cmd, ..Default::default() };
     block_on(docker().create_container(Some(options), body)).expect("the tiny image makes a container");
 }
 

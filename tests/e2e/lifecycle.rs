@@ -96,6 +96,7 @@ fn an_unhealthy_environment_is_told_with_the_reason() {
         "
 bad:
   command: echo broken on purpose; exit 3
+  ready: { log: never said }
   restart: { policy: on-failure, backoff: 0.05, max_backoff: 0.05, limit: 3 }
 ",
     );

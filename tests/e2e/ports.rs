@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::common::{Project, engine};
 
 fn services(port: u16) -> String {
-    format!("web:\n  command: exec nc -lk -p {port} -e cat\n  ready: {{ tcp: {port} }}\n  ports: [{port}]\n")
+    format!("web:\n  command: [httpd, -f, -p, \"{port}\"]\n  ready: {{ tcp: {port} }}\n  ports: [{port}]\n")
 }
 
 fn host_port(up: &Value) -> u16 {
