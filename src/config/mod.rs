@@ -14,6 +14,8 @@ mod locate;
 mod overlay;
 mod project;
 pub mod suggest;
+#[cfg(test)]
+mod tests;
 mod text;
 mod types;
 
