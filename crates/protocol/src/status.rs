@@ -92,7 +92,7 @@ pub struct ServiceStatus {
     /// What the last failed probe said, at most 1 KiB.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub probe: Option<String>,
-    /// The environment's health doesn't depend on it when false.
+    /// When it fails for good the whole environment stops. Health depends on every service, essential or not.
     #[serde(default)]
     pub essential: bool,
 }

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -11,6 +12,10 @@ use super::poll::{Flags, Key, Poll, Source};
 
 /// Bytes that wait for a reader at most.
 const QUEUE: usize = 256 * 1024;
+/// On top of that for the supervisor's own lines: what it has to say must not be lost in a service's flood.
+const OWN_QUEUE: usize = 32 * 1024;
+/// What was dropped is told this often at most.
+const TELL: Duration = Duration::from_secs(1);
 /// The name that the supervisor's own lines carry.
 pub const SELF: &str = "powerdev";
 
@@ -25,6 +30,7 @@ pub struct Console {
     dropped: u64,
     /// Of these the log itself has been told.
     told: u64,
+    told_at: Option<Instant>,
 }
 
 impl Console {
@@ -37,7 +43,7 @@ impl Console {
             rustix::io::ioctl_fionbio(&fd, true)?;
             Ok::<_, Errno>(fd)
         });
-        Self { fd: fd.ok(), queue: VecDeque::new(), key: None, dropped: 0, told: 0 }
+        Self { fd: fd.ok(), queue: VecDeque::new(), key: None, dropped: 0, told: 0, told_at: None }
     }
 
     /// Lines that were dropped since nobody took them.
@@ -45,10 +51,19 @@ impl Console {
         self.dropped
     }
 
-    /// Appends a line.
+    /// Appends a line of a service.
     pub fn line(&mut self, name: &str, text: &[u8]) {
+        self.append(name, text, QUEUE);
+    }
+
+    /// Appends a line of the supervisor's own.
+    pub fn say(&mut self, text: &str) {
+        self.append(SELF, text.as_bytes(), QUEUE + OWN_QUEUE);
+    }
+
+    fn append(&mut self, name: &str, text: &[u8], limit: usize) {
         let length = name.len() + text.len() + 4;
-        if self.fd.is_none() || self.queue.len() + length > QUEUE {
+        if self.fd.is_none() || self.queue.len() + length > limit {
             self.dropped += 1;
             return;
         }
@@ -57,21 +72,15 @@ impl Console {
         }
     }
 
-    /// Appends a line of the supervisor's own.
-    pub fn say(&mut self, text: &str) {
-        self.line(SELF, text.as_bytes());
-    }
-
     /// Writes what can be written now, and asks to be told when the rest can be.
     pub fn flush(&mut self, poll: &mut Poll) {
-        loop {
-            self.write();
-            let untold = self.dropped - self.told;
-            if untold == 0 || !self.queue.is_empty() || self.fd.is_none() {
-                break;
-            }
+        self.write();
+        let untold = self.dropped - self.told;
+        if untold > 0 && self.queue.is_empty() && self.told_at.is_none_or(|at| at.elapsed() >= TELL) {
             self.told = self.dropped;
+            self.told_at = Some(Instant::now());
             self.say(&format!("{untold} lines were dropped here: nobody took them in time"));
+            self.write();
         }
         let Some(fd) = &self.fd else { return };
         match self.key {
