@@ -229,7 +229,7 @@ impl EngineError {
         let Self::Refused { source, .. } = self else { return None };
         let words = source.message.split(|c: char| c.is_whitespace() || c == ',');
         let ports = words.filter_map(|word| word.trim_end_matches(':').rsplit_once(':')?.1.parse().ok());
-        ports.filter(|_| source.port_taken()).last()
+        ports.filter(|_| source.port_taken()).next_back()
     }
 
     /// Something has the name already, is in use, or is being removed at this moment.

@@ -67,6 +67,12 @@ fn cpus_and_memory() -> (u32, u64) {
     (u32::try_from(system.cpus().len()).unwrap_or(u32::MAX).max(1), system.total_memory())
 }
 
+/// The GPUs that a container was given, among those of this machine.
+pub fn selected(gpus: &[Gpu], given: &[String]) -> Vec<Gpu> {
+    let is_given = |gpu: &&Gpu| given.iter().any(|id| *id == gpu.uuid || *id == gpu.index.to_string());
+    gpus.iter().filter(is_given).cloned().collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,10 +83,4 @@ mod tests {
         assert!(facts.cpus >= 1 && facts.memory > 64 << 20, "{facts:?}");
         assert_ne!(facts.uid, 0, "the container's user is never root");
     }
-}
-
-/// The GPUs that a container was given, among those of this machine.
-pub fn selected(gpus: &[Gpu], given: &[String]) -> Vec<Gpu> {
-    let is_given = |gpu: &&Gpu| given.iter().any(|id| *id == gpu.uuid || *id == gpu.index.to_string());
-    gpus.iter().filter(is_given).cloned().collect()
 }
