@@ -83,7 +83,7 @@ impl Wanted {
         let recipe = Recipe::find(&settings.dir, settings.profile, &certificates)?;
         let arguments = arguments(&recipe, host);
         let hash = hash(&recipe, &arguments, settings.base_image.as_deref())?;
-        let repository = format!("powerdev/{}", recipe::name_of(settings.profile));
+        let repository = repository(&recipe, settings);
         let tag = format!("{repository}:{}", &hash[..12]);
         Ok(Self { recipe, arguments, hash, repository, tag })
     }
@@ -154,6 +154,16 @@ pub async fn ensure(
     let built = built(tag, image, false, since);
     ui.status(format_args!("built {} in {:.1} s", built.tag, built.seconds));
     Ok(built)
+}
+
+/// powerdev's own image is shared by all projects; one of a project's own Dockerfile has the project's name.
+fn repository(recipe: &Recipe, settings: &Settings) -> String {
+    if recipe.project.is_none() {
+        return format!("powerdev/{}", recipe::name_of(settings.profile));
+    }
+    // The Engine takes no two separators in a row, and none at the end.
+    let parts = settings.name.as_str().split(['-', '_', '.']).filter(|part| !part.is_empty());
+    format!("powerdev/{}", parts.collect::<Vec<_>>().join("-"))
 }
 
 fn built(tag: String, image: Image, up_to_date: bool, since: Instant) -> Built {

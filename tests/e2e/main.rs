@@ -4,6 +4,8 @@
 mod common;
 
 // One line a subject, in the order of the alphabet.
+mod build;
+mod core_image;
 mod engine;
 mod exec;
 mod harness;

@@ -1,0 +1,112 @@
+//! The real core image: built (from the cache after the first time), brought up, and used.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::common::{Output, Project};
+
+/// The first build fetches and compiles.
+const BUILD: Duration = Duration::from_secs(1800);
+const UP: Duration = Duration::from_secs(180);
+
+const TOOLS: &[&str] = &[
+    "bat",
+    "claude",
+    "claude-flow",
+    "cc",
+    "curl",
+    "eza",
+    "fish",
+    "fzf",
+    "git",
+    "hadolint",
+    "htop",
+    "hyperfine",
+    "jq",
+    "make",
+    "nano",
+    "node",
+    "npm",
+    "python3",
+    "rg",
+    "ruv-swarm",
+    "screen",
+    "shellcheck",
+    "ssh",
+    "sudo",
+    "tmux",
+    "vim",
+    "zsh",
+];
+
+fn inside(project: &Project, script: &str) -> Output {
+    project.powerdev(["exec", "--", "bash", "-lc", script]).deadline(UP).run()
+}
+
+#[test]
+fn the_core_image_works_and_keeps_its_state() {
+    let project = Project::bare();
+    project.powerdev(["build"]).deadline(BUILD).run().ok();
+    assert_eq!(project.powerdev(["build", "--json"]).run().ok().json()["up_to_date"], true);
+    project.powerdev(["up"]).deadline(UP).run().ok();
+
+    assert_eq!(inside(&project, "id -un; echo ~").ok().out(), "dev\n/home/dev\n");
+    let missing = inside(
+        &project,
+        &format!("for tool in {}; do command -v $tool >/dev/null || echo $tool; done", TOOLS.join(" ")),
+    );
+    assert_eq!(missing.ok().out(), "", "tools that aren't there");
+    assert!(inside(&project, "claude --version").ok().out().contains("Claude Code"));
+    assert_eq!(inside(&project, "hadolint - <<< $'FROM scratch\\nRUN cd x' | grep -c DL3003").ok().out(), "1\n");
+    inside(&project, "python3 -m venv /tmp/venv && /tmp/venv/bin/pip --version").ok();
+    assert!(inside(&project, "tmux list-sessions").ok().out().contains("claude-flow"));
+
+    console_answers(&project);
+    speaks_mcp(&project);
+
+    inside(&project, "echo '{\"kept\": 1}' > ~/.claude.json && mkdir -p ~/.claude && touch ~/.claude/kept").ok();
+    inside(&project, "test -s ~/.local/share/ruv-swarm/ruv-swarm.db").ok();
+    project.powerdev(["rm", "--force", "--yes"]).run().ok();
+    project.powerdev(["up"]).deadline(UP).run().ok();
+    let kept = inside(
+        &project,
+        "cat ~/.claude.json && test -e ~/.claude/kept && test -s ~/.local/share/ruv-swarm/ruv-swarm.db",
+    );
+    assert_eq!(kept.ok().out(), "{\"kept\": 1}\n");
+}
+
+/// From the host, on the port that `status` tells.
+fn console_answers(project: &Project) {
+    let status = project.powerdev(["status", "--json"]).run().ok().json();
+    let ports = status["ports"].as_array().expect("ports");
+    let port = ports.iter().find(|port| port["container"] == 3000).expect("the UI's port");
+    assert_eq!(port["address"], "127.0.0.1");
+    let url = format!("http://127.0.0.1:{}/console", port["host"]);
+    let code = std::process::Command::new("curl")
+        .args(["-sL", "--noproxy", "*", "--max-time", "20", "-o", "/dev/null", "-w", "%{http_code}", &url])
+        .output()
+        .expect("curl runs");
+    assert_eq!(String::from_utf8_lossy(&code.stdout), "200", "{url}");
+}
+
+/// A client of its own beside the service: `claude mcp add` starts one in the same way.
+fn speaks_mcp(project: &Project) {
+    let ask = |id: u32, method: &str, params: Value| {
+        format!("{}\n", serde_json::json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}))
+    };
+    let hello = serde_json::json!({
+        "protocolVersion": "2024-11-05", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}
+    });
+    let input = ask(1, "initialize", hello) + &ask(2, "tools/list", serde_json::json!({}));
+    // It exits when its input ends: the input stays open until both have been answered.
+    let script = "coproc mcp { ruv-swarm mcp start 2>/dev/null; }; cat >&\"${mcp[1]}\"; n=0; \
+                  while [ $n -lt 2 ] && read -r -t 60 line <&\"${mcp[0]}\"; do \
+                  case $line in *'\"id\":'*) echo \"$line\"; n=$((n + 1));; esac; done";
+    let output = project.powerdev(["exec", "--", "bash", "-c", script]).stdin(input).deadline(UP).run().ok();
+    let answers: Vec<Value> = output.out().lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let answer = |id: u32| answers.iter().find(|answer| answer["id"] == id).expect("an answer");
+    assert_eq!(answer(1)["result"]["serverInfo"]["version"], "1.0.20");
+    let tools = answer(2)["result"]["tools"].as_array().expect("tools");
+    assert!(tools.iter().any(|tool| tool["name"] == "swarm_init"), "{tools:?}");
+}
