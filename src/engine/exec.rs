@@ -70,6 +70,9 @@ impl Engine {
             attach_stdin: Some(spec.stdin),
             attach_stdout: Some(true),
             attach_stderr: Some(true),
+            // The Engine's own detach keys, Ctrl-P Ctrl-Q, would hold back every Ctrl-P and lose the shell: powerdev leaves
+            // on its own side. Keys can't be turned off, so these are ones that nobody types.
+            detach_keys: Some("ctrl-^,ctrl-_,ctrl-^,ctrl-_".into()),
             console_size: size.map(|size| size.map(usize::from).to_vec()),
             ..ExecConfig::default()
         };
