@@ -15,3 +15,4 @@ mod logs;
 mod persist;
 mod ports;
 mod secrets;
+mod supervisor;

@@ -1,0 +1,8 @@
+//! The agent as a container's true PID 1, under a real Engine.
+
+mod cell;
+mod faults;
+mod reaping;
+mod shells;
+mod stopping;
+mod surroundings;
