@@ -32,8 +32,8 @@ pub fn key_at_or_after(text: &str, key: &str, from: usize) -> Option<usize> {
     let has = |line: &&str| key_of(line.trim_start().trim_start_matches("- ")) == Some(key);
     let lines: Vec<&str> = text.lines().collect();
     let start = from.saturating_sub(1).min(lines.len());
-    let after = lines[start..].iter().position(|line| has(line)).map(|at| start + at);
-    after.or_else(|| lines[..start].iter().rposition(|line| has(line))).map(|at| at + 1)
+    let after = lines[start..].iter().position(has).map(|at| start + at);
+    after.or_else(|| lines[..start].iter().rposition(has)).map(|at| at + 1)
 }
 
 /// Where a step's line is among these: keys and items count at the least indentation only.

@@ -228,8 +228,8 @@ impl EngineError {
     pub fn taken_port(&self) -> Option<u16> {
         let Self::Refused { source, .. } = self else { return None };
         let words = source.message.split(|c: char| c.is_whitespace() || c == ',');
-        let ports = words.filter_map(|word| word.trim_end_matches(':').rsplit_once(':')?.1.parse().ok());
-        ports.filter(|_| source.port_taken()).next_back()
+        let mut ports = words.filter_map(|word| word.trim_end_matches(':').rsplit_once(':')?.1.parse().ok());
+        ports.rfind(|_| source.port_taken())
     }
 
     /// Something has the name already, is in use, or is being removed at this moment.
