@@ -20,6 +20,7 @@ pub struct Cli {
 
 /// Flags of every command.
 #[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Options of every command")]
 pub struct Global {
     /// Print one JSON document on standard output (watch and logs: one a line)
     #[arg(long, global = true)]
