@@ -15,4 +15,5 @@ mod logs;
 mod persist;
 mod ports;
 mod secrets;
+mod services;
 mod supervisor;
