@@ -133,7 +133,7 @@ async fn bootstrap(engine: &Engine, ui: &Ui) -> anyhow::Result<()> {
 
 fn spawn() -> std::io::Result<Child> {
     let mut command = Command::new("mmdebstrap");
-    command.args(["--variant=minbase", "--include=ca-certificates", "--architectures=native"]);
+    command.args(["--variant=minbase", "--include=ca-certificates"]);
     // As Debian's own slim image: manuals and translations stay out.
     for path in ["doc", "info", "locale", "man"] {
         command.arg(format!("--dpkgopt=path-exclude=/usr/share/{path}/*"));

@@ -104,7 +104,7 @@ impl<'a> Progress<'a> {
         let mut output = String::new();
         if let Some(step) = failed {
             match dockerfile.place_of(&step.name) {
-                Some(place) => message.push_str(&format!("\n  {path}:{}: {}", place.line, place.text)),
+                Some(place) => message.push_str(&format!("\n  {path}:{}: {}", place.line, shortened(&place.text))),
                 None => message.push_str(&format!("\n  in {}", step.name)),
             }
             for line in step.tail.lines() {
@@ -125,10 +125,24 @@ fn is_cancelled(why: &str) -> bool {
 
 /// BuildKit repeats the whole command before it says what happened.
 fn short_reason(why: &str) -> &str {
-    match why.rsplit_once("exit code: ") {
-        Some(_) => why.rsplit_once("]: ").or_else(|| why.rsplit_once("successfully: ")).map_or(why, |(_, code)| code),
-        None => why.strip_prefix("failed to solve: ").unwrap_or(why),
+    let why = why.strip_prefix("failed to solve: ").unwrap_or(why);
+    let command = if why.starts_with("executor failed running [") {
+        "]: "
+    } else if why.starts_with("process \"") {
+        "successfully: "
+    } else {
+        return why;
+    };
+    why.rsplit_once(command).map_or(why, |(_, reason)| reason)
+}
+
+/// A long command is recognised by its beginning.
+fn shortened(text: &str) -> String {
+    const LONGEST: usize = 160;
+    if text.chars().count() <= LONGEST {
+        return text.to_owned();
     }
+    text.chars().take(LONGEST - 1).chain(['…']).collect()
 }
 
 fn hint(why: &str, output: &str) -> Option<&'static str> {
@@ -235,5 +249,9 @@ mod tests {
     fn a_newer_engines_words_are_shortened_too() {
         let why = "failed to solve: process \"/bin/sh -c exit 3\" did not complete successfully: exit code: 3";
         assert_eq!(short_reason(why), "exit code: 3");
+        assert_eq!(
+            short_reason("executor failed running [sh -c a [1]: b]: network bridge not found"),
+            "network bridge not found"
+        );
     }
 }
