@@ -28,6 +28,9 @@ lint: ## Check the format, the Rust code, the scripts
 fmt: ## Format the Rust code
 	$(RUN) cargo fmt --all
 
+generate: ## Write the reference, the schema, env_template and the completions anew
+	POWERDEV_BLESS=1 cargo test --quiet --test generated
+
 install: ## Install powerdev for this user
 	$(RUN) cargo install --locked --path .
 

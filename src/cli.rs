@@ -28,7 +28,8 @@ pub struct Global {
     /// Print errors only
     #[arg(long, short, global = true)]
     pub quiet: bool,
-    /// The project's folder [default: the nearest above with a powerdev.yaml or .agent-mount, else this one]
+    /// The project's folder, or an environment's name [default: the nearest above with a powerdev.yaml or
+    /// .agent-mount, else this one]
     #[arg(long, global = true, value_name = "DIR")]
     pub project: Option<PathBuf>,
     /// The file of settings and secrets [default: .env in the project's folder]
@@ -57,4 +58,8 @@ pub enum Command {
     Restore(commands::restore::Args),
     Services(commands::services::Args),
     Ps(commands::ps::Args),
+    Init(commands::init::Args),
+    Config(commands::config::Args),
+    Completions(commands::completions::Args),
+    Man(commands::man::Args),
 }

@@ -8,12 +8,14 @@ pub mod backup;
 pub mod build;
 pub mod cli;
 pub mod commands;
+pub mod completion;
 pub mod config;
 pub mod engine;
 pub mod failure;
 pub mod host;
 pub mod lifecycle;
 pub mod plan;
+pub mod reference;
 pub mod session;
 pub mod state;
 pub mod ui;
@@ -24,6 +26,7 @@ use clap::Parser;
 
 /// Parses the command line, runs the command, renders what went wrong.
 pub fn main() -> ExitCode {
+    completion::answer();
     let cli = match cli::Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return refused(&error),

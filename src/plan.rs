@@ -85,7 +85,7 @@ const STOP_MARGIN: f64 = 5.0;
 /// [`crate::failure::Failure`] with a usage code: GPUs demanded that aren't there.
 pub fn plan(settings: &Settings, host: &HostFacts, image: &ImageFacts) -> anyhow::Result<Plan> {
     let mut notices = Vec::new();
-    let limits = limits(settings, host, image, &mut notices);
+    let limits = limits(settings, host, image.engine_cpus, image.engine_memory, &mut notices);
     let gpus = gpus::choose(settings, host, image, &mut notices)?;
     let (cap_add, security_opt, read_only_root) = security(settings.security);
     let container = ContainerSpec {

@@ -3,6 +3,7 @@
 //! ```text
 //! lock            held while something changes the environment: two `up` at once take turns
 //! ports.json      host ports that were found once: the same after `rm` and `start`
+//! project         the project's folder: `--project NAME` and completions find it by this
 //! watch.json      the watcher's budget
 //! agent/          mounted read-only at /opt/powerdev: bin/powerdev-agent, config/{services,secrets}.json
 //! run/            mounted at /run/powerdev: the control socket
@@ -11,8 +12,10 @@
 //! The folder itself is the user's alone (0700): what lies below is out of reach of the machine's other users.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -74,6 +77,37 @@ impl StateDir {
             .mode(0o700)
             .create(&self.root)
             .with_context(|| format!("can't make {}", self.root.display()))
+    }
+
+    /// Remembers the project's folder.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn remember_project(&self, folder: &Path) -> anyhow::Result<()> {
+        if self.project().as_deref() == Some(folder) {
+            return Ok(());
+        }
+        replace(&self.root.join("project"), folder.as_os_str().as_bytes(), 0o600, None)
+    }
+
+    /// The project's folder, as it was when the environment was last made or started, if it is still there.
+    pub fn project(&self) -> Option<PathBuf> {
+        let bytes = fs::read(self.root.join("project")).ok()?;
+        Some(PathBuf::from(OsString::from_vec(bytes))).filter(|folder| folder.is_dir())
+    }
+
+    /// What `--project` means: a folder that is there, else that of the environment of this name, else what was given.
+    pub fn resolve(given: &Path) -> PathBuf {
+        let name = given.to_str().filter(|_| !given.is_dir()).and_then(|name| name.parse().ok());
+        let found = name.and_then(|name| Self::of(&name).ok()?.project());
+        found.unwrap_or_else(|| given.to_owned())
+    }
+
+    /// Every environment that has a folder here and whose project is still there, by name.
+    pub fn all() -> BTreeMap<Name, PathBuf> {
+        let entries = state_home().ok().and_then(|home| fs::read_dir(home).ok());
+        let names = entries.into_iter().flatten().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        names.filter_map(|name| Some((Self::of(&name).ok()?.project()?, name))).map(|(dir, name)| (name, dir)).collect()
     }
 
     /// Takes the environment's lock, waiting up to `patience` for another powerdev to finish.

@@ -2,10 +2,14 @@
 
 pub mod backups;
 pub mod build;
+pub mod completions;
+pub mod config;
 pub mod daemon;
 pub mod exec;
 pub mod health;
+pub mod init;
 pub mod logs;
+pub mod man;
 pub mod persist;
 pub mod ps;
 pub mod restart;
@@ -17,11 +21,14 @@ pub mod status;
 pub mod stop;
 pub mod up;
 
+use std::path::PathBuf;
+
 use powerdev_protocol::ExitCode;
 
 use crate::cli::{Cli, Command, Global};
-use crate::config::{self, Settings};
+use crate::config::{Name, Overrides, Settings};
 use crate::engine::Engine;
+use crate::state::StateDir;
 use crate::ui::Ui;
 
 /// What a command gets to work with. Settings and Engine are made when asked for: `health` needs no Engine, and
@@ -34,28 +41,33 @@ pub struct Context<'a> {
 }
 
 impl Context<'_> {
+    /// The folder that `--project` means.
+    fn project(&self) -> Option<PathBuf> {
+        self.global.project.as_deref().map(StateDir::resolve)
+    }
+
     /// The project's settings, validated.
     ///
     /// # Errors
     /// A [`crate::failure::Failure`] with [`ExitCode::Usage`] that names file, line, value and a suggestion.
     pub fn settings(&self) -> anyhow::Result<Settings> {
-        config::load(self.global.project.as_deref(), self.global.env_file.as_deref())
+        crate::config::load(self.project().as_deref(), self.global.env_file.as_deref())
     }
 
     /// The project's settings, validated, with flags of the command over them.
     ///
     /// # Errors
     /// As [`Context::settings`].
-    pub fn settings_with(&self, flags: &config::Overrides) -> anyhow::Result<Settings> {
-        config::load_with(self.global.project.as_deref(), self.global.env_file.as_deref(), flags)
+    pub fn settings_with(&self, flags: &Overrides) -> anyhow::Result<Settings> {
+        crate::config::load_with(self.project().as_deref(), self.global.env_file.as_deref(), flags)
     }
 
     /// The environment's name and the project's folder: all that commands need that only look, stop or run something.
     ///
     /// # Errors
     /// A [`crate::failure::Failure`] with [`ExitCode::Usage`] when the name can't be told.
-    pub fn identity(&self) -> anyhow::Result<(config::Name, std::path::PathBuf)> {
-        config::identity_with(self.global.project.as_deref(), self.global.env_file.as_deref())
+    pub fn identity(&self) -> anyhow::Result<(Name, PathBuf)> {
+        crate::config::identity_with(self.project().as_deref(), self.global.env_file.as_deref())
     }
 
     /// A connection to the Engine that the docker CLI would use.
@@ -91,6 +103,10 @@ pub async fn run(cli: Cli, ui: &Ui) -> anyhow::Result<std::process::ExitCode> {
         Command::Restore(args) => restore::run(args, &context).await,
         Command::Services(args) => services::run(args, &context).await,
         Command::Ps(args) => ps::run(args, &context).await,
+        Command::Init(args) => init::run(args, &context).await,
+        Command::Config(args) => config::run(args, &context).await,
+        Command::Completions(args) => completions::run(args, &context).await,
+        Command::Man(args) => man::run(args, &context).await,
     };
     ended.map(Into::into)
 }

@@ -3,6 +3,7 @@
 
 pub mod layout;
 pub mod table;
+pub mod template;
 pub mod yaml;
 
 mod entries;

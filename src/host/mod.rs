@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+pub use user::{container_user, sudo_user};
+
 /// What is known about this machine.
 #[derive(Debug, Clone, Serialize)]
 pub struct HostFacts {
@@ -45,7 +47,7 @@ impl HostFacts {
     /// Looks at this machine. What can't be found out is left out; nothing here fails.
     pub fn detect() -> Self {
         let (cpus, memory) = cpus_and_memory();
-        let (uid, gid) = user::container_user();
+        let (uid, gid) = container_user();
         Self {
             cpus,
             memory,

@@ -6,17 +6,22 @@ use std::path::PathBuf;
 /// Whom root's own container runs as: nobody's in particular, but never root.
 const FALLBACK: (u32, u32) = (1000, 1000);
 
+/// Whoever called sudo, where root runs powerdev that way: what is written in the project is theirs.
+pub fn sudo_user() -> Option<(u32, u32)> {
+    let id = |variable: &str| std::env::var(variable).ok()?.parse::<u32>().ok().filter(|id| *id != 0);
+    let called = Option::zip(id("SUDO_UID"), id("SUDO_GID"));
+    called.filter(|_| rustix::process::geteuid().is_root())
+}
+
 /// User and group of whoever runs powerdev. For root: whoever called sudo, so that the project's files stay theirs;
 /// else 1000:1000.
 pub fn container_user() -> (u32, u32) {
-    let sudo = |variable: &str| std::env::var(variable).ok()?.parse().ok();
-    let called = Option::zip(sudo("SUDO_UID"), sudo("SUDO_GID"));
-    chosen(rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw(), called)
+    chosen(rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw(), sudo_user())
 }
 
 fn chosen(uid: u32, gid: u32, sudo: Option<(u32, u32)>) -> (u32, u32) {
     match (uid, sudo) {
-        (0, Some((uid, gid))) if uid != 0 && gid != 0 => (uid, gid),
+        (0, Some(caller)) => caller,
         (0, _) => FALLBACK,
         // A user in root's group keeps the user, not the group.
         (uid, _) => (uid, if gid == 0 { uid } else { gid }),
@@ -48,7 +53,6 @@ mod tests {
             (1001, 1002, Some((5, 5)), (1001, 1002)),
             (0, 0, None, FALLBACK),
             (0, 0, Some((1001, 100)), (1001, 100)),
-            (0, 0, Some((0, 0)), FALLBACK),
         ] {
             assert_eq!(chosen(uid, gid, sudo), expected, "{uid}:{gid} {sudo:?}");
         }

@@ -254,6 +254,7 @@ fn choose_ports(
 /// Makes `.agent-mount` and what is in it, for the container's user. What is there already stays as it is.
 fn make_folders(env: &Environment) -> anyhow::Result<()> {
     let owner = (env.host.uid, env.host.gid);
+    env.state.remember_project(&env.settings.dir)?;
     make_folder(&env.settings.agent_mount(), 0o755, owner)?;
     layout::folders(&env.settings.dir).iter().try_for_each(|folder| make_folder(folder, 0o755, owner))
 }

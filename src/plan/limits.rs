@@ -1,6 +1,5 @@
 //! CPUs and memory: what is set, or what is detected less what the machine needs itself.
 
-use super::ImageFacts;
 use crate::config::{ByteSize, Cpus, Settings};
 use crate::host::HostFacts;
 
@@ -17,9 +16,15 @@ pub struct Limits {
 }
 
 /// The limits; what was clamped goes to the notices. The Engine's own CPUs and memory win over the host's, since its
-/// containers may run in a virtual machine or elsewhere.
-pub fn limits(settings: &Settings, host: &HostFacts, image: &ImageFacts, notices: &mut Vec<String>) -> Limits {
-    let there = Cpus::whole(if image.engine_cpus > 0 { image.engine_cpus } else { host.cpus });
+/// containers may run in a virtual machine or elsewhere; 0 is unknown.
+pub fn limits(
+    settings: &Settings,
+    host: &HostFacts,
+    engine_cpus: u32,
+    engine_memory: u64,
+    notices: &mut Vec<String>,
+) -> Limits {
+    let there = Cpus::whole(if engine_cpus > 0 { engine_cpus } else { host.cpus });
     let cpus = match settings.cpus {
         Some(asked) if asked > there => {
             notices.push(format!("{asked} CPUs are asked for and {there} are there: the environment gets {there}"));
@@ -28,7 +33,7 @@ pub fn limits(settings: &Settings, host: &HostFacts, image: &ImageFacts, notices
         Some(asked) => asked,
         None => there.min(Cpus::whole(MOST_CPUS)),
     };
-    let total = ByteSize(if image.engine_memory > 0 { image.engine_memory } else { host.memory });
+    let total = ByteSize(if engine_memory > 0 { engine_memory } else { host.memory });
     let memory = match settings.memory {
         Some(asked) if total.0 > 0 && asked > total => {
             notices

@@ -147,6 +147,28 @@ impl Ui {
         Ok(dialoguer::Confirm::new().with_prompt(question).default(false).interact()?)
     }
 
+    /// Whether anybody is there to be asked.
+    pub fn can_ask(&self) -> bool {
+        !self.quiet && std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+    }
+
+    /// Asks which one, with the first as its default; gives its index. Only where [`Ui::can_ask`].
+    ///
+    /// # Errors
+    /// When the terminal is gone, or the user breaks off.
+    pub fn choose(&self, question: &str, choices: &[&str]) -> anyhow::Result<usize> {
+        Ok(dialoguer::Select::new().with_prompt(question).items(choices).default(0).interact()?)
+    }
+
+    /// Asks for a line of text. Only where [`Ui::can_ask`].
+    ///
+    /// # Errors
+    /// When the terminal is gone, or the user breaks off.
+    pub fn ask(&self, question: &str, default: &str) -> anyhow::Result<String> {
+        let input = dialoguer::Input::<String>::new().with_prompt(question).default(default.to_owned());
+        Ok(input.show_default(!default.is_empty()).allow_empty(true).interact_text()?)
+    }
+
     /// A bar over a known number of bytes; hidden when nobody would see it.
     pub fn bytes_bar(&self, total: u64, label: &str) -> ProgressBar {
         if !self.live {

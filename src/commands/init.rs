@@ -1,0 +1,196 @@
+//! `powerdev init`: writes `.env` and `powerdev.yaml`, both commented, and makes the project's folders.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use powerdev_protocol::ExitCode;
+use serde::Serialize;
+
+use super::Context;
+use crate::config::{Profile, Security, layout, template, yaml};
+use crate::failure::Failure;
+use crate::host;
+use crate::state;
+
+/// Write a commented .env and powerdev.yaml here, and make the project's folders
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Write the files anew where they are there already
+    #[arg(long)]
+    force: bool,
+    /// Ask nothing, take the defaults
+    #[arg(long, short)]
+    yes: bool,
+    /// Which stage of the Dockerfile
+    #[arg(long, value_enum)]
+    profile: Option<Profile>,
+    /// Which security profile
+    #[arg(long, value_enum)]
+    security: Option<Security>,
+    /// A folder of this machine that appears at /workspace/ext
+    #[arg(long, value_name = "DIR")]
+    external_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Document {
+    dir: String,
+    written: Vec<String>,
+    kept: Vec<String>,
+}
+
+/// Runs `powerdev init`.
+///
+/// # Errors
+/// When the folder can't be written.
+pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> {
+    let dir = here(context.global.project.as_deref())?;
+    let answers = answers(&args, context)?;
+    let owner = host::container_user();
+    let mut document = Document { dir: dir.display().to_string(), ..Document::default() };
+    // Whoever may read .env has the secrets.
+    let files = [(".env", answers.env(), 0o600), (yaml::FILE, answers.yaml(), 0o644)];
+    for (name, content, mode) in files {
+        let path = dir.join(name);
+        if path.exists() && !args.force {
+            document.kept.push(name.to_owned());
+            continue;
+        }
+        state::replace(&path, content.as_bytes(), mode, host::sudo_user())?;
+        document.written.push(name.to_owned());
+    }
+    state::make_folder(&dir.join(layout::AGENT_MOUNT), 0o755, owner)?;
+    for folder in layout::folders(&dir) {
+        state::make_folder(&folder, 0o755, owner)?;
+    }
+    if ignore(&dir)? {
+        document.written.push(".gitignore".to_owned());
+    }
+    if context.ui.json() {
+        context.ui.document(&document)?;
+    } else {
+        tell(&document, context);
+    }
+    Ok(ExitCode::Done)
+}
+
+fn tell(document: &Document, context: &Context<'_>) {
+    for file in &document.written {
+        context.ui.status(format_args!("wrote {file}"));
+    }
+    for file in &document.kept {
+        context.ui.status(format_args!("kept {file}, which was there (--force writes it anew)"));
+    }
+    context.ui.status("put your keys into .env, then run `powerdev up`");
+}
+
+/// The folder to write to: the one given, else the current one. Not one further up: `init` begins a project.
+fn here(given: Option<&Path>) -> anyhow::Result<PathBuf> {
+    let dir = match given {
+        Some(dir) => dir.to_owned(),
+        None => std::env::current_dir().context("the current folder can't be read; was it removed?")?,
+    };
+    match dir.canonicalize() {
+        Ok(dir) if dir.is_dir() => Ok(dir),
+        _ => Err(Failure::usage(format!("{} isn't a folder", dir.display())).hint("make it first").into()),
+    }
+}
+
+/// What differs from the templates.
+#[derive(Debug, Default)]
+struct Answers {
+    profile: Option<&'static str>,
+    security: Option<&'static str>,
+    external_dir: Option<String>,
+}
+
+impl Answers {
+    fn env(&self) -> String {
+        match &self.external_dir {
+            Some(dir) => template::put(&template::env_template(), "EXTERNAL_DIR", &format!("EXTERNAL_DIR='{dir}'")),
+            None => template::env_template(),
+        }
+    }
+
+    fn yaml(&self) -> String {
+        let mut text = template::YAML.to_owned();
+        for (key, word) in [("profile", self.profile), ("security", self.security)] {
+            if let Some(word) = word {
+                text = template::put(&text, key, &format!("{key}: {word}"));
+            }
+        }
+        text
+    }
+}
+
+/// Flags answer; what they leave open is asked on a terminal, and stays at its default elsewhere.
+fn answers(args: &Args, context: &Context<'_>) -> anyhow::Result<Answers> {
+    let ask = !args.yes && !context.ui.json() && context.ui.can_ask();
+    let profile = match args.profile {
+        Some(profile) => profile,
+        None if ask => {
+            let choices = ["core: agents, shells, build tools", "full: CUDA, machine learning and Blender too"];
+            [Profile::Core, Profile::Full][context.ui.choose("Which image?", &choices)?]
+        }
+        None => Profile::Core,
+    };
+    let security = match args.security {
+        Some(security) => security,
+        None if ask => {
+            let choices = ["dev: debuggers and nested containers work", "strict: no capability, read-only root"];
+            [Security::Dev, Security::Strict][context.ui.choose("How closed is the container?", &choices)?]
+        }
+        None => Security::Dev,
+    };
+    let external_dir = match &args.external_dir {
+        Some(dir) => Some(folder(dir)?),
+        None if ask => {
+            let answer = context.ui.ask("A folder to work on at /workspace/ext (empty: none)", "")?;
+            (!answer.is_empty()).then(|| folder(Path::new(&answer))).transpose()?
+        }
+        None => None,
+    };
+    Ok(Answers {
+        profile: (profile == Profile::Full).then_some("full"),
+        security: (security == Security::Strict).then_some("strict"),
+        external_dir,
+    })
+}
+
+/// The folder in full, in a form that `.env` can hold between single quotes.
+fn folder(dir: &Path) -> anyhow::Result<String> {
+    let wrong = |why: &str| Failure::usage(format!("{} {why}", dir.display())).hint("give a folder that is there");
+    let full = dir.canonicalize().map_err(|error| wrong("can't be opened").source(error))?;
+    match full.to_str() {
+        Some(text) if full.is_dir() && !text.contains(['\'', '\\', '\n']) => Ok(text.to_owned()),
+        Some(_) if full.is_dir() => Err(wrong("has a quote, a backslash or a line's end in its name").into()),
+        _ => Err(wrong("isn't a folder").into()),
+    }
+}
+
+/// Adds what shouldn't be shared to `.gitignore` where the folder belongs to a Git repository; whether it wrote.
+fn ignore(dir: &Path) -> anyhow::Result<bool> {
+    if !dir.ancestors().any(|folder| folder.join(".git").exists()) {
+        return Ok(false);
+    }
+    let path = dir.join(".gitignore");
+    let mut text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(error).with_context(|| format!("can't read {}", path.display())),
+    };
+    let has = |text: &str, entry: &str| text.lines().any(|line| line.trim().trim_matches('/') == entry);
+    let missing: Vec<&str> = [".env", layout::AGENT_MOUNT].into_iter().filter(|entry| !has(&text, entry)).collect();
+    if missing.is_empty() {
+        return Ok(false);
+    }
+    if !text.is_empty() && !text.ends_with('\n') {
+        text.push('\n');
+    }
+    for entry in missing {
+        text.push_str(&format!("/{entry}\n"));
+    }
+    // In place: a link stays a link, mode and owner stay as they are.
+    std::fs::write(&path, text).with_context(|| format!("can't write {}", path.display()))?;
+    Ok(true)
+}

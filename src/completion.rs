@@ -1,0 +1,131 @@
+//! Completions: the shell calls powerdev itself, so that services and environments are those of this moment. Only
+//! cheap local files are read; no Engine is asked.
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+
+use clap::{Command, CommandFactory};
+use clap_complete::env::{Bash, EnvCompleter, Fish, Zsh};
+use clap_complete::{ArgValueCandidates, ArgValueCompleter, CompleteEnv, CompletionCandidate, PathCompleter};
+
+use crate::cli::Cli;
+use crate::config;
+use crate::state::StateDir;
+
+/// Set by the shells' scripts when they want candidates.
+const VARIABLE: &str = "POWERDEV_COMPLETE";
+const PROGRAM: &str = "powerdev";
+
+/// A shell that can be completed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Shell {
+    /// Bash.
+    Bash,
+    /// Zsh.
+    Zsh,
+    /// Fish.
+    Fish,
+}
+
+impl Shell {
+    /// Every shell.
+    pub const ALL: [Self; 3] = [Self::Bash, Self::Zsh, Self::Fish];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        self.completer().name()
+    }
+
+    /// What the script's file is called where the shell looks for it.
+    pub fn file(self) -> &'static str {
+        match self {
+            Self::Bash => "powerdev.bash",
+            Self::Zsh => "_powerdev",
+            Self::Fish => "powerdev.fish",
+        }
+    }
+
+    /// The script that makes the shell ask powerdev.
+    ///
+    /// # Errors
+    /// Never in practice: it is written to memory.
+    pub fn script(self) -> std::io::Result<String> {
+        let mut script = Vec::new();
+        self.completer().write_registration(VARIABLE, PROGRAM, PROGRAM, PROGRAM, &mut script)?;
+        let mut script = String::from_utf8_lossy(&script).into_owned();
+        if self == Self::Zsh {
+            // Loaded from $fpath the file is the function's body at its first call: it must complete at once, too.
+            script.push_str("[ \"${funcstack[1]}\" != _powerdev ] || _clap_dynamic_completer_powerdev \"$@\"\n");
+        }
+        Ok(script)
+    }
+
+    fn completer(self) -> &'static dyn EnvCompleter {
+        match self {
+            Self::Bash => &Bash,
+            Self::Zsh => &Zsh,
+            Self::Fish => &Fish,
+        }
+    }
+}
+
+/// Answers a shell that asks for candidates, and ends the process; returns where none asks.
+pub fn answer() {
+    CompleteEnv::with_factory(command).var(VARIABLE).bin(PROGRAM).complete();
+}
+
+/// The command line, with candidates for what clap can't know: whatever is called SERVICE takes a service's name.
+fn command() -> Command {
+    with_services(Cli::command()).mut_arg("project", |arg| arg.add(ArgValueCompleter::new(projects)))
+}
+
+fn with_services(command: Command) -> Command {
+    let is_service = |arg: &clap::Arg| {
+        let named = arg.get_value_names().is_some_and(|names| names.iter().any(|name| name.as_str() == "SERVICE"));
+        arg.is_positional() && (named || arg.get_id() == "service")
+    };
+    command
+        .mut_args(|arg| if is_service(&arg) { arg.add(ArgValueCandidates::new(services)) } else { arg })
+        .mut_subcommands(with_services)
+}
+
+/// The services of the project that the line is about. A configuration that can't be read has none.
+fn services() -> Vec<CompletionCandidate> {
+    let given = option(std::env::args_os(), "--project").map(|given| StateDir::resolve(&PathBuf::from(given)));
+    let env_file = option(std::env::args_os(), "--env-file").map(PathBuf::from);
+    let Ok(settings) = config::load(given.as_deref(), env_file.as_deref()) else { return Vec::new() };
+    let enabled = settings.services.iter().filter(|(_, service)| service.enabled);
+    enabled.map(|(name, service)| CompletionCandidate::new(name).help(Some(service.command.join(" ").into()))).collect()
+}
+
+/// Environments by name, and folders.
+fn projects(current: &OsStr) -> Vec<CompletionCandidate> {
+    let typed = current.to_string_lossy();
+    let known = StateDir::all().into_iter().filter(|(name, _)| name.as_str().starts_with(&*typed));
+    let names = known.map(|(name, dir)| {
+        CompletionCandidate::new(name.as_str()).help(Some(dir.display().to_string().into())).display_order(Some(0))
+    });
+    let folders = clap_complete::engine::ValueCompleter::complete(&PathCompleter::dir(), current);
+    names.chain(folders).collect()
+}
+
+/// The value of an option on the line that is being completed.
+fn option(line: impl Iterator<Item = OsString>, name: &str) -> Option<OsString> {
+    let words: Vec<OsString> = line.collect();
+    let next = words.iter().zip(words.iter().skip(1)).find(|(word, _)| *word == name).map(|(_, value)| value.clone());
+    let joined = || words.iter().find_map(|word| Some(word.to_str()?.strip_prefix(name)?.strip_prefix('=')?.into()));
+    next.or_else(joined)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_found_in_both_forms() {
+        let line = |text: &str| text.split(' ').map(OsString::from).collect::<Vec<_>>().into_iter();
+        assert_eq!(option(line("powerdev --project a logs"), "--project"), Some("a".into()));
+        assert_eq!(option(line("powerdev logs --project=b"), "--project"), Some("b".into()));
+        assert_eq!(option(line("powerdev logs --project"), "--project"), None);
+    }
+}
