@@ -53,6 +53,7 @@ pub enum Command {
     Restart(commands::restart::Args),
     Status(commands::status::Args),
     Health(commands::health::Args),
+    Watch(commands::watch::Args),
     Persist(commands::persist::Args),
     Backups(commands::backups::Args),
     Restore(commands::restore::Args),

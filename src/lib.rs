@@ -19,6 +19,7 @@ pub mod reference;
 pub mod session;
 pub mod state;
 pub mod ui;
+pub mod watch;
 
 use std::process::ExitCode;
 

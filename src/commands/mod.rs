@@ -20,6 +20,7 @@ pub mod start;
 pub mod status;
 pub mod stop;
 pub mod up;
+pub mod watch;
 
 use std::path::PathBuf;
 
@@ -98,6 +99,7 @@ pub async fn run(cli: Cli, ui: &Ui) -> anyhow::Result<std::process::ExitCode> {
         Command::Restart(args) => restart::run(args, &context).await,
         Command::Status(args) => status::run(args, &context).await,
         Command::Health(args) => health::run(args, &context).await,
+        Command::Watch(args) => watch::run(args, &context).await,
         Command::Persist(args) => persist::run(args, &context).await,
         Command::Backups(args) => backups::run(args, &context).await,
         Command::Restore(args) => restore::run(args, &context).await,

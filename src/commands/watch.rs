@@ -1,0 +1,113 @@
+//! `powerdev watch`: restarts what ends by accident, within a budget.
+
+use std::io::IsTerminal;
+
+use powerdev_protocol::ExitCode;
+
+use super::Context;
+use crate::lifecycle;
+use crate::ui::Ui;
+use crate::watch::{self, Audience, Ended, Limits, Options, Report, Scope, View};
+
+/// Watch the environment and restart it when it ends by accident or stays unhealthy
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Watch every environment on this Engine
+    #[arg(long)]
+    all: bool,
+    /// End as soon as nothing is under way: 0 it runs well, 4 it doesn't run, 5 it is quarantined
+    #[arg(long)]
+    once: bool,
+    /// Forget past restarts and end a quarantine first
+    #[arg(long)]
+    clear: bool,
+    /// Restarts allowed within the window; then it is quarantined
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    max_restarts: u32,
+    /// The window, in seconds
+    #[arg(long, value_name = "SECS", default_value_t = 600)]
+    window: u64,
+    /// The wait before the second restart, in seconds; it doubles with each further one
+    #[arg(long, value_name = "SECS", default_value_t = 1.0, value_parser = seconds)]
+    backoff: f64,
+    /// The longest wait, in seconds
+    #[arg(long, value_name = "SECS", default_value_t = 60.0, value_parser = seconds)]
+    max_backoff: f64,
+    /// How long it may be unhealthy, in seconds
+    #[arg(long, value_name = "SECS", default_value_t = 60.0, value_parser = seconds)]
+    unhealthy_after: f64,
+}
+
+/// Runs `powerdev watch`.
+///
+/// # Errors
+/// When no Engine answers at the start, a foreign container has our name, or the environment is watched already.
+pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> {
+    let scope = if args.all { None } else { Some(context.identity()?) };
+    let engine = context.engine().await?;
+    if let Some((name, dir)) = &scope {
+        lifecycle::find(&engine, name, dir).await?;
+    }
+    let single = scope.is_some();
+    let scope = scope.map_or(Scope::All, |(name, _)| Scope::One(name.to_string()));
+    let options = Options { scope, limits: limits(&args), once: args.once, clear: args.clear };
+    let live = context.ui.live() && !context.ui.json() && std::io::stdout().is_terminal();
+    let ended = if live {
+        let mut view = View::new(context.ui.spinner(""), single);
+        watch::watch(engine, options, &mut view).await?
+    } else {
+        watch::watch(engine, options, &mut Lines { ui: context.ui, single }).await?
+    };
+    Ok(match ended {
+        Ended::Interrupted => ExitCode::Interrupted,
+        Ended::Terminated | Ended::Well => ExitCode::Done,
+        Ended::Unwell => ExitCode::Unhealthy,
+        Ended::Down => ExitCode::NotRunning,
+    })
+}
+
+fn limits(args: &Args) -> Limits {
+    let ms = |seconds: f64| (seconds * 1000.0) as u64;
+    Limits {
+        restarts: args.max_restarts,
+        window_ms: args.window.saturating_mul(1000),
+        backoff_ms: ms(args.backoff),
+        max_backoff_ms: ms(args.max_backoff),
+        unhealthy_ms: ms(args.unhealthy_after),
+        jitter,
+    }
+}
+
+/// From 0 to 1. The standard library's hasher is seeded at random: enough to keep many from acting at once.
+fn jitter() -> f64 {
+    let random = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), ());
+    random as f64 / u64::MAX as f64
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.0..=1e6).contains(&seconds) => Ok(seconds),
+        _ => Err("give seconds, such as 30 or 0.5".to_owned()),
+    }
+}
+
+/// One line an event: JSON, or text.
+struct Lines<'a> {
+    ui: &'a Ui,
+    single: bool,
+}
+
+impl Audience for Lines<'_> {
+    fn told(&mut self, report: &Report) -> anyhow::Result<()> {
+        if self.ui.json() {
+            return self.ui.document(report);
+        }
+        // What the container says is not trusted with the terminal.
+        let line = watch::line(report, self.single);
+        self.ui.print(&line.replace(|c: char| c.is_control(), " "))
+    }
+
+    fn notice(&mut self, line: String) {
+        self.ui.notice(line);
+    }
+}

@@ -1,0 +1,322 @@
+//! The loop: one message after the other goes to the policy, and what it decides is carried out.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use powerdev_protocol::{AgentStatus, HealthState};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio::task::JoinHandle;
+
+use super::memory::{Memory, Watcher};
+use super::policy::{Action, Input, Limits, Policy};
+use super::report::Report;
+use super::sources::{self, Message, Scope};
+use crate::config::Name;
+use crate::engine::{Engine, EngineEvent, EngineEventKind};
+use crate::lifecycle::report::now_ms;
+use crate::state::StateDir;
+
+/// How often a live view asks the agents how they are: for people's eyes alone.
+const GLANCE: Duration = Duration::from_secs(2);
+
+/// How to watch.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Which environments.
+    pub scope: Scope,
+    /// How far to go.
+    pub limits: Limits,
+    /// End as soon as nothing is under way.
+    pub once: bool,
+    /// Forget restarts and quarantine first.
+    pub clear: bool,
+}
+
+/// How watching ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// By Ctrl-C.
+    Interrupted,
+    /// By TERM.
+    Terminated,
+    /// Nothing is under way, and every environment runs well.
+    Well,
+    /// Nothing is under way, and some environment is quarantined or unhealthy.
+    Unwell,
+    /// Nothing is under way, and some environment doesn't run.
+    Down,
+}
+
+/// One environment at a glance.
+#[derive(Debug)]
+pub struct Glance<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Where it stands, in a word.
+    pub state: &'static str,
+    /// Its health, as far as somebody told.
+    pub health: Option<HealthState>,
+    /// Restarts that the budget still allows.
+    pub restarts_left: u32,
+    /// What its agent said last.
+    pub status: Option<&'a AgentStatus>,
+}
+
+/// Who is told.
+pub trait Audience {
+    /// Something happened.
+    ///
+    /// # Errors
+    /// When it can't be told any more: watching ends.
+    fn told(&mut self, report: &Report) -> anyhow::Result<()>;
+
+    /// Something that stops nothing, e.g. that an environment is watched by somebody else.
+    fn notice(&mut self, line: String);
+
+    /// How everything is now; only those with a live view want to know.
+    fn shown(&mut self, glances: &[Glance<'_>]) {
+        let _ = glances;
+    }
+
+    /// Whether [`Self::shown`] does anything.
+    fn live(&self) -> bool {
+        false
+    }
+}
+
+struct Watched {
+    watcher: Watcher,
+    policy: Policy,
+    remembered: Memory,
+    agent: Option<JoinHandle<()>>,
+    status: Option<Box<AgentStatus>>,
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if let Some(agent) = self.agent.take() {
+            agent.abort();
+        }
+    }
+}
+
+/// Watches until a signal, or with `once` until nothing is under way.
+///
+/// # Errors
+/// A conflict when the one environment is watched already; when nobody can be told any more.
+pub async fn watch(engine: Engine, options: Options, audience: &mut dyn Audience) -> anyhow::Result<Ended> {
+    let (to, from) = mpsc::channel(256);
+    let mut driver = Driver { options, audience, to, engine: engine.clone(), watched: BTreeMap::new() };
+    let mut since = sources::now_ns();
+    if let Scope::One(name) = driver.options.scope.clone() {
+        let memory = driver.adopt(&name)?;
+        if memory.running && memory.last_ns > 0 {
+            since = memory.last_ns + 1;
+        }
+    }
+    let source = tokio::spawn(sources::engine(engine, driver.options.scope.clone(), since, driver.to.clone()));
+    let ended = driver.run(from).await;
+    source.abort();
+    ended
+}
+
+struct Driver<'a> {
+    options: Options,
+    audience: &'a mut dyn Audience,
+    to: Sender<Message>,
+    engine: Engine,
+    watched: BTreeMap<String, Watched>,
+}
+
+impl Driver<'_> {
+    async fn run(&mut self, mut from: Receiver<Message>) -> anyhow::Result<Ended> {
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut glance = tokio::time::interval(GLANCE);
+        let live = self.audience.live();
+        let mut connected = false;
+        loop {
+            tokio::select! {
+                Some(message) = from.recv() => {
+                    connected |= matches!(message, Message::Connected(..));
+                    self.heard(message)?;
+                }
+                () = until(self.deadline()) => self.tick()?,
+                _ = glance.tick(), if live => self.ask_all(),
+                _ = interrupt.recv() => return Ok(Ended::Interrupted),
+                _ = terminate.recv() => return Ok(Ended::Terminated),
+            }
+            if live {
+                self.show();
+            }
+            if self.options.once && connected && self.watched.values().all(|watched| watched.policy.settled()) {
+                return Ok(self.outcome());
+            }
+        }
+    }
+
+    fn heard(&mut self, message: Message) -> anyhow::Result<()> {
+        match message {
+            Message::Connected(engine, seen) => {
+                self.engine = engine;
+                for (name, seen) in seen {
+                    if self.known(&name) {
+                        self.feed(&name, Input::Connected(seen))?;
+                    }
+                }
+                Ok(())
+            }
+            Message::Lost(why) => {
+                let names: Vec<_> = self.watched.keys().cloned().collect();
+                names.iter().try_for_each(|name| self.feed(name, Input::Lost(why.clone())))
+            }
+            Message::Engine(event) => self.engine_told(event),
+            Message::Agent(name, Some(event)) => self.feed(&name, Input::Agent(event)),
+            Message::Agent(name, None) => self.feed(&name, Input::AgentLost),
+            Message::Refused(name, error, gone) => self.feed(&name, Input::RefusedRestart { error, gone }),
+            Message::Status(name, status) => {
+                if let Some(watched) = self.watched.get_mut(&name) {
+                    watched.status = Some(status);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn engine_told(&mut self, event: EngineEvent) -> anyhow::Result<()> {
+        // Somebody else's container may carry our label, but not our name.
+        if event.container != format!("powerdev-{}", event.project) {
+            return Ok(());
+        }
+        let new = !self.watched.contains_key(&event.project);
+        if new && (matches!(self.options.scope, Scope::One(_)) || event.kind != EngineEventKind::Start) {
+            return Ok(());
+        }
+        if self.known(&event.project) {
+            if new {
+                self.feed(&event.project, Input::Connected(None))?;
+            }
+            self.feed(&event.project, Input::Engine(event.at_ns, event.kind))?;
+        }
+        Ok(())
+    }
+
+    /// Whether we watch it, from now on if not before.
+    fn known(&mut self, name: &str) -> bool {
+        if self.watched.contains_key(name) {
+            return true;
+        }
+        match self.adopt(name) {
+            Ok(_) => true,
+            Err(error) => {
+                self.audience.notice(format!("{name} is left out: {error}"));
+                false
+            }
+        }
+    }
+
+    fn adopt(&mut self, name: &str) -> anyhow::Result<Memory> {
+        let parsed: Name =
+            name.parse().map_err(|error: String| anyhow::anyhow!("{name:?} is no environment's name: {error}"))?;
+        let (watcher, mut memory) = Watcher::of(StateDir::of(&parsed)?, name)?;
+        if self.options.clear {
+            memory.running |= memory.quarantine.is_some();
+            memory.quarantine = None;
+            memory.restarts.clear();
+        }
+        let policy = Policy::new(self.options.limits, memory.clone());
+        let watched = Watched { watcher, policy, remembered: Memory::default(), agent: None, status: None };
+        self.watched.insert(name.to_owned(), watched);
+        Ok(memory)
+    }
+
+    fn feed(&mut self, name: &str, input: Input) -> anyhow::Result<()> {
+        let Some(watched) = self.watched.get_mut(name) else { return Ok(()) };
+        let now = now_ms();
+        for action in watched.policy.handle(now, input) {
+            match action {
+                Action::Tell(what) => self.audience.told(&Report { at_ms: now, name: name.to_owned(), what })?,
+                Action::Start | Action::Restart => {
+                    let up = action == Action::Restart;
+                    let task = sources::restart(self.engine.clone(), name.to_owned(), up, self.to.clone());
+                    tokio::spawn(task);
+                }
+            }
+        }
+        if watched.policy.memory() != &watched.remembered {
+            watched.remembered = watched.policy.memory().clone();
+            if let Err(error) = watched.watcher.remember(&watched.remembered) {
+                // Watching goes on; what a restart of the watcher would forget is only the budget.
+                self.audience.notice(format!("{error:#}"));
+            }
+        }
+        self.listen(name);
+        Ok(())
+    }
+
+    /// The agent is listened to while its container runs.
+    fn listen(&mut self, name: &str) {
+        let Some(watched) = self.watched.get_mut(name) else { return };
+        match (watched.policy.is_up(), &watched.agent) {
+            (true, None) => {
+                let run_dir = watched.watcher.state().run_dir();
+                let task = sources::agent(name.to_owned(), run_dir, self.to.clone());
+                watched.agent = Some(tokio::spawn(task));
+            }
+            (false, Some(agent)) => {
+                agent.abort();
+                (watched.agent, watched.status) = (None, None);
+            }
+            _ => {}
+        }
+    }
+
+    fn deadline(&self) -> Option<u64> {
+        self.watched.values().filter_map(|watched| watched.policy.deadline()).min()
+    }
+
+    fn tick(&mut self) -> anyhow::Result<()> {
+        let names: Vec<_> = self.watched.keys().cloned().collect();
+        names.iter().try_for_each(|name| self.feed(name, Input::Tick))
+    }
+
+    fn ask_all(&self) {
+        for (name, watched) in self.watched.iter().filter(|(_, watched)| watched.policy.is_up()) {
+            let run_dir = watched.watcher.state().run_dir();
+            tokio::spawn(sources::status(name.clone(), run_dir, self.to.clone()));
+        }
+    }
+
+    fn show(&mut self) {
+        let now = now_ms();
+        let glances = self.watched.iter().map(|(name, watched)| Glance {
+            name,
+            state: watched.policy.state(),
+            health: watched.policy.health(),
+            restarts_left: watched.policy.restarts_left(now),
+            status: watched.status.as_deref(),
+        });
+        let glances: Vec<_> = glances.collect();
+        self.audience.shown(&glances);
+    }
+
+    fn outcome(&self) -> Ended {
+        let policies = || self.watched.values().map(|watched| &watched.policy);
+        if policies().any(Policy::quarantined) {
+            Ended::Unwell
+        } else if policies().any(|policy| !policy.is_up()) || self.watched.is_empty() {
+            Ended::Down
+        } else {
+            Ended::Well
+        }
+    }
+}
+
+/// Waits for a moment, in milliseconds since the Unix epoch; for ever where there is none.
+async fn until(deadline: Option<u64>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep(Duration::from_millis(deadline.saturating_sub(now_ms()))).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,86 @@
+//! What outlives the watcher, and the lock that keeps a second one out.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::OpenOptionsExt;
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+
+use super::report::Cause;
+use crate::failure::Failure;
+use crate::state::{self, StateDir};
+
+/// `watch.json`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Memory {
+    /// When it was restarted, in milliseconds since the Unix epoch; what is older than the window is forgotten.
+    #[serde(default)]
+    pub restarts: Vec<u64>,
+    /// Set while it is quarantined.
+    #[serde(default)]
+    pub quarantine: Option<Quarantine>,
+    /// It is meant to run: whoever finds it down starts it.
+    #[serde(default)]
+    pub running: bool,
+    /// The newest of the Engine's events that was seen, in nanoseconds since the Unix epoch.
+    #[serde(default)]
+    pub last_ns: i64,
+}
+
+/// Why and since when an environment is left alone.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Quarantine {
+    /// Since when, in milliseconds since the Unix epoch.
+    pub since_ms: u64,
+    /// Why it would have been restarted.
+    #[serde(flatten)]
+    pub cause: Cause,
+    /// The last probe's output, or the Engine's error.
+    pub detail: String,
+}
+
+/// Held by the one watcher of an environment.
+#[derive(Debug)]
+pub struct Watcher {
+    state: StateDir,
+    _lock: File,
+}
+
+impl Watcher {
+    /// Takes the lock and reads what the last watcher left.
+    ///
+    /// # Errors
+    /// A conflict when the environment is watched already.
+    pub fn of(state: StateDir, name: &str) -> anyhow::Result<(Self, Memory)> {
+        state.create()?;
+        let path = state.root().join("watch.lock");
+        let failed = || format!("can't lock {}", path.display());
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+        let lock = lock.with_context(failed)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let message = format!("{name} is watched already");
+                return Err(Failure::conflict(message).hint("one `powerdev watch` is enough").into());
+            }
+            Err(TryLockError::Error(error)) => return Err(error).with_context(failed),
+        }
+        let read = std::fs::read(state.watch_file()).ok();
+        // A file that can't be read is as good as none: watching is more important than the past.
+        let memory = read.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+        Ok((Self { state, _lock: lock }, memory))
+    }
+
+    /// Writes it down.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn remember(&self, memory: &Memory) -> anyhow::Result<()> {
+        state::replace(&self.state.watch_file(), &serde_json::to_vec(memory)?, 0o600, None)
+    }
+
+    /// The environment's folder.
+    pub fn state(&self) -> &StateDir {
+        &self.state
+    }
+}

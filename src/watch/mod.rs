@@ -1,0 +1,27 @@
+//! Watching environments: what ends by accident is started again, within a budget; what somebody stops stays stopped.
+//!
+//! ```text
+//! driver   the Engine's events, the agents' events, timers, signals -> one loop
+//! policy   pure: (what happened, when) -> (what to do, what to tell); tested with a clock of its own
+//! memory   watch.json: the budget and the quarantine outlive the watcher; a lock keeps a second one out
+//! report   what happened, for machines and for people
+//! view     the live view on a terminal
+//! ```
+//!
+//! What the Engine tells of an end (measured on 20.10): a stop on request is `kill` with TERM, `die`, and then
+//! `stop`; `docker kill`, a crash and a kill from outside have no TERM before their `die`; out of memory is `oom`
+//! before `die`. An Engine that shuts down stops its containers exactly as a user would, and hangs up after: so a stop
+//! that is followed by the Engine's going is its doing, and is undone when it is back.
+
+mod driver;
+mod memory;
+mod policy;
+mod report;
+mod sources;
+mod view;
+
+pub use driver::{Audience, Ended, Glance, Options, watch};
+pub use policy::Limits;
+pub use report::{Cause, Report, What};
+pub use sources::Scope;
+pub use view::{View, line};

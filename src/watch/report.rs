@@ -1,0 +1,211 @@
+//! What the watcher tells, for machines and for people.
+
+use std::fmt;
+
+use powerdev_protocol::service::signal_name;
+use powerdev_protocol::{LastExit, ServiceState};
+use serde::{Deserialize, Serialize};
+
+use crate::lifecycle::report::span;
+
+/// Why an environment had to be restarted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "cause", rename_all = "snake_case")]
+pub enum Cause {
+    /// The kernel killed its main process for want of memory.
+    Oom,
+    /// Its main process exited by itself.
+    Exit {
+        /// With this code.
+        code: i64,
+    },
+    /// A signal killed its main process.
+    Signal {
+        /// The signal's number.
+        signal: i64,
+    },
+    /// It was unhealthy for too long.
+    Unhealthy,
+    /// It was unhealthy for too long, and had reached its limit of tasks.
+    PidsLimit,
+    /// The Engine went away, and the container with it.
+    EngineRestart,
+}
+
+impl Cause {
+    /// What an exit code says. The Engine adds 128 to a signal's number.
+    pub fn of_exit(code: i64, oom: bool) -> Self {
+        match code {
+            _ if oom => Self::Oom,
+            129..=192 => Self::Signal { signal: code - 128 },
+            _ => Self::Exit { code },
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Oom => f.write_str("out of memory"),
+            Self::Exit { code } => write!(f, "exited with code {code}"),
+            Self::Signal { signal } => write!(f, "killed by {}", signal_name(*signal as i32)),
+            Self::Unhealthy => f.write_str("unhealthy for too long"),
+            Self::PidsLimit => f.write_str("unhealthy for too long, at its limit of tasks"),
+            Self::EngineRestart => f.write_str("stopped with the Engine"),
+        }
+    }
+}
+
+/// One thing that the watcher tells.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    /// When, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// The environment's name.
+    pub name: String,
+    /// What.
+    #[serde(flatten)]
+    pub what: What,
+}
+
+/// The kinds of [`Report`].
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum What {
+    /// Watching begins, or goes on after the Engine was away.
+    Watching {
+        /// `running`, `stopped`, `absent` or `quarantined`.
+        state: &'static str,
+    },
+    /// The Engine went away.
+    EngineLost {
+        /// Why.
+        why: String,
+    },
+    /// Somebody started it.
+    Started,
+    /// Somebody stopped it: it stays stopped.
+    Stopped {
+        /// How its main process ended.
+        exit_code: i64,
+    },
+    /// It ended by accident, or is to be restarted since it is unhealthy.
+    Down {
+        /// Why.
+        #[serde(flatten)]
+        cause: Cause,
+        /// The last probe's output, the Engine's error; empty when there is none.
+        detail: String,
+        /// Milliseconds until it is restarted.
+        restart_in_ms: u64,
+        /// Restarts that the budget still allows after this one.
+        restarts_left: u32,
+    },
+    /// It runs again.
+    Restarted {
+        /// Milliseconds from its end to now.
+        after_ms: u64,
+    },
+    /// It could not be restarted.
+    RestartFailed {
+        /// What the Engine said.
+        error: String,
+    },
+    /// The budget is used up: it is left as it is until somebody starts it.
+    Quarantined {
+        /// Why it would have been restarted.
+        #[serde(flatten)]
+        cause: Cause,
+        /// The last probe's output, the Engine's error; empty when there is none.
+        detail: String,
+        /// Restarts within the window.
+        restarts: u32,
+        /// The window, in milliseconds.
+        window_ms: u64,
+    },
+    /// It was removed: it is not made again.
+    Removed,
+    /// Its health is bad.
+    Unhealthy {
+        /// Why.
+        detail: String,
+    },
+    /// Its health is good again.
+    Healthy,
+    /// Frozen on request.
+    Paused,
+    /// Goes on.
+    Unpaused,
+    /// The kernel killed a process in it for want of memory.
+    Oom {
+        /// Kills since it started; none when the Engine doesn't count.
+        kills: Option<u64>,
+    },
+    /// Its limit of tasks refused one.
+    PidsLimit {
+        /// Refusals since it started.
+        refused: u64,
+    },
+    /// One of its services went from one state to another.
+    Service {
+        /// The service's name.
+        service: String,
+        /// Before.
+        from: ServiceState,
+        /// Now.
+        to: ServiceState,
+        /// Restarts so far.
+        restarts: u32,
+        /// How it ended, if that is what changed.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        exit: Option<LastExit>,
+        /// What the probe said, if that is what changed.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        probe: Option<String>,
+    },
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Watching { state } => write!(f, "watching: {state}"),
+            Self::EngineLost { why } => write!(f, "the Engine went away, waiting for it: {why}"),
+            Self::Started => f.write_str("started"),
+            Self::Stopped { exit_code } => write!(f, "stopped on request (exit code {exit_code}); left stopped"),
+            Self::Down { cause, detail, restart_in_ms: 0, .. } => write!(f, "{cause}{}; restarting", after(detail)),
+            Self::Down { cause, detail, restart_in_ms, restarts_left } => {
+                let (wait, detail) = (seconds(*restart_in_ms), after(detail));
+                write!(f, "{cause}{detail}; restarting in {wait}, {restarts_left} more allowed")
+            }
+            Self::Restarted { after_ms } => write!(f, "runs again, {} later", seconds(*after_ms)),
+            Self::RestartFailed { error } => write!(f, "could not be restarted: {error}"),
+            Self::Quarantined { cause, detail, restarts, window_ms } => {
+                let (detail, window) = (after(detail), span(*window_ms));
+                write!(
+                    f,
+                    "quarantined after {restarts} restarts in {window}: {cause}{detail}; `powerdev start` ends that"
+                )
+            }
+            Self::Removed => f.write_str("removed; not made again"),
+            Self::Unhealthy { detail } => write!(f, "unhealthy{}", after(detail)),
+            Self::Healthy => f.write_str("healthy"),
+            Self::Paused => f.write_str("paused"),
+            Self::Unpaused => f.write_str("unpaused"),
+            Self::Oom { .. } => f.write_str("the kernel killed a process for want of memory"),
+            Self::PidsLimit { refused } => write!(f, "the limit of tasks refused {refused}"),
+            Self::Service { service, from, to, exit, probe, .. } => {
+                let why = exit.as_ref().map(|exit| exit.reason.as_str()).or(probe.as_deref()).unwrap_or_default();
+                write!(f, "{service}: {from} -> {to}{}", after(why))
+            }
+        }
+    }
+}
+
+fn after(detail: &str) -> String {
+    let detail: Vec<_> = detail.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    if detail.is_empty() { String::new() } else { format!(" ({})", detail.join("; ")) }
+}
+
+fn seconds(milliseconds: u64) -> String {
+    if milliseconds < 10_000 { format!("{:.1} s", milliseconds as f64 / 1000.0) } else { span(milliseconds) }
+}

@@ -1,0 +1,201 @@
+//! Where the watcher hears from: tasks that listen, and send what they hear to the one loop.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use powerdev_protocol::{AgentStatus, EventKind};
+use tokio::sync::mpsc::Sender;
+
+use super::policy::{Seen, engine_health};
+use crate::agent::client::Client;
+use crate::engine::{Container, Engine, EngineError, EngineEvent, RunState};
+use crate::lifecycle::report::now_ms;
+
+/// How long the agent may take to answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What the loop hears.
+pub enum Message {
+    /// The Engine answers; the containers as they are.
+    Connected(Engine, Vec<(String, Option<Seen>)>),
+    /// The Engine doesn't answer any more.
+    Lost(String),
+    /// The Engine tells.
+    Engine(EngineEvent),
+    /// The agent of this environment tells; nothing: it can't be heard any more.
+    Agent(String, Option<EventKind>),
+    /// A restart was refused: what the Engine said, and whether the container is gone.
+    Refused(String, String, bool),
+    /// How the agent of this environment is.
+    Status(String, Box<AgentStatus>),
+}
+
+/// Which environments.
+#[derive(Debug, Clone)]
+pub enum Scope {
+    /// This one, by its name.
+    One(String),
+    /// Every one on this Engine, also those to come.
+    All,
+}
+
+/// Waits that double, for what may never come back.
+struct Backoff {
+    next: Duration,
+    max: Duration,
+}
+
+impl Backoff {
+    fn new(first_ms: u64, max_ms: u64) -> Self {
+        Self { next: Duration::from_millis(first_ms), max: Duration::from_millis(max_ms) }
+    }
+
+    async fn wait(&mut self) {
+        tokio::time::sleep(self.next).await;
+        self.next = (self.next * 2).min(self.max);
+    }
+}
+
+/// Follows the Engine for ever: looks at the containers, forwards events, and connects again when it went away.
+/// Ends when nobody listens any more.
+pub async fn engine(first: Engine, scope: Scope, mut since_ns: i64, to: Sender<Message>) {
+    let mut engine = Some(first);
+    loop {
+        let Some(connected) = connect(&mut engine, &scope).await else { return };
+        let (connected, seen) = connected;
+        if to.send(Message::Connected(connected.clone(), seen)).await.is_err() {
+            return;
+        }
+        let mut events = std::pin::pin!(connected.events(Some(since_ns)));
+        let why = loop {
+            match events.next().await {
+                Some(Ok(event)) => {
+                    since_ns = since_ns.max(event.at_ns + 1);
+                    if to.send(Message::Engine(event)).await.is_err() {
+                        return;
+                    }
+                }
+                Some(Err(error)) => break error.to_string(),
+                None => break "it hung up".to_owned(),
+            }
+        };
+        if to.send(Message::Lost(why)).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Tries until an Engine answers.
+async fn connect(engine: &mut Option<Engine>, scope: &Scope) -> Option<(Engine, Vec<(String, Option<Seen>)>)> {
+    let mut backoff = Backoff::new(50, 2000);
+    loop {
+        let attempt = match engine.take() {
+            Some(engine) => Ok(engine),
+            None => Engine::connect().await,
+        };
+        if let Ok(engine) = attempt {
+            if let Ok(seen) = look(&engine, scope).await {
+                return Some((engine, seen));
+            }
+        }
+        backoff.wait().await;
+    }
+}
+
+async fn look(engine: &Engine, scope: &Scope) -> Result<Vec<(String, Option<Seen>)>, EngineError> {
+    let names = match scope {
+        Scope::One(name) => vec![name.clone()],
+        Scope::All => {
+            let all = engine.environments().await?;
+            all.iter().filter_map(Container::project).map(str::to_owned).collect()
+        }
+    };
+    let mut found = Vec::new();
+    for name in names {
+        let container = engine.container(&format!("powerdev-{name}")).await?;
+        let ours = container.filter(|container| container.project() == Some(&name));
+        found.push((name, ours.map(|container| seen(&container))));
+    }
+    Ok(found)
+}
+
+fn seen(container: &Container) -> Seen {
+    Seen {
+        up: container.is_up(),
+        paused: container.state == RunState::Paused,
+        started_ms: container.started_at_ms.unwrap_or(0),
+        exit_code: container.exit_code,
+        oom: container.oom_killed,
+        health: container.health.as_ref().and_then(|health| engine_health(&health.status)),
+    }
+}
+
+/// Follows one agent for as long as its container runs: the loop ends this task.
+pub async fn agent(name: String, run_dir: PathBuf, to: Sender<Message>) {
+    let mut backoff = Backoff::new(50, 5000);
+    loop {
+        if let Ok(client) = Client::connect(&run_dir, PATIENCE).await {
+            if let Ok(events) = client.events().await {
+                let mut events = std::pin::pin!(events);
+                while let Some(Ok(event)) = events.next().await {
+                    backoff = Backoff::new(50, 5000);
+                    if to.send(Message::Agent(name.clone(), Some(event.kind))).await.is_err() {
+                        return;
+                    }
+                }
+                if to.send(Message::Agent(name.clone(), None)).await.is_err() {
+                    return;
+                }
+            }
+        }
+        backoff.wait().await;
+    }
+}
+
+/// Asks one agent how it is, once.
+pub async fn status(name: String, run_dir: PathBuf, to: Sender<Message>) {
+    if let Ok(mut client) = Client::connect(&run_dir, PATIENCE).await {
+        if let Ok(status) = client.status().await {
+            // Nobody listens: nobody wants to know.
+            to.send(Message::Status(name, Box::new(status))).await.ok();
+        }
+    }
+}
+
+/// Starts or restarts a container. Success is told by the Engine's events.
+pub async fn restart(engine: Engine, name: String, up: bool, to: Sender<Message>) {
+    let container = format!("powerdev-{name}");
+    let done =
+        if up { engine.restart_container(&container, None).await } else { engine.start_container(&container).await };
+    let Err(error) = done else { return };
+    if error.is_unreachable() {
+        // The events say so, too, and what is to be done then is decided once it is back.
+        return;
+    }
+    let gone = match engine.container(&container).await {
+        Ok(found) => found.is_none_or(|found| matches!(found.state, RunState::Removing | RunState::Dead)),
+        Err(_) => false,
+    };
+    let message = chain(&error);
+    // Nobody listens: nobody wants to know.
+    to.send(Message::Refused(name, message, gone)).await.ok();
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut message = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let text = cause.to_string();
+        if !message.contains(&text) {
+            message = format!("{message}: {text}");
+        }
+        source = cause.source();
+    }
+    message
+}
+
+/// Now, in nanoseconds since the Unix epoch.
+pub fn now_ns() -> i64 {
+    i64::try_from(now_ms()).unwrap_or(i64::MAX).saturating_mul(1_000_000)
+}
