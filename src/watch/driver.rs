@@ -150,7 +150,7 @@ impl Driver<'_> {
             if live {
                 self.show();
             }
-            if self.options.once && connected && self.watched.values().all(|watched| watched.policy.settled()) {
+            if self.options.once && connected && self.settles().is_some_and(|at| at <= now_ms()) {
                 return Ok(self.outcome());
             }
         }
@@ -234,7 +234,16 @@ impl Driver<'_> {
     fn feed(&mut self, name: &str, input: Input) -> anyhow::Result<()> {
         let Some(watched) = self.watched.get_mut(name) else { return Ok(()) };
         let now = now_ms();
-        for action in watched.policy.handle(now, input) {
+        let actions = watched.policy.handle(now, input);
+        // Before anything is done or told: a watcher that is killed has forgotten nothing.
+        if watched.policy.memory() != &watched.remembered {
+            watched.remembered = watched.policy.memory().clone();
+            if let Err(error) = watched.watcher.remember(&watched.remembered) {
+                // Watching goes on; what a restart of the watcher would forget is only the budget.
+                self.audience.notice(format!("{error:#}"));
+            }
+        }
+        for action in actions {
             match action {
                 Action::Tell(what) => self.audience.told(&Report { at_ms: now, name: name.to_owned(), what })?,
                 Action::Start | Action::Restart => {
@@ -242,13 +251,6 @@ impl Driver<'_> {
                     let task = sources::restart(self.engine.clone(), name.to_owned(), up, self.to.clone());
                     tokio::spawn(task);
                 }
-            }
-        }
-        if watched.policy.memory() != &watched.remembered {
-            watched.remembered = watched.policy.memory().clone();
-            if let Err(error) = watched.watcher.remember(&watched.remembered) {
-                // Watching goes on; what a restart of the watcher would forget is only the budget.
-                self.audience.notice(format!("{error:#}"));
             }
         }
         self.listen(name);
@@ -272,8 +274,15 @@ impl Driver<'_> {
         }
     }
 
+    /// The next moment when something is to be decided without that anything happens.
     fn deadline(&self) -> Option<u64> {
-        self.watched.values().filter_map(|watched| watched.policy.deadline()).min()
+        let settled = self.settles().filter(|_| self.options.once);
+        self.watched.values().filter_map(|watched| watched.policy.deadline()).chain(settled).min()
+    }
+
+    /// From when on nothing is under way anywhere.
+    fn settles(&self) -> Option<u64> {
+        self.watched.values().map(|watched| watched.policy.settles()).try_fold(0, |latest, at| Some(latest.max(at?)))
     }
 
     fn tick(&mut self) -> anyhow::Result<()> {

@@ -6,7 +6,9 @@ use super::memory::{Memory, Quarantine};
 use super::report::{Cause, What};
 use crate::engine::EngineEventKind;
 
-/// How long after a reconnection the Engine may still tell of what happened before.
+/// How long a container must run to count as running well.
+const STEADY_MS: u64 = 2_000;
+/// How long after the watcher's start the Engine may still tell of what happened before.
 const REPLAY_MS: u64 = 250;
 /// How long before its going an Engine that shuts down stops its containers: its own patience with them.
 const SHUTDOWN_MS: u64 = 20_000;
@@ -201,12 +203,14 @@ impl Policy {
         self.limits.restarts.saturating_sub(used as u32)
     }
 
-    /// Nothing is under way.
-    pub fn settled(&self) -> bool {
+    /// From when on nothing is under way, if nothing else happens: none while something is. What runs must have run
+    /// for a moment: a crash loop runs now and then, too.
+    pub fn settles(&self) -> Option<u64> {
+        let waiting = matches!(self.health, Some(HealthState::Starting | HealthState::Unhealthy));
         match self.phase {
-            Phase::Running => !matches!(self.health, Some(HealthState::Starting | HealthState::Unhealthy)),
-            Phase::Absent | Phase::Stopped(_) | Phase::Quarantined => true,
-            _ => false,
+            Phase::Running if !waiting => Some((self.started_ns / 1_000_000).unsigned_abs() + STEADY_MS),
+            Phase::Absent | Phase::Stopped(_) | Phase::Quarantined => Some(0),
+            _ => None,
         }
     }
 
@@ -260,8 +264,12 @@ impl Policy {
             self.begin(seen.started_ms);
             self.paused = seen.paused;
             self.engine_health(now, seen.health, actions);
+        } else if self.memory.running && lost {
+            // An Engine that was killed stops what still runs when it starts again, as if somebody had asked for it.
+            self.started_ns = self.looked_ns;
+            return self.crashed(now, Cause::EngineRestart, String::new(), false, actions);
         } else if self.memory.running {
-            let cause = if lost { Cause::EngineRestart } else { Cause::of_exit(seen.exit_code, seen.oom) };
+            let cause = Cause::of_exit(seen.exit_code, seen.oom);
             self.phase = Phase::Judging { until: now + REPLAY_MS, cause };
             return;
         } else {

@@ -98,6 +98,7 @@ fn a_kill_is_undone_at_once() {
         );
         assert_eq!(told(&world.engine(Told::Start)), ["restarted"]);
         assert_eq!(world.policy.state(), "running");
+        assert!(world.policy.settles() > Some(world.now), "it must run for a moment first");
     }
 }
 
@@ -160,7 +161,7 @@ fn waits_double_and_the_budget_ends_in_quarantine() {
     assert_eq!(waits, [1100, 2200]);
     assert_eq!(world.policy.restarts_left(world.now), 0);
     assert_eq!(told(&world.engine(DIED)), ["quarantined"]);
-    assert_eq!((world.policy.deadline(), world.policy.settled()), (None, true));
+    assert_eq!((world.policy.deadline(), world.policy.settles()), (None, Some(0)));
     // Only somebody else ends it, and gives it a whole budget again.
     assert_eq!(told(&world.engine(Told::Start)), ["started"]);
     assert_eq!(world.policy.restarts_left(world.now), 3);
@@ -235,10 +236,15 @@ fn an_engine_that_dies_takes_nothing_down_for_good() {
     assert_eq!(told(&world.feed(Input::Lost("gone".into()))), ["engine_lost"]);
     assert_eq!(told(&world.feed(Input::Lost("still".into()))), [""; 0]);
     // Killed with -9, it tells nothing of what became of its containers.
-    assert_eq!(world.look(false), []);
-    let (_, actions) = world.wait();
+    let actions = world.look(false);
     assert_eq!((told(&actions), cause(&actions)), (vec!["down".into(), "start".into()], Cause::EngineRestart));
     assert_eq!(world.policy.restarts_left(world.now), 3, "the Engine's fault costs nothing");
+    // It stopped what still ran when it came back, as a user would: that is told only now.
+    let at = ms_to_ns(world.now - 20);
+    for kind in [Told::Kill { signal: 15 }, Told::Kill { signal: 9 }, DIED, Told::Stop] {
+        assert_eq!(world.feed(Input::Engine(at, kind)), []);
+    }
+    assert_eq!(told(&world.engine(Told::Start)), ["restarted"]);
 }
 
 #[test]
@@ -249,8 +255,7 @@ fn an_engine_that_shuts_down_stops_like_a_user_and_is_told_apart() {
     }
     world.now += 10_000;
     world.feed(Input::Lost("unexpected end of file".into()));
-    world.look(false);
-    assert_eq!(cause(&world.wait().1), Cause::EngineRestart);
+    assert_eq!(cause(&world.look(false)), Cause::EngineRestart);
     // Stopped long before: that was somebody's wish.
     let mut world = World::running();
     for kind in [Told::Kill { signal: 15 }, Told::Die { exit_code: 0 }, Told::Stop] {

@@ -95,6 +95,11 @@ pub fn start(name: &str, project: &str, command: &[&str]) {
     });
 }
 
+/// Starts a container that is there, past powerdev.
+pub fn start_again(container: &str) {
+    block_on(docker().start_container(container, None)).expect("the Engine starts a container");
+}
+
 /// A signal to the container's first process, past powerdev.
 pub fn kill(container: &str, signal: &str) {
     let options = query::KillContainerOptionsBuilder::new().signal(signal).build();

@@ -17,3 +17,4 @@ mod ports;
 mod secrets;
 mod services;
 mod supervisor;
+mod watch;

@@ -1,0 +1,286 @@
+//! The watcher against a real Engine: what it undoes, what it leaves alone, and what it survives.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal};
+use serde_json::Value;
+
+use crate::common::{Project, Running, engine, wait};
+
+const SLEEP: &[&str] = &["sleep", "600"];
+/// Runs once; each later start ends at once with code 3.
+const CRASHES: &[&str] = &["sh", "-c", "[ -e /again ] && { echo broken; exit 3; }; touch /again; exec sleep 600"];
+const LONG: Duration = Duration::from_secs(30);
+
+fn started(command: &[&str]) -> Project {
+    let project = Project::bare();
+    engine::start(&project.container(), project.name(), command);
+    project
+}
+
+/// A watcher that has begun.
+fn watching(project: &Project, arguments: &[&str]) -> Running {
+    let arguments = [&["watch", "--json"], arguments].concat();
+    let mut running = project.powerdev(arguments).deadline(LONG).spawn();
+    event(&mut running, "watching");
+    running
+}
+
+/// The next event of that name.
+fn event(running: &mut Running, name: &str) -> Value {
+    let line = running.wait_line(name, |line| {
+        let document: Value = serde_json::from_str(line).expect("every line is JSON");
+        assert_eq!(document["schema_version"], 1, "{line}");
+        document["event"] == name
+    });
+    serde_json::from_str(&line).expect("JSON")
+}
+
+fn kill_pid(container: &str) {
+    let pid = Pid::from_raw(engine::pid(container)).expect("it runs");
+    rustix::process::kill_process(pid, Signal::KILL).expect("ours to kill");
+}
+
+#[test]
+fn a_container_killed_runs_again_within_a_second() {
+    let project = started(SLEEP);
+    let container = project.container();
+    let mut watcher = watching(&project, &[]);
+    let begun = Instant::now();
+    kill_pid(&container);
+    let down = event(&mut watcher, "down");
+    assert_eq!((&down["cause"], &down["signal"]), (&"signal".into(), &9.into()));
+    event(&mut watcher, "restarted");
+    let took = begun.elapsed();
+    assert!(engine::is_running(&container));
+    // The promise is a second; a machine busy with other tests gets a little more.
+    assert!(took < Duration::from_secs(2), "running again after {took:?}");
+
+    engine::kill(&container, "KILL");
+    event(&mut watcher, "restarted");
+    watcher.signal(Signal::INT);
+    watcher.wait(LONG).code(130);
+    assert!(engine::is_running(&container), "the watcher's end is not the container's");
+}
+
+#[test]
+fn what_somebody_stops_stays_stopped() {
+    let project = started(&["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.1; done"]);
+    let mut watcher = watching(&project, &[]);
+    for way in ["powerdev stop", "docker kill -s TERM"] {
+        match way {
+            "powerdev stop" => drop(project.powerdev(["stop"]).run().ok()),
+            _ => engine::kill(&project.container(), "TERM"),
+        }
+        assert_eq!(event(&mut watcher, "stopped")["exit_code"], 0, "{way}");
+        assert!(!engine::is_running(&project.container()), "{way}");
+        engine::start_again(&project.container());
+        event(&mut watcher, "started");
+    }
+    watcher.signal(Signal::TERM);
+    let said = watcher.wait(LONG).code(0);
+    assert!(said.json_lines().iter().all(|line| line["event"] != "down"), "{}", said.out());
+}
+
+#[test]
+fn a_container_removed_behind_our_back_is_not_made_again() {
+    let project = started(SLEEP);
+    let mut watcher = watching(&project, &[]);
+    engine::remove(&project.container());
+    event(&mut watcher, "removed");
+    project.powerdev(["watch", "--once"]).run().code(8);
+    watcher.signal(Signal::TERM);
+    watcher.wait(LONG).ok();
+    assert!(engine::inspect(&project.container()).is_none());
+    project.powerdev(["watch", "--once"]).run().code(4);
+}
+
+#[test]
+fn a_crash_loop_is_quarantined_also_for_the_next_watcher() {
+    let project = started(CRASHES);
+    let container = project.container();
+    let few = ["--max-restarts", "2", "--backoff", "0.1"];
+    let mut watcher = watching(&project, &few);
+    kill_pid(&container);
+    event(&mut watcher, "restarted");
+    let down = event(&mut watcher, "down");
+    assert_eq!((&down["cause"], &down["code"], &down["restarts_left"]), (&"exit".into(), &3.into(), &0.into()));
+    assert_eq!(event(&mut watcher, "quarantined")["restarts"], 2);
+    watcher.signal(Signal::KILL);
+    watcher.wait(LONG);
+
+    project.powerdev(["watch", "--once"]).args(few).run().code(5);
+    assert!(!engine::is_running(&container));
+    // Started by hand it is watched again, with a whole budget, which the crashes use up again.
+    let mut watcher = watching(&project, &few);
+    engine::start_again(&container);
+    event(&mut watcher, "started");
+    assert_eq!(event(&mut watcher, "quarantined")["restarts"], 2);
+    watcher.signal(Signal::TERM);
+    watcher.wait(LONG).ok();
+    let cleared = project.powerdev(["watch", "--once", "--clear", "--json"]).args(few).run().code(5);
+    assert!(cleared.json_lines().iter().any(|line| line["event"] == "down"), "it was tried again: {}", cleared.out());
+}
+
+#[test]
+fn what_died_while_no_watcher_was_there_is_started() {
+    let project = started(SLEEP);
+    let watcher = watching(&project, &[]);
+    watcher.signal(Signal::KILL);
+    watcher.wait(LONG);
+    kill_pid(&project.container());
+    wait::until("it is down", LONG, || (!engine::is_running(&project.container())).then_some(()));
+    project.powerdev(["watch", "--once"]).run().ok();
+    assert!(engine::is_running(&project.container()));
+
+    // Stopped meanwhile: somebody's wish, as the Engine still knows.
+    project.powerdev(["stop", "--time", "1"]).run().ok();
+    project.powerdev(["watch", "--once"]).run().code(4);
+    assert!(!engine::is_running(&project.container()));
+}
+
+#[test]
+fn on_a_terminal_there_is_a_live_view() {
+    let project = started(SLEEP);
+    let mut terminal = project.powerdev(["watch"]).terminal(24, 80);
+    terminal.expect(&format!("{}  running", project.name()));
+    kill_pid(&project.container());
+    terminal.expect("runs again");
+    terminal.send(b"\x03");
+    assert_eq!(terminal.wait().0, 130);
+}
+
+/// An Engine of our own, with a network of its own, since a second one would take the first one's bridge away, and
+/// with mounts of its own, so that none outlives it.
+struct SecondEngine {
+    dir: PathBuf,
+    daemon: Option<Child>,
+}
+
+impl SecondEngine {
+    fn new(dir: &Path) -> Self {
+        let mut engine = Self { dir: dir.to_owned(), daemon: None };
+        engine.up();
+        engine
+    }
+
+    fn host(&self) -> String {
+        format!("unix://{}/sock", self.dir.display())
+    }
+
+    fn up(&mut self) {
+        for stale in ["pid", "sock", "exec/containerd/containerd.pid", "exec/containerd/containerd.sock"] {
+            std::fs::remove_file(self.dir.join(stale)).ok();
+        }
+        let at = |name: &str| self.dir.join(name).display().to_string();
+        let log = std::fs::File::create(self.dir.join("log")).expect("writable");
+        let daemon = Command::new("unshare")
+            .args(["--net", "--mount", "dockerd", "--iptables=false", "--ip6tables=false", "--bridge=none"])
+            .args(["--data-root", &at("data"), "--exec-root", &at("exec"), "--pidfile", &at("pid")])
+            .args(["-H", &self.host()])
+            .stderr(log.try_clone().expect("a file can be shared"))
+            .stdout(log)
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("unshare and dockerd are installed");
+        self.daemon = Some(daemon);
+        wait::until("the second Engine answers", Duration::from_secs(40), || {
+            self.docker(&["version"]).status.success().then_some(())
+        });
+    }
+
+    fn kill(&mut self, signal: Signal) {
+        let mut daemon = self.daemon.take().expect("it runs");
+        let pid = Pid::from_raw(daemon.id().cast_signed()).expect("a process ID");
+        rustix::process::kill_process(pid, signal).expect("ours to kill");
+        daemon.wait().expect("a child can be waited for");
+    }
+
+    fn docker(&self, arguments: &[&str]) -> std::process::Output {
+        Command::new("docker").arg("-H").arg(self.host()).args(arguments).output().expect("the docker CLI is installed")
+    }
+
+    /// A labelled container of an image that holds nothing but busybox.
+    fn run(&self, name: &str) {
+        let root = self.dir.join("root");
+        std::fs::create_dir_all(root.join("bin")).expect("writable");
+        std::fs::copy("/bin/busybox", root.join("bin/sleep")).expect("busybox-static is installed");
+        let tar = self.dir.join("root.tar");
+        assert!(
+            Command::new("tar").arg("-C").arg(&root).arg("-cf").arg(&tar).arg(".").status().expect("tar").success()
+        );
+        let import = self.docker(&["import", &tar.display().to_string(), "watched:1"]);
+        assert!(import.status.success(), "{}", String::from_utf8_lossy(&import.stderr));
+        let label = format!("dev.powerdev.project={name}");
+        let container = format!("powerdev-{name}");
+        let arguments = ["run", "-d", "--network=none", "--label", &label, "--name", &container, "watched:1"];
+        let run = self.docker(&[&arguments[..], &["/bin/sleep", "600"]].concat());
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    }
+
+    fn is_running(&self, name: &str) -> bool {
+        let format = "{{.State.Running}}";
+        self.docker(&["inspect", "-f", format, &format!("powerdev-{name}")]).stdout.starts_with(b"true")
+    }
+}
+
+impl Drop for SecondEngine {
+    fn drop(&mut self) {
+        let all = self.docker(&["ps", "-aq"]).stdout;
+        for id in String::from_utf8_lossy(&all).lines() {
+            self.docker(&["rm", "-f", id]);
+        }
+        if self.daemon.is_some() {
+            self.kill(Signal::TERM);
+        }
+    }
+}
+
+#[test]
+fn all_environments_are_watched_and_each_by_one_watcher() {
+    let (one, other) = (Project::bare(), Project::bare());
+    let dir = tempfile::Builder::new().prefix("pd-engine").tempdir().expect("a temporary folder");
+    // On an Engine of our own: the other one runs what isn't ours.
+    let second = SecondEngine::new(dir.path());
+    second.run(one.name());
+    second.run(other.name());
+    let watch = |arguments: &[&str]| {
+        one.powerdev(["watch", "--json"]).args(arguments).env("DOCKER_HOST", second.host()).deadline(LONG)
+    };
+    let mut all = watch(&["--all"]).spawn();
+    let mut seen = vec![event(&mut all, "watching")["name"].clone(), event(&mut all, "watching")["name"].clone()];
+    seen.sort_by_key(ToString::to_string);
+    assert_eq!(seen, [one.name(), other.name()]);
+    let refused = watch(&[]).run().code(8);
+    assert!(refused.err().contains("watched already"), "{}", refused.err());
+    second.docker(&["kill", &other.container()]);
+    assert_eq!(event(&mut all, "restarted")["name"], other.name());
+    all.signal(Signal::TERM);
+    all.wait(LONG).ok();
+}
+
+#[test]
+fn an_engine_that_dies_and_comes_back_is_survived() {
+    let project = Project::bare();
+    // Not in the test's folder: a socket's path must be short.
+    let dir = tempfile::Builder::new().prefix("pd-engine").tempdir().expect("a temporary folder");
+    let mut second = SecondEngine::new(dir.path());
+    second.run(project.name());
+    let watch = project.powerdev(["watch", "--json"]).env("DOCKER_HOST", second.host());
+    let mut watcher = watch.deadline(Duration::from_secs(90)).spawn();
+    event(&mut watcher, "watching");
+    // Killed, and shut down in order: the second looks as if somebody stopped the container.
+    for signal in [Signal::KILL, Signal::TERM] {
+        second.kill(signal);
+        event(&mut watcher, "engine_lost");
+        second.up();
+        let down = event(&mut watcher, "down");
+        assert_eq!(down["cause"], "engine_restart", "{signal:?}: {down}");
+        event(&mut watcher, "restarted");
+        assert!(second.is_running(project.name()));
+    }
+    watcher.signal(Signal::TERM);
+    watcher.wait(LONG).ok();
+}
