@@ -62,8 +62,7 @@ impl Backoff {
 pub async fn engine(first: Engine, scope: Scope, mut since_ns: i64, to: Sender<Message>) {
     let mut engine = Some(first);
     loop {
-        let Some(connected) = connect(&mut engine, &scope).await else { return };
-        let (connected, seen) = connected;
+        let (connected, seen) = connect(&mut engine, &scope).await;
         if to.send(Message::Connected(connected.clone(), seen)).await.is_err() {
             return;
         }
@@ -87,17 +86,17 @@ pub async fn engine(first: Engine, scope: Scope, mut since_ns: i64, to: Sender<M
 }
 
 /// Tries until an Engine answers.
-async fn connect(engine: &mut Option<Engine>, scope: &Scope) -> Option<(Engine, Vec<(String, Option<Seen>)>)> {
+async fn connect(engine: &mut Option<Engine>, scope: &Scope) -> (Engine, Vec<(String, Option<Seen>)>) {
     let mut backoff = Backoff::new(50, 2000);
     loop {
         let attempt = match engine.take() {
             Some(engine) => Ok(engine),
             None => Engine::connect().await,
         };
-        if let Ok(engine) = attempt {
-            if let Ok(seen) = look(&engine, scope).await {
-                return Some((engine, seen));
-            }
+        if let Ok(engine) = attempt
+            && let Ok(seen) = look(&engine, scope).await
+        {
+            return (engine, seen);
         }
         backoff.wait().await;
     }
@@ -135,18 +134,18 @@ fn seen(container: &Container) -> Seen {
 pub async fn agent(name: String, run_dir: PathBuf, to: Sender<Message>) {
     let mut backoff = Backoff::new(50, 5000);
     loop {
-        if let Ok(client) = Client::connect(&run_dir, PATIENCE).await {
-            if let Ok(events) = client.events().await {
-                let mut events = std::pin::pin!(events);
-                while let Some(Ok(event)) = events.next().await {
-                    backoff = Backoff::new(50, 5000);
-                    if to.send(Message::Agent(name.clone(), Some(event.kind))).await.is_err() {
-                        return;
-                    }
-                }
-                if to.send(Message::Agent(name.clone(), None)).await.is_err() {
+        if let Ok(client) = Client::connect(&run_dir, PATIENCE).await
+            && let Ok(events) = client.events().await
+        {
+            let mut events = std::pin::pin!(events);
+            while let Some(Ok(event)) = events.next().await {
+                backoff = Backoff::new(50, 5000);
+                if to.send(Message::Agent(name.clone(), Some(event.kind))).await.is_err() {
                     return;
                 }
+            }
+            if to.send(Message::Agent(name.clone(), None)).await.is_err() {
+                return;
             }
         }
         backoff.wait().await;
@@ -155,11 +154,11 @@ pub async fn agent(name: String, run_dir: PathBuf, to: Sender<Message>) {
 
 /// Asks one agent how it is, once.
 pub async fn status(name: String, run_dir: PathBuf, to: Sender<Message>) {
-    if let Ok(mut client) = Client::connect(&run_dir, PATIENCE).await {
-        if let Ok(status) = client.status().await {
-            // Nobody listens: nobody wants to know.
-            to.send(Message::Status(name, Box::new(status))).await.ok();
-        }
+    if let Ok(mut client) = Client::connect(&run_dir, PATIENCE).await
+        && let Ok(status) = client.status().await
+    {
+        // Nobody listens: nobody wants to know.
+        to.send(Message::Status(name, Box::new(status))).await.ok();
     }
 }
 
