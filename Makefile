@@ -1,7 +1,7 @@
 # `make up` and `make test` need nothing but a Debian or Ubuntu base and root or sudo.
 RUN := @scripts/run.sh
 
-.PHONY: help up test bench lint fmt install clean
+.PHONY: help up test bench lint fmt generate install clean
 
 help: ## List what can be made
 	@sed -n 's/^\([a-z]*\): ## /  make \1\t/p' Makefile | expand -t 16
@@ -29,7 +29,7 @@ fmt: ## Format the Rust code
 	$(RUN) cargo fmt --all
 
 generate: ## Write the reference, the schema, env_template and the completions anew
-	POWERDEV_BLESS=1 cargo test --quiet --test generated
+	$(RUN) env POWERDEV_BLESS=1 cargo test --quiet --locked --test generated
 
 install: ## Install powerdev for this user
 	$(RUN) cargo install --locked --path .
