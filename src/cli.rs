@@ -61,6 +61,7 @@ pub enum Command {
     Ps(commands::ps::Args),
     Init(commands::init::Args),
     Config(commands::config::Args),
+    Doctor(commands::doctor::Args),
     Completions(commands::completions::Args),
     Man(commands::man::Args),
 }

@@ -10,6 +10,7 @@ pub mod cli;
 pub mod commands;
 pub mod completion;
 pub mod config;
+pub mod doctor;
 pub mod engine;
 pub mod failure;
 pub mod host;

@@ -89,6 +89,14 @@ impl Wanted {
     }
 }
 
+/// How many CA certificates of this machine go into the image.
+///
+/// # Errors
+/// When a file that was named can't be read or holds no certificate.
+pub fn extra_certificates(settings: &Settings) -> anyhow::Result<usize> {
+    Ok(ca::certificates(&settings.ca_bundle)?.len())
+}
+
 /// The tag that [`ensure`] would build or find. Looks at files only.
 ///
 /// # Errors

@@ -5,6 +5,7 @@ pub mod build;
 pub mod completions;
 pub mod config;
 pub mod daemon;
+pub mod doctor;
 pub mod exec;
 pub mod health;
 pub mod init;
@@ -107,6 +108,7 @@ pub async fn run(cli: Cli, ui: &Ui) -> anyhow::Result<std::process::ExitCode> {
         Command::Ps(args) => ps::run(args, &context).await,
         Command::Init(args) => init::run(args, &context).await,
         Command::Config(args) => config::run(args, &context).await,
+        Command::Doctor(args) => doctor::run(args, &context).await,
         Command::Completions(args) => completions::run(args, &context).await,
         Command::Man(args) => man::run(args, &context).await,
     };

@@ -56,7 +56,7 @@ fn candidates(port: u16) -> impl Iterator<Item = u16> {
 }
 
 /// Whether nothing listens there now. A privileged port that we may not bind ourselves counts as free: the Engine may.
-fn is_free(address: IpAddr, port: u16) -> bool {
+pub fn is_free(address: IpAddr, port: u16) -> bool {
     match TcpListener::bind((address, port)) {
         Ok(_) => true,
         Err(error) => error.kind() == std::io::ErrorKind::PermissionDenied,

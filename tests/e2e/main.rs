@@ -6,6 +6,7 @@ mod common;
 // One line a subject, in the order of the alphabet.
 mod build;
 mod core_image;
+mod doctor;
 mod engine;
 mod exec;
 mod harness;

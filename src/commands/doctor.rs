@@ -1,0 +1,45 @@
+//! `powerdev doctor`: looks at everything that an environment needs.
+
+use powerdev_protocol::ExitCode;
+use serde::Serialize;
+
+use super::Context;
+use crate::doctor::{self, Check, Verdict};
+
+/// Look at Engine, machine and project, and say what is wrong and how to mend it
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+#[derive(Debug, Serialize)]
+struct Document {
+    ok: bool,
+    checks: Vec<Check>,
+}
+
+/// Runs `powerdev doctor`. Ends with 1 when a check failed.
+///
+/// # Errors
+/// When standard output can't be written.
+pub async fn run(_: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> {
+    let ui = context.ui;
+    let checks = doctor::examine(context.global.project.as_deref(), context.global.env_file.as_deref()).await;
+    let ok = checks.iter().all(|check| check.verdict != Verdict::Fail);
+    let code = if ok { ExitCode::Done } else { ExitCode::Failed };
+    if ui.json() {
+        ui.document(&Document { ok, checks })?;
+        return Ok(code);
+    }
+    for check in &checks {
+        let verdict = match check.verdict {
+            Verdict::Ok => ui.paint("32", "ok  "),
+            Verdict::Warn => ui.paint("33", "warn"),
+            Verdict::Fail => ui.paint("31", "FAIL"),
+            Verdict::Skip => "skip".to_owned(),
+        };
+        ui.print(&format!("{verdict}  {:<13}  {}", check.name, check.detail))?;
+        if let Some(fix) = check.fix.as_ref().filter(|_| check.verdict != Verdict::Ok) {
+            ui.print(&format!("      {:<13}  -> {fix}", ""))?;
+        }
+    }
+    Ok(code)
+}

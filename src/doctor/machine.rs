@@ -1,0 +1,83 @@
+//! Checks of this machine and of the user's own folders.
+
+use std::path::Path;
+
+use super::{Check, Facts};
+use crate::agent;
+use crate::config::{ByteSize, GpuRequest};
+use crate::state::state_home;
+
+/// Below this an agent and a compiler don't fit together, in bytes.
+const LITTLE_MEMORY: u64 = 4 << 30;
+
+pub(super) fn checks(facts: &Facts) -> Vec<Check> {
+    vec![memory(facts), user(facts), gpu(facts), state(), agent()]
+}
+
+/// Bytes that a user may still write where `path` lies.
+pub(super) fn free(path: &Path) -> Option<u64> {
+    let stat = rustix::fs::statvfs(path).ok()?;
+    Some(stat.f_bavail * stat.f_frsize)
+}
+
+fn memory(facts: &Facts) -> Check {
+    let memory = facts.engine.as_ref().map_or(facts.host.memory, |(_, info)| info.memory);
+    let detail = format!("{}, {} CPUs", ByteSize(memory), facts.host.cpus);
+    if memory < LITTLE_MEMORY {
+        return Check::warn("memory", detail).fix("give the machine more memory, or run fewer services");
+    }
+    Check::ok("memory", detail)
+}
+
+fn user(facts: &Facts) -> Check {
+    let (uid, gid) = (facts.host.uid, facts.host.gid);
+    if rustix::process::geteuid().is_root() {
+        return Check::ok("user", format!("root; inside, dev is {uid}:{gid}"));
+    }
+    let rootless = facts.engine.as_ref().is_ok_and(|(_, info)| info.rootless);
+    if rootless {
+        return Check::warn("user", format!("{uid}:{gid}, on a rootless Engine: inside, dev is another user than you"))
+            .fix("if .agent-mount can't be written inside, use an Engine that runs as root");
+    }
+    Check::ok("user", format!("{uid}:{gid}, inside and outside"))
+}
+
+fn gpu(facts: &Facts) -> Check {
+    let wanted = facts.settings.as_ref().map(|settings| settings.gpu.clone()).unwrap_or_default();
+    let runtime = facts.engine.as_ref().is_ok_and(|(_, info)| info.gpu);
+    let names: Vec<&str> = facts.host.gpus.iter().map(|gpu| gpu.name.as_str()).collect();
+    let toolkit = "install the NVIDIA container toolkit, `sudo nvidia-ctk runtime configure`, restart the Engine";
+    match (wanted, names.is_empty(), runtime) {
+        (GpuRequest::None, ..) => Check::skip("gpu", "GPU=none"),
+        (GpuRequest::Auto, true, _) => Check::ok("gpu", "none found: the environment runs without"),
+        (_, true, _) => Check::fail("gpu", "GPUs are asked for, and the driver shows none")
+            .fix("install NVIDIA's driver (`nvidia-smi` shows the GPUs then), or set GPU=auto"),
+        (GpuRequest::Auto, false, false) => {
+            Check::warn("gpu", format!("{}, and the Engine can't hand them out", names.join(", "))).fix(toolkit)
+        }
+        (_, false, false) => Check::fail("gpu", "the Engine can't hand out GPUs").fix(toolkit),
+        (_, false, true) => Check::ok("gpu", names.join(", ")),
+    }
+}
+
+fn state() -> Check {
+    let name = "state-folder";
+    let folder = match state_home() {
+        Ok(folder) => folder,
+        Err(error) => return Check::fail(name, error.to_string()).fix("set HOME to your home folder"),
+    };
+    // The folder is made when it is needed: what has to be writable is the nearest one above that is there.
+    let there = folder.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
+    match rustix::fs::access(there, rustix::fs::Access::WRITE_OK) {
+        Ok(()) => Check::ok(name, folder.display().to_string()),
+        Err(error) => Check::fail(name, format!("{} can't be written: {error}", there.display()))
+            .fix("make it yours, or set XDG_STATE_HOME to a folder that is"),
+    }
+}
+
+fn agent() -> Check {
+    if agent::BINARY.is_empty() {
+        return Check::fail("agent", "this powerdev was built without its agent").fix("build it again with cargo");
+    }
+    Check::ok("agent", format!("{} of powerdev {}", &agent::SHA256[..12], env!("CARGO_PKG_VERSION")))
+}

@@ -1,0 +1,122 @@
+//! Looks at everything that an environment needs, and says what is wrong and how to mend it.
+//!
+//! Nothing here needs the network, nothing changes anything, and nothing hangs: whatever asks has a deadline. A check
+//! that can't be made since another failed is skipped, not failed: one cause, one fix.
+
+mod engine;
+mod machine;
+mod project;
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::config::{self, Name, Settings};
+use crate::engine::{Container, Engine, EngineInfo};
+use crate::host::HostFacts;
+use crate::lifecycle;
+
+/// How long the Engine may take for one answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What came of a check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// As it should be.
+    Ok,
+    /// It works, but something should be known.
+    Warn,
+    /// It won't work.
+    Fail,
+    /// Couldn't be looked at, since something else failed, or there is nothing to look at.
+    Skip,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// Stable name, for scripts.
+    pub name: &'static str,
+    /// What came of it.
+    pub verdict: Verdict,
+    /// What was found.
+    pub detail: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fix: Option<String>,
+}
+
+impl Check {
+    fn new(name: &'static str, verdict: Verdict, detail: impl Into<String>) -> Self {
+        Self { name, verdict, detail: detail.into(), fix: None }
+    }
+
+    fn ok(name: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(name, Verdict::Ok, detail)
+    }
+
+    fn warn(name: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(name, Verdict::Warn, detail)
+    }
+
+    fn fail(name: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(name, Verdict::Fail, detail)
+    }
+
+    fn skip(name: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(name, Verdict::Skip, detail)
+    }
+
+    fn fix(mut self, fix: impl Into<String>) -> Self {
+        self.fix = Some(fix.into());
+        self
+    }
+}
+
+/// What the checks look at, found out once.
+struct Facts {
+    host: HostFacts,
+    settings: anyhow::Result<Settings>,
+    identity: anyhow::Result<(Name, std::path::PathBuf)>,
+    engine: anyhow::Result<(Engine, EngineInfo)>,
+    container: Option<Container>,
+}
+
+/// Makes every check, in a stable order.
+pub async fn examine(project: Option<&Path>, env_file: Option<&Path>) -> Vec<Check> {
+    let facts = Facts::gather(project, env_file).await;
+    let mut checks = engine::checks(&facts);
+    checks.extend(machine::checks(&facts));
+    checks.extend(project::checks(&facts).await);
+    checks
+}
+
+impl Facts {
+    async fn gather(project: Option<&Path>, env_file: Option<&Path>) -> Self {
+        let identity = config::identity_with(project, env_file);
+        let engine = reach().await;
+        let container = match (&engine, &identity) {
+            (Ok((engine, _)), Ok((name, dir))) => {
+                let looked = tokio::time::timeout(PATIENCE, lifecycle::find(engine, name, dir)).await;
+                looked.ok().and_then(Result::ok).flatten()
+            }
+            _ => None,
+        };
+        Self { host: HostFacts::detect(), settings: config::load(project, env_file), identity, engine, container }
+    }
+}
+
+/// Connects and asks the Engine about itself.
+async fn reach() -> anyhow::Result<(Engine, EngineInfo)> {
+    let asked = async {
+        let engine = Engine::connect().await?;
+        let info = engine.info().await?;
+        Ok::<_, crate::engine::EngineError>((engine, info))
+    };
+    match tokio::time::timeout(PATIENCE, asked).await {
+        Ok(answered) => Ok(answered?),
+        Err(_) => anyhow::bail!("the Engine hasn't answered for {} s", PATIENCE.as_secs()),
+    }
+}

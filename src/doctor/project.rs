@@ -1,0 +1,105 @@
+//! Checks of the project: its configuration, its ports, what its image needs.
+
+use std::os::unix::fs::PermissionsExt;
+
+use super::{Check, Facts, PATIENCE};
+use crate::build;
+use crate::config::{ByteSize, Settings};
+use crate::failure::Failure;
+use crate::lifecycle::ports;
+use crate::plan;
+
+/// Below this there is hardly room for an agent's work, in bytes.
+const ROOM: u64 = 1 << 30;
+
+pub(super) async fn checks(facts: &Facts) -> Vec<Check> {
+    let settings = match &facts.settings {
+        Ok(settings) => settings,
+        Err(error) => {
+            let hint = error.downcast_ref::<Failure>().and_then(|failure| failure.hint.clone());
+            let failed = Check::fail("configuration", format!("{error:#}"));
+            let failed = match hint {
+                Some(hint) => failed.fix(hint),
+                None => failed,
+            };
+            let skipped = ["env-file", "project-disk", "ports", "ca-bundle", "image"];
+            let skipped = skipped.into_iter().map(|name| Check::skip(name, "the configuration can't be read"));
+            return std::iter::once(failed).chain(skipped).collect();
+        }
+    };
+    let name = facts.identity.as_ref().map_or_else(|_| settings.name.to_string(), |(name, _)| name.to_string());
+    vec![
+        Check::ok("configuration", format!("{name} in {}", settings.dir.display())),
+        env_file(settings),
+        disk(settings),
+        free_ports(settings, facts),
+        ca_bundle(settings),
+        image(settings, facts).await,
+    ]
+}
+
+fn env_file(settings: &Settings) -> Check {
+    let path = settings.dir.join(".env");
+    let Ok(metadata) = std::fs::metadata(&path) else {
+        return Check::ok("env-file", "none; `powerdev init` writes one");
+    };
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 && settings.secrets.keys().next().is_some() {
+        return Check::warn("env-file", format!("{} holds secrets, and others may read it ({mode:o})", path.display()))
+            .fix(format!("chmod 600 {}", path.display()));
+    }
+    Check::ok("env-file", format!("{} ({mode:o})", path.display()))
+}
+
+fn disk(settings: &Settings) -> Check {
+    match super::machine::free(&settings.dir) {
+        None => Check::skip("project-disk", format!("{} can't be looked at", settings.dir.display())),
+        Some(free) if free < ROOM => {
+            Check::warn("project-disk", format!("{} free", ByteSize(free))).fix("make room where the project lies")
+        }
+        Some(free) => Check::ok("project-disk", format!("{} free", ByteSize(free))),
+    }
+}
+
+/// Busy ports are no failure, others stand in for them; the container's own are busy by right.
+fn free_ports(settings: &Settings, facts: &Facts) -> Check {
+    let own: Vec<u16> = facts.container.iter().flat_map(|container| &container.ports).map(|port| port.host).collect();
+    let wished: Vec<u16> = plan::wished_ports(settings).into_values().collect();
+    let busy = |port: &&u16| !own.contains(port) && !ports::is_free(settings.bind_address, **port);
+    let busy: Vec<String> = wished.iter().filter(busy).map(u16::to_string).collect();
+    if busy.is_empty() {
+        let wished: Vec<String> = wished.iter().map(u16::to_string).collect();
+        return Check::ok("ports", if wished.is_empty() { "none to publish".to_owned() } else { wished.join(", ") });
+    }
+    Check::warn("ports", format!("busy: {}; others stand in for them", busy.join(", ")))
+        .fix("stop what listens there to have them, or choose others with `ports:` in powerdev.yaml")
+}
+
+fn ca_bundle(settings: &Settings) -> Check {
+    match build::extra_certificates(settings) {
+        Ok(0) => Check::ok("ca-bundle", "no extra CA certificates"),
+        Ok(count) => Check::ok("ca-bundle", format!("{count} extra CA certificates go into the image")),
+        Err(error) => {
+            Check::fail("ca-bundle", format!("{error:#}")).fix("point CA_BUNDLE at a PEM file, or leave it out")
+        }
+    }
+}
+
+/// What can be told of the registry without the network: whether it is going to be needed at all.
+async fn image(settings: &Settings, facts: &Facts) -> Check {
+    let name = "image";
+    let Ok((engine, _)) = &facts.engine else { return Check::skip(name, "no Engine to look at") };
+    let tag = match build::tag(settings, &facts.host) {
+        Ok(tag) => tag,
+        Err(error) => return Check::fail(name, format!("{error:#}")),
+    };
+    match tokio::time::timeout(PATIENCE, engine.image(&tag)).await {
+        Ok(Ok(Some(image))) => Check::ok(name, format!("{tag} ({})", ByteSize(image.size))),
+        Ok(Ok(None)) if settings.image.is_some() => {
+            Check::warn(name, format!("{tag} isn't here; `powerdev up` pulls it from its registry"))
+        }
+        Ok(Ok(None)) => Check::ok(name, format!("{tag} isn't built yet; `powerdev up` builds it")),
+        Ok(Err(error)) => Check::fail(name, error.to_string()),
+        Err(_) => Check::fail(name, "the Engine doesn't answer").fix("restart it: `sudo systemctl restart docker`"),
+    }
+}
