@@ -5,6 +5,8 @@ mod environment;
 mod gpus;
 mod limits;
 mod mounts;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
@@ -96,7 +98,7 @@ pub fn plan(settings: &Settings, host: &HostFacts, image: &ImageFacts) -> anyhow
         entrypoint: vec![paths::AGENT_BIN.into(), "init".into()],
         environment: environment::plain(settings, host, &gpus),
         labels: labels(settings),
-        mounts: mounts::mounts(settings, host, image),
+        mounts: mounts::mounts(settings, host, image, &mut notices),
         tmpfs: mounts::tmpfs(settings.security, host),
         ports: published(settings, &image.ports),
         network: settings.container(),

@@ -116,3 +116,9 @@ pub fn load(project: Option<&Path>, env_file: Option<&Path>) -> anyhow::Result<S
 pub fn load_with(project: Option<&Path>, env_file: Option<&Path>, flags: &Overrides) -> anyhow::Result<Settings> {
     load::load(&project::folder(project)?, env_file, &|variable| std::env::var_os(variable), flags)
 }
+
+/// [`load`] without the environment of whoever runs the tests.
+#[cfg(test)]
+pub(crate) fn load_alone(dir: &Path) -> anyhow::Result<Settings> {
+    load::load(dir, None, &|_| None, &Overrides::default())
+}

@@ -10,8 +10,14 @@ use crate::config::{Security, Settings, layout};
 use crate::engine::spec::{MountSource, MountSpec, label};
 use crate::host::HostFacts;
 
-/// Every mount, in the order of their targets: a parent comes before what lies in it.
-pub(super) fn mounts(settings: &Settings, host: &HostFacts, image: &ImageFacts) -> Vec<MountSpec> {
+/// Every mount, in the order of their targets: a parent comes before what lies in it. What can't be mounted goes to
+/// the notices.
+pub(super) fn mounts(
+    settings: &Settings,
+    host: &HostFacts,
+    image: &ImageFacts,
+    notices: &mut Vec<String>,
+) -> Vec<MountSpec> {
     // A folder of this machine means nothing to an Engine elsewhere: it gets a volume of the same use.
     let local = matches!(image.share, AgentShare::Folders { .. });
     let folder = |path: &Path, target: &str, name: &str| {
@@ -38,6 +44,9 @@ pub(super) fn mounts(settings: &Settings, host: &HostFacts, image: &ImageFacts) 
         all.extend(host.ssh_dir.as_ref().map(|folder| bind(folder, layout::SSH, true)));
         all.extend(host.ssh_agent.as_ref().map(|socket| bind(socket, layout::SSH_AGENT, false)));
         all.extend(settings.mounts.iter().map(|mount| bind(&mount.source, &mount.target, mount.read_only)));
+    }
+    if !local && (settings.external_dir.is_some() || !settings.mounts.is_empty()) {
+        notices.push("the Engine runs elsewhere: EXTERNAL_DIR and `mounts:` of this machine aren't mounted".into());
     }
     all.sort_by(|one, other| one.target.cmp(&other.target));
     all
