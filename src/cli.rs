@@ -57,6 +57,7 @@ pub enum Command {
     Persist(commands::persist::Args),
     Backups(commands::backups::Args),
     Restore(commands::restore::Args),
+    Cleanup(commands::cleanup::Args),
     Services(commands::services::Args),
     Ps(commands::ps::Args),
     Init(commands::init::Args),

@@ -70,7 +70,7 @@ fn place_agent(place: &Path) -> anyhow::Result<Injected> {
 
 /// This release's agent in the user's cache, written if it isn't there or isn't whole.
 fn cached() -> anyhow::Result<PathBuf> {
-    let folder = cache_home()?.join(format!("agent-{}", &SHA256[..16]));
+    let folder = cache_home()?.join(cache_name());
     let path = folder.join("powerdev-agent");
     let whole = fs::metadata(&path).is_ok_and(|metadata| metadata.len() == BINARY.len() as u64);
     if !whole {
@@ -78,6 +78,11 @@ fn cached() -> anyhow::Result<PathBuf> {
         replace(&path, BINARY, 0o755, None)?;
     }
     Ok(path)
+}
+
+/// The folder of this release's agent in [`cache_home`]; those of others begin with `agent-`, too.
+pub fn cache_name() -> String {
+    format!("agent-{}", &SHA256[..16])
 }
 
 /// `~/.cache/powerdev`.

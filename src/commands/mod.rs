@@ -2,6 +2,7 @@
 
 pub mod backups;
 pub mod build;
+pub mod cleanup;
 pub mod completions;
 pub mod config;
 pub mod daemon;
@@ -104,6 +105,7 @@ pub async fn run(cli: Cli, ui: &Ui) -> anyhow::Result<std::process::ExitCode> {
         Command::Persist(args) => persist::run(args, &context).await,
         Command::Backups(args) => backups::run(args, &context).await,
         Command::Restore(args) => restore::run(args, &context).await,
+        Command::Cleanup(args) => cleanup::run(args, &context).await,
         Command::Services(args) => services::run(args, &context).await,
         Command::Ps(args) => ps::run(args, &context).await,
         Command::Init(args) => init::run(args, &context).await,

@@ -1,4 +1,4 @@
-//! What powerdev made on this Engine, with sizes and users. What has no label of ours isn't listed.
+//! What powerdev made on this Engine, with sizes and users; or, for the Engine-wide cleanup, all that is on it.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::spec::label;
 use super::{ApiVersion, Engine, EngineError, Operation, SLOW_CALL};
 
-/// What powerdev made on this Engine.
+/// What is on this Engine.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Inventory {
     /// Containers, with the size of what they wrote.
@@ -22,15 +22,19 @@ pub struct Inventory {
     pub networks: Vec<Item>,
     /// Volumes.
     pub volumes: Vec<Item>,
+    /// Build cache that nothing uses at this moment, in bytes. Nobody's label is on it.
+    pub build_cache: u64,
 }
 
-/// One thing that powerdev made.
+/// One thing on the Engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item {
     /// What to remove it by: an image's ID, else the name.
     pub id: String,
     /// What the user knows it by; an image's first tag, or its ID.
     pub name: String,
+    /// An image's tags.
+    pub tags: Vec<String>,
     /// The environment that it belongs to, if one: images belong to many.
     pub project: Option<String>,
     /// [`label::KIND`]: `state` or `cache`, on volumes.
@@ -52,6 +56,18 @@ struct DiskUsage {
     volumes: Option<Vec<VolumeSize>>,
     #[serde(rename = "VolumeUsage", default)]
     usage: Option<VolumeUsage>,
+    #[serde(rename = "BuildCache", default)]
+    build_cache: Option<Vec<CacheRecord>>,
+}
+
+#[derive(Deserialize)]
+struct CacheRecord {
+    #[serde(rename = "InUse", default)]
+    in_use: bool,
+    #[serde(rename = "Shared", default)]
+    shared: bool,
+    #[serde(rename = "Size", default)]
+    size: u64,
 }
 
 #[derive(Deserialize)]
@@ -91,15 +107,47 @@ impl Engine {
     /// # Errors
     /// As every call.
     pub async fn inventory(&self) -> Result<Inventory, EngineError> {
-        let (containers, images, networks, volumes) =
-            tokio::try_join!(self.all_containers(), self.our_images(), self.our_networks(), self.our_volumes())?;
+        let mut inventory = self.everything().await?;
+        inventory.images.retain(|image| image.labels.contains_key(label::BUILD));
+        for items in [&mut inventory.containers, &mut inventory.networks, &mut inventory.volumes] {
+            items.retain(|item| item.project.is_some());
+        }
+        inventory.build_cache = 0;
+        Ok(inventory)
+    }
+
+    /// Everything on this Engine, whoever made it, but for the networks that it makes itself.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn everything(&self) -> Result<Inventory, EngineError> {
+        let images = self.docker.list_images(Some(query::ListImagesOptionsBuilder::new().build()));
+        let networks = self.docker.list_networks(None::<query::ListNetworksOptions>);
+        let (containers, images, networks, usage) = tokio::try_join!(
+            self.all_containers(),
+            self.call(Operation::Inventory, images),
+            self.call(Operation::Inventory, networks),
+            self.disk_usage()
+        )?;
         let users = Users::of(&containers);
+        let cache = usage.build_cache.unwrap_or_default();
+        let volumes = usage.volumes.or(usage.usage.and_then(|usage| usage.items)).unwrap_or_default();
         Ok(Inventory {
-            containers: sorted(containers.into_iter().filter_map(container_item)),
+            containers: sorted(containers.into_iter().map(container_item)),
             images: sorted(images.into_iter().map(|image| image_item(image, &users))),
             networks: sorted(networks.into_iter().filter_map(|network| network_item(network, &users))),
-            volumes: sorted(volumes.into_iter().filter_map(|volume| volume_item(volume, &users))),
+            volumes: sorted(volumes.into_iter().map(|volume| volume_item(volume, &users))),
+            build_cache: cache.iter().filter(|record| !record.in_use && !record.shared).map(|record| record.size).sum(),
         })
+    }
+
+    /// Removes the build cache that nothing uses.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn clear_build_cache(&self) -> Result<(), EngineError> {
+        let options = query::PruneBuildOptionsBuilder::new().all(true).build();
+        self.call_within(SLOW_CALL, Operation::Prune, self.docker.prune_build(Some(options))).await.map(drop)
     }
 
     /// Whether there is a volume of this name.
@@ -131,27 +179,15 @@ impl Engine {
         self.call_within(SLOW_CALL, Operation::Inventory, self.docker.list_containers(Some(options))).await
     }
 
-    async fn our_images(&self) -> Result<Vec<ImageSummary>, EngineError> {
-        let filters = HashMap::from([("label", vec![label::BUILD])]);
-        let options = query::ListImagesOptionsBuilder::new().filters(&filters).build();
-        self.call(Operation::Inventory, self.docker.list_images(Some(options))).await
-    }
-
-    async fn our_networks(&self) -> Result<Vec<Network>, EngineError> {
-        let filters = HashMap::from([("label", vec![label::PROJECT])]);
-        let options = query::ListNetworksOptionsBuilder::new().filters(&filters).build();
-        self.call(Operation::Inventory, self.docker.list_networks(Some(options))).await
-    }
-
-    async fn our_volumes(&self) -> Result<Vec<VolumeSize>, EngineError> {
-        // Older Engines don't know the parameter and measure everything.
-        let path = if self.api_version >= ApiVersion(1, 42) { "/system/df?type=volume" } else { "/system/df" };
+    async fn disk_usage(&self) -> Result<DiskUsage, EngineError> {
+        // Older Engines don't know the parameters and measure everything.
+        let newer = self.api_version >= ApiVersion(1, 42);
+        let path = if newer { "/system/df?type=volume&type=build-cache" } else { "/system/df" };
         let usage = async {
             let body = self.transport.get(path).await?.into_body().collect().await?.to_bytes();
             Ok::<DiskUsage, Error>(serde_json::from_slice(&body)?)
         };
-        let usage = self.call_within(SLOW_CALL, Operation::Inventory, usage).await?;
-        Ok(usage.volumes.or(usage.usage.and_then(|usage| usage.items)).unwrap_or_default())
+        self.call_within(SLOW_CALL, Operation::Inventory, usage).await
     }
 }
 
@@ -178,37 +214,38 @@ fn name_of(container: &ContainerSummary) -> String {
     container.names.iter().flatten().next().map_or("", |name| name.trim_start_matches('/')).to_owned()
 }
 
-fn container_item(container: ContainerSummary) -> Option<Item> {
+fn container_item(container: ContainerSummary) -> Item {
     let name = name_of(&container);
     let labels: BTreeMap<_, _> = container.labels.unwrap_or_default().into_iter().collect();
-    labels.get(label::PROJECT)?;
     let state = container.state.map(|state| state.to_string()).unwrap_or_default();
     let in_use = matches!(state.as_str(), "running" | "paused" | "restarting");
-    Some(Item { in_use, ..item(name.clone(), name, labels, container.size_rw, Vec::new()) })
+    Item { in_use, ..item(name.clone(), name, labels, container.size_rw, Vec::new()) }
 }
 
 fn image_item(image: ImageSummary, users: &Users) -> Item {
-    let name = image.repo_tags.into_iter().find(|tag| tag != "<none>:<none>").unwrap_or_else(|| image.id.clone());
+    let tags: Vec<_> = image.repo_tags.into_iter().filter(|tag| tag != "<none>:<none>").collect();
+    let name = tags.first().cloned().unwrap_or_else(|| image.id.clone());
     let used_by = users.images.get(&image.id).cloned().unwrap_or_default();
-    item(image.id, name, image.labels.into_iter().collect(), Some(image.size), used_by)
+    Item { tags, ..item(image.id, name, image.labels.into_iter().collect(), Some(image.size), used_by) }
 }
 
 fn network_item(network: Network, users: &Users) -> Option<Item> {
-    let name = network.name?;
+    let name = network.name.filter(|name| !["bridge", "host", "none"].contains(&name.as_str()))?;
     let used_by = users.networks.get(&name).cloned().unwrap_or_default();
     Some(item(name.clone(), name, network.labels.unwrap_or_default().into_iter().collect(), None, used_by))
 }
 
-fn volume_item(volume: VolumeSize, users: &Users) -> Option<Item> {
-    let labels = volume.labels.filter(|labels| labels.contains_key(label::PROJECT))?;
+fn volume_item(volume: VolumeSize, users: &Users) -> Item {
+    let labels = volume.labels.unwrap_or_default();
     let used_by = users.volumes.get(&volume.name).cloned().unwrap_or_default();
-    Some(item(volume.name.clone(), volume.name, labels, volume.usage.map(|usage| usage.size), used_by))
+    item(volume.name.clone(), volume.name, labels, volume.usage.map(|usage| usage.size), used_by)
 }
 
 fn item(id: String, name: String, labels: BTreeMap<String, String>, size: Option<i64>, used_by: Vec<String>) -> Item {
     Item {
         id,
         name,
+        tags: Vec::new(),
         project: labels.get(label::PROJECT).cloned(),
         kind: labels.get(label::KIND).cloned(),
         // The Engine says -1 for what it doesn't know.
@@ -235,7 +272,7 @@ mod tests {
         for answer in [format!(r#"{{"Volumes":[{volume}]}}"#), format!(r#"{{"VolumeUsage":{{"Items":[{volume}]}}}}"#)] {
             let usage: DiskUsage = serde_json::from_str(&answer).expect("an answer");
             let volumes = usage.volumes.or(usage.usage.and_then(|usage| usage.items)).unwrap_or_default();
-            let item = volumes.into_iter().find_map(|v| volume_item(v, &Users::default())).expect("ours");
+            let item = volumes.into_iter().map(|v| volume_item(v, &Users::default())).next().expect("one");
             assert_eq!((item.name.as_str(), item.size, item.in_use), ("v", Some(7), false));
         }
     }

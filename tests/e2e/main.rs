@@ -5,6 +5,7 @@ mod common;
 
 // One line a subject, in the order of the alphabet.
 mod build;
+mod cleanup;
 mod core_image;
 mod doctor;
 mod engine;

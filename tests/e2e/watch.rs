@@ -1,13 +1,11 @@
 //! The watcher against a real Engine: what it undoes, what it leaves alone, and what it survives.
 
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
 use serde_json::Value;
 
-use crate::common::{Project, Running, engine, wait};
+use crate::common::{Project, Running, SecondEngine, engine, wait};
 
 const SLEEP: &[&str] = &["sleep", "600"];
 /// Runs once; each later start ends at once with code 3.
@@ -152,98 +150,11 @@ fn on_a_terminal_there_is_a_live_view() {
     assert_eq!(terminal.wait().0, 130);
 }
 
-/// An Engine of our own, with a network of its own, since a second one would take the first one's bridge away, and
-/// with mounts of its own, so that none outlives it.
-struct SecondEngine {
-    dir: PathBuf,
-    daemon: Option<Child>,
-}
-
-impl SecondEngine {
-    fn new(dir: &Path) -> Self {
-        let mut engine = Self { dir: dir.to_owned(), daemon: None };
-        engine.up();
-        engine
-    }
-
-    fn host(&self) -> String {
-        format!("unix://{}/sock", self.dir.display())
-    }
-
-    fn up(&mut self) {
-        for stale in ["pid", "sock", "exec/containerd/containerd.pid", "exec/containerd/containerd.sock"] {
-            std::fs::remove_file(self.dir.join(stale)).ok();
-        }
-        let at = |name: &str| self.dir.join(name).display().to_string();
-        let log = std::fs::File::create(self.dir.join("log")).expect("writable");
-        let daemon = Command::new("unshare")
-            .args(["--net", "--mount", "dockerd", "--iptables=false", "--ip6tables=false", "--bridge=none"])
-            .args(["--data-root", &at("data"), "--exec-root", &at("exec"), "--pidfile", &at("pid")])
-            .args(["-H", &self.host()])
-            .stderr(log.try_clone().expect("a file can be shared"))
-            .stdout(log)
-            .stdin(Stdio::null())
-            .spawn()
-            .expect("unshare and dockerd are installed");
-        self.daemon = Some(daemon);
-        wait::until("the second Engine answers", Duration::from_secs(40), || {
-            self.docker(&["version"]).status.success().then_some(())
-        });
-    }
-
-    fn kill(&mut self, signal: Signal) {
-        let mut daemon = self.daemon.take().expect("it runs");
-        let pid = Pid::from_raw(daemon.id().cast_signed()).expect("a process ID");
-        rustix::process::kill_process(pid, signal).expect("ours to kill");
-        daemon.wait().expect("a child can be waited for");
-    }
-
-    fn docker(&self, arguments: &[&str]) -> std::process::Output {
-        Command::new("docker").arg("-H").arg(self.host()).args(arguments).output().expect("the docker CLI is installed")
-    }
-
-    /// A labelled container of an image that holds nothing but busybox.
-    fn run(&self, name: &str) {
-        let root = self.dir.join("root");
-        std::fs::create_dir_all(root.join("bin")).expect("writable");
-        std::fs::copy("/bin/busybox", root.join("bin/sleep")).expect("busybox-static is installed");
-        let tar = self.dir.join("root.tar");
-        assert!(
-            Command::new("tar").arg("-C").arg(&root).arg("-cf").arg(&tar).arg(".").status().expect("tar").success()
-        );
-        let import = self.docker(&["import", &tar.display().to_string(), "watched:1"]);
-        assert!(import.status.success(), "{}", String::from_utf8_lossy(&import.stderr));
-        let label = format!("dev.powerdev.project={name}");
-        let container = format!("powerdev-{name}");
-        let arguments = ["run", "-d", "--network=none", "--label", &label, "--name", &container, "watched:1"];
-        let run = self.docker(&[&arguments[..], &["/bin/sleep", "600"]].concat());
-        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
-    }
-
-    fn is_running(&self, name: &str) -> bool {
-        let format = "{{.State.Running}}";
-        self.docker(&["inspect", "-f", format, &format!("powerdev-{name}")]).stdout.starts_with(b"true")
-    }
-}
-
-impl Drop for SecondEngine {
-    fn drop(&mut self) {
-        let all = self.docker(&["ps", "-aq"]).stdout;
-        for id in String::from_utf8_lossy(&all).lines() {
-            self.docker(&["rm", "-f", id]);
-        }
-        if self.daemon.is_some() {
-            self.kill(Signal::TERM);
-        }
-    }
-}
-
 #[test]
 fn all_environments_are_watched_and_each_by_one_watcher() {
     let (one, other) = (Project::bare(), Project::bare());
-    let dir = tempfile::Builder::new().prefix("pd-engine").tempdir().expect("a temporary folder");
     // On an Engine of our own: the other one runs what isn't ours.
-    let second = SecondEngine::new(dir.path());
+    let second = SecondEngine::start();
     second.run(one.name());
     second.run(other.name());
     let watch = |arguments: &[&str]| {
@@ -264,9 +175,7 @@ fn all_environments_are_watched_and_each_by_one_watcher() {
 #[test]
 fn an_engine_that_dies_and_comes_back_is_survived() {
     let project = Project::bare();
-    // Not in the test's folder: a socket's path must be short.
-    let dir = tempfile::Builder::new().prefix("pd-engine").tempdir().expect("a temporary folder");
-    let mut second = SecondEngine::new(dir.path());
+    let mut second = SecondEngine::start();
     second.run(project.name());
     let watch = project.powerdev(["watch", "--json"]).env("DOCKER_HOST", second.host());
     let mut watcher = watch.deadline(Duration::from_secs(90)).spawn();

@@ -1,0 +1,142 @@
+//! `powerdev cleanup`: frees space.
+
+use powerdev_protocol::ExitCode;
+use serde::Serialize;
+
+use super::Context;
+use crate::cleanup::{self, Removal, Scope, Target};
+use crate::config::ByteSize;
+use crate::engine::Engine;
+use crate::ui::table::Table;
+
+/// Remove what powerdev made and nothing uses: superseded images, networks, caches, leftovers on this machine
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Remove everything unused on this Engine, whoever made it: stopped containers, images, networks, volumes, build
+    /// cache
+    #[arg(long)]
+    all: bool,
+    /// Remove the tools' state in volumes that no container has, too: logins, histories, sessions
+    #[arg(long)]
+    volumes: bool,
+    /// List what would go, with sizes, and remove nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Don't ask
+    #[arg(long, short)]
+    yes: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Document {
+    dry_run: bool,
+    /// Added up; images that share layers free less.
+    bytes: u64,
+    items: Vec<Line>,
+}
+
+#[derive(Debug, Serialize)]
+struct Line {
+    #[serde(flatten)]
+    removal: Removal,
+    removed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+/// Runs `powerdev cleanup`.
+///
+/// # Errors
+/// When the Engine doesn't answer, or nobody can be asked and `--yes` isn't given.
+pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> {
+    let engine = context.engine().await?;
+    let scope = Scope { all: args.all, volumes: args.volumes };
+    let spinner = context.ui.spinner("looking at what there is");
+    let inventory = if args.all { engine.everything().await } else { engine.inventory().await };
+    let inventory = inventory.inspect_err(|_| spinner.finish_and_clear())?;
+    let mut plan = cleanup::plan(&inventory, scope);
+    // Held until the end: their locks keep others from bringing these environments back meanwhile.
+    let remembered = cleanup::remembered(&inventory).await;
+    plan.extend(cleanup::stale_agents());
+    plan.extend(remembered.iter().map(|remembered| remembered.removal.clone()));
+    spinner.finish_and_clear();
+    if !context.ui.json() {
+        show(context, &plan)?;
+    }
+    let risky = args.all || plan.iter().any(|removal| is_state(removal, &inventory));
+    if !args.dry_run && !plan.is_empty() && risky && !args.yes {
+        let question = format!("Remove these {} things?", plan.len());
+        if !context.ui.confirm(&question, "--yes")? {
+            context.ui.status("Nothing was removed.");
+            return Ok(ExitCode::Interrupted);
+        }
+    }
+    let lines = carry_out(context, &engine, plan, args.dry_run).await;
+    report(context, lines, args.dry_run)
+}
+
+/// Whether it is a tool's state, which nobody can make again.
+fn is_state(removal: &Removal, inventory: &crate::engine::Inventory) -> bool {
+    let state = |volume: &crate::engine::Item| volume.kind.as_deref() == Some("state") && volume.name == removal.name;
+    removal.target == Target::Volume && inventory.volumes.iter().any(state)
+}
+
+async fn carry_out(context: &Context<'_>, engine: &Engine, plan: Vec<Removal>, dry_run: bool) -> Vec<Line> {
+    let mut lines = Vec::new();
+    for removal in plan {
+        if dry_run {
+            lines.push(Line { removal, removed: false, error: None });
+            continue;
+        }
+        let spinner = context.ui.spinner(&format!("removing {}", removal.name));
+        let error = cleanup::remove(engine, &removal).await.err().map(|error| format!("{error:#}"));
+        spinner.finish_and_clear();
+        lines.push(Line { removal, removed: error.is_none(), error });
+    }
+    lines
+}
+
+fn show(context: &Context<'_>, plan: &[Removal]) -> anyhow::Result<()> {
+    if plan.is_empty() {
+        context.ui.status("There is nothing to remove.");
+        return Ok(());
+    }
+    let mut table = Table::new(&["KIND", "NAME", "SIZE", "WHY"]);
+    for removal in plan {
+        let size = removal.size.map_or_else(|| "-".to_owned(), |size| ByteSize(size).to_string());
+        table.row([kind(&removal.target).to_owned(), removal.name.clone(), size, removal.why.to_owned()]);
+    }
+    context.ui.print(table.to_string().trim_end())
+}
+
+fn kind(target: &Target) -> &'static str {
+    match target {
+        Target::Container => "container",
+        Target::Image { .. } => "image",
+        Target::Network => "network",
+        Target::Volume => "volume",
+        Target::BuildCache => "cache",
+        Target::Folder { .. } => "folder",
+    }
+}
+
+fn report(context: &Context<'_>, lines: Vec<Line>, dry_run: bool) -> anyhow::Result<ExitCode> {
+    let ui = context.ui;
+    let counted = lines.iter().filter(|line| dry_run || line.removed);
+    let bytes: u64 = counted.clone().filter_map(|line| line.removal.size).sum();
+    let count = counted.count();
+    for line in &lines {
+        if let Some(error) = &line.error {
+            ui.notice(format_args!("{} {} stays: {error}", kind(&line.removal.target), line.removal.name));
+        }
+    }
+    if !lines.is_empty() {
+        let verb = if dry_run { "Would remove" } else { "Removed" };
+        ui.status(format_args!("{verb} {count} things, up to {}", ByteSize(bytes)));
+    }
+    let failed = lines.iter().any(|line| line.error.is_some());
+    if ui.json() {
+        ui.document(&Document { dry_run, bytes, items: lines })?;
+    }
+    Ok(if failed { ExitCode::Failed } else { ExitCode::Done })
+}

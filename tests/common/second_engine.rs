@@ -1,0 +1,109 @@
+//! A second Engine, to be killed, emptied and otherwise treated as the first one must not be.
+
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal};
+use tempfile::TempDir;
+
+use super::wait;
+
+/// An Engine of our own, with a network of its own, since a second one would take the first one's bridge away, and
+/// with mounts of its own, so that none outlives it.
+#[derive(Debug)]
+pub struct SecondEngine {
+    daemon: Option<Child>,
+    dir: TempDir,
+}
+
+impl SecondEngine {
+    /// Starts it, with nothing on it.
+    pub fn start() -> Self {
+        // Not in a project's folder: a socket's path must be short.
+        let dir = tempfile::Builder::new().prefix("pd-engine").tempdir().expect("a temporary folder");
+        let mut engine = Self { daemon: None, dir };
+        engine.up();
+        engine
+    }
+
+    /// What `DOCKER_HOST` must be to reach it.
+    pub fn host(&self) -> String {
+        format!("unix://{}/sock", self.dir.path().display())
+    }
+
+    /// Starts it again, and waits until it answers.
+    pub fn up(&mut self) {
+        for stale in ["pid", "sock", "exec/containerd/containerd.pid", "exec/containerd/containerd.sock"] {
+            std::fs::remove_file(self.dir.path().join(stale)).ok();
+        }
+        let at = |name: &str| self.dir.path().join(name).display().to_string();
+        let log = std::fs::File::create(self.dir.path().join("log")).expect("writable");
+        let daemon = Command::new("unshare")
+            .args(["--net", "--mount", "dockerd", "--iptables=false", "--ip6tables=false", "--bridge=none"])
+            .args(["--data-root", &at("data"), "--exec-root", &at("exec"), "--pidfile", &at("pid")])
+            .args(["-H", &self.host()])
+            .stderr(log.try_clone().expect("a file can be shared"))
+            .stdout(log)
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("unshare and dockerd are installed");
+        self.daemon = Some(daemon);
+        wait::until("the second Engine answers", Duration::from_secs(40), || {
+            self.docker(&["version"]).status.success().then_some(())
+        });
+    }
+
+    /// Ends it by a signal.
+    pub fn kill(&mut self, signal: Signal) {
+        let mut daemon = self.daemon.take().expect("it runs");
+        let pid = Pid::from_raw(daemon.id().cast_signed()).expect("a process ID");
+        rustix::process::kill_process(pid, signal).expect("ours to kill");
+        daemon.wait().expect("a child can be waited for");
+    }
+
+    /// Runs the docker CLI against it.
+    pub fn docker(&self, arguments: &[&str]) -> std::process::Output {
+        Command::new("docker").arg("-H").arg(self.host()).args(arguments).output().expect("the docker CLI is installed")
+    }
+
+    /// An archive of a root with nothing but busybox in it.
+    pub fn root_tar(&self) -> String {
+        let root = self.dir.path().join("root");
+        std::fs::create_dir_all(root.join("bin")).expect("writable");
+        std::fs::copy("/bin/busybox", root.join("bin/sleep")).expect("busybox-static is installed");
+        let tar = self.dir.path().join("root.tar");
+        assert!(
+            Command::new("tar").arg("-C").arg(&root).arg("-cf").arg(&tar).arg(".").status().expect("tar").success()
+        );
+        tar.display().to_string()
+    }
+
+    /// A labelled container of an image that holds nothing but busybox.
+    pub fn run(&self, name: &str) {
+        let import = self.docker(&["import", &self.root_tar(), "watched:1"]);
+        assert!(import.status.success(), "{}", String::from_utf8_lossy(&import.stderr));
+        let label = format!("dev.powerdev.project={name}");
+        let container = format!("powerdev-{name}");
+        let arguments = ["run", "-d", "--network=none", "--label", &label, "--name", &container, "watched:1"];
+        let run = self.docker(&[&arguments[..], &["/bin/sleep", "600"]].concat());
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    }
+
+    /// Whether the environment's container runs.
+    pub fn is_running(&self, name: &str) -> bool {
+        let format = "{{.State.Running}}";
+        self.docker(&["inspect", "-f", format, &format!("powerdev-{name}")]).stdout.starts_with(b"true")
+    }
+}
+
+impl Drop for SecondEngine {
+    fn drop(&mut self) {
+        let all = self.docker(&["ps", "-aq"]).stdout;
+        for id in String::from_utf8_lossy(&all).lines() {
+            self.docker(&["rm", "-f", id]);
+        }
+        if self.daemon.is_some() {
+            self.kill(Signal::TERM);
+        }
+    }
+}
