@@ -1,0 +1,132 @@
+//! `config`, `init` and `man`, as the real binary.
+
+mod common;
+
+use std::os::unix::fs::PermissionsExt;
+
+use common::Project;
+use serde_json::Value;
+
+fn mode(project: &Project, file: &str) -> u32 {
+    let path = project.dir().join(file);
+    path.metadata().unwrap_or_else(|error| panic!("{file}: {error}")).permissions().mode() & 0o777
+}
+
+fn setting<'a>(document: &'a Value, name: &str) -> &'a Value {
+    let settings = document["settings"].as_array().expect("settings are a list");
+    settings.iter().find(|one| one["name"] == name).unwrap_or_else(|| panic!("no {name} in {document}"))
+}
+
+#[test]
+fn config_shows_each_value_with_its_origin_and_no_secret() {
+    let project = Project::bare();
+    project.write("powerdev.yaml", "image: example.invalid/none:1\npids: 500\n");
+    project.env_file("DOCKER_SHM=2g\nMY_KEY=canary-canary\n");
+    let run = || project.powerdev(["config", "--json"]).env("POWERDEV_GPU", "none");
+    let document = run().run().ok().json();
+    assert_eq!(document["name"], project.name());
+    assert_eq!(setting(&document, "DOCKER_PIDS")["origin"]["from"], "yaml");
+    assert_eq!(setting(&document, "DOCKER_PIDS")["origin"]["line"], 2);
+    assert_eq!(setting(&document, "DOCKER_SHM")["origin"]["line"], 1);
+    assert_eq!(setting(&document, "GPU")["origin"]["variable"], "POWERDEV_GPU");
+    assert_eq!(setting(&document, "DOCKER_CPUS")["origin"]["from"], "detected");
+    assert_eq!(setting(&document, "MY_KEY")["value"], "<redacted, 13 characters>");
+    let table = project.powerdev(["config"]).run().ok();
+    assert!(table.out().contains("powerdev.yaml:2") && table.out().contains(".env:1"), "{}", table.out());
+    assert!(!document.to_string().contains("canary") && !table.out().contains("canary"));
+}
+
+#[test]
+fn wrong_settings_end_with_code_2_before_anything_is_made() {
+    let project = Project::bare();
+    project.env_file("DOCKER_CPU=4\n");
+    // No Engine is asked: none is there to be asked.
+    let nowhere = format!("unix://{}/none.sock", project.home().display());
+    for command in ["config", "up", "start", "daemon", "build"] {
+        let output = project.powerdev([command]).env("DOCKER_HOST", &nowhere).run().code(2);
+        let told = output.err();
+        assert!(
+            told.contains(".env:1: unknown setting DOCKER_CPU") && told.contains("DOCKER_CPUS"),
+            "{command}: {told}"
+        );
+    }
+    assert!(!project.dir().join(".agent-mount").exists());
+    let document = project.powerdev(["config", "--json"]).run().code(2).json();
+    assert_eq!(document["code"], 2);
+}
+
+#[test]
+fn the_schema_describes_what_init_writes() {
+    let project = Project::bare();
+    let schema: Value = serde_json::from_str(project.powerdev(["config", "--schema"]).run().ok().out()).expect("JSON");
+    project.powerdev(["init"]).run().ok();
+    let known = schema["properties"].as_object().expect("an object has properties");
+    let template = project.read("powerdev.yaml");
+    for key in
+        known.keys().filter(|key| !["base_image", "ca_bundle", "external_dir", "secrets"].contains(&key.as_str()))
+    {
+        assert!(template.contains(&format!("\n#{key}:")), "{key} isn't in the template");
+    }
+    assert_eq!(schema["additionalProperties"], false);
+}
+
+#[test]
+fn init_writes_once_and_keeps_secrets_to_the_owner() {
+    let project = Project::bare();
+    std::fs::create_dir(project.dir().join(".git")).expect("writable");
+    project.write(".gitignore", "target");
+    let first = project.powerdev(["init", "--json"]).run().ok().json();
+    assert_eq!(first["written"], serde_json::json!([".env", "powerdev.yaml", ".gitignore"]));
+    assert_eq!(mode(&project, ".env"), 0o600);
+    assert_eq!(project.read(".gitignore"), "target\n/.env\n/.agent-mount\n");
+    assert!(project.dir().join(".agent-mount/docker_workspace").is_dir());
+    project.powerdev(["config"]).run().ok();
+
+    project.env_file("MINE=1\n");
+    let second = project.powerdev(["init", "--json"]).run().ok().json();
+    assert_eq!(second["kept"], serde_json::json!([".env", "powerdev.yaml"]));
+    assert_eq!(project.read(".env"), "MINE=1\n");
+    assert_eq!(project.read(".gitignore"), "target\n/.env\n/.agent-mount\n");
+
+    project.powerdev(["init", "--force", "--security", "strict"]).run().ok();
+    assert!(project.read(".env").contains("ANTHROPIC_API_KEY="));
+    let document = project.powerdev(["config", "--json"]).run().ok().json();
+    assert_eq!(setting(&document, "SECURITY")["value"], "strict");
+}
+
+#[test]
+fn init_asks_on_a_terminal() {
+    let project = Project::bare();
+    let outside = project.home().join("it's here");
+    let folder = project.home().join("here");
+    std::fs::create_dir(&outside).expect("writable");
+    std::fs::create_dir(&folder).expect("writable");
+    let mut terminal = project.powerdev(["init"]).env("TERM", "xterm").terminal(24, 100);
+    terminal.expect("Which image?");
+    terminal.send("\x1b[B\r");
+    terminal.expect("How closed");
+    terminal.send("\r");
+    terminal.expect("/workspace/ext");
+    terminal.send(format!("{}\r", folder.display()));
+    let (code, screen) = terminal.wait();
+    assert_eq!(code, 0, "{screen}");
+    let document = project.powerdev(["config", "--json"]).run().ok().json();
+    assert_eq!(setting(&document, "PROFILE")["value"], "full");
+    assert_eq!(setting(&document, "SECURITY")["value"], "dev");
+    assert_eq!(setting(&document, "EXTERNAL_DIR")["value"], folder.to_str().expect("ASCII"));
+    let refused = project.powerdev(["init", "--force", "--external-dir", "../home/it's here"]).run().code(2);
+    assert!(refused.err().contains("quote"), "{}", refused.err());
+}
+
+#[test]
+fn the_manual_has_commands_settings_and_exit_codes() {
+    let project = Project::bare();
+    let page = project.powerdev(["man"]).run().ok();
+    for part in [".TH POWERDEV 1", "EXIT STATUS", "SETTINGS", "DOCKER_MEMORY", "FILES"] {
+        assert!(page.out().contains(part), "{part}");
+    }
+    let one = project.powerdev(["man", "init"]).run().ok();
+    assert!(one.out().contains(".TH POWERDEV-INIT 1") && one.out().contains("EXIT STATUS"), "{}", one.out());
+    let wrong = project.powerdev(["man", "confg"]).run().code(2);
+    assert!(wrong.err().contains("did you mean `config`?"), "{}", wrong.err());
+}
