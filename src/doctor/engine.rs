@@ -9,7 +9,7 @@ const OLDEST_API: (u32, u32) = (1, 41);
 /// What an image and its build take, in bytes: below, a build is likely to fail.
 const ROOM: u64 = 10 << 30;
 
-pub(super) fn checks(facts: &Facts) -> Vec<Check> {
+pub(super) async fn checks(facts: &Facts) -> Vec<Check> {
     let (engine, info) = match &facts.engine {
         Ok(found) => found,
         Err(error) => {
@@ -27,7 +27,7 @@ pub(super) fn checks(facts: &Facts) -> Vec<Check> {
     vec![
         Check::ok("engine", reached),
         api_version(&info.api_version),
-        disk(&info.root_dir, endpoint.local),
+        disk(&info.root_dir, endpoint.local).await,
         cgroups(info),
         seccomp(info),
     ]
@@ -42,12 +42,12 @@ fn api_version(version: &str) -> Check {
     }
 }
 
-fn disk(root_dir: &str, local: bool) -> Check {
+async fn disk(root_dir: &str, local: bool) -> Check {
     let name = "engine-disk";
     if !local {
         return Check::skip(name, "the Engine is on another machine");
     }
-    match super::machine::free(root_dir.as_ref()) {
+    match super::machine::free(root_dir.as_ref()).await {
         None => Check::skip(name, format!("{root_dir} can't be looked at from here")),
         Some(free) if free < ROOM => Check::warn(name, format!("{} free in {root_dir}", ByteSize(free)))
             .fix("make room: `powerdev cleanup --dry-run` shows what could go"),

@@ -2,21 +2,23 @@
 
 use std::path::Path;
 
-use super::{Check, Facts};
-use crate::agent;
+use super::{Check, Facts, PATIENCE};
+use crate::agent::{self, client::Client};
 use crate::config::{ByteSize, GpuRequest};
-use crate::state::state_home;
+use crate::engine::Container;
+use crate::state::{StateDir, state_home};
 
 /// Below this an agent and a compiler don't fit together, in bytes.
 const LITTLE_MEMORY: u64 = 4 << 30;
 
-pub(super) fn checks(facts: &Facts) -> Vec<Check> {
-    vec![memory(facts), user(facts), gpu(facts), state(), agent()]
+pub(super) async fn checks(facts: &Facts) -> Vec<Check> {
+    vec![memory(facts), user(facts), gpu(facts), state(), agent(), running_agent(facts).await]
 }
 
 /// Bytes that a user may still write where `path` lies.
-pub(super) fn free(path: &Path) -> Option<u64> {
-    let stat = rustix::fs::statvfs(path).ok()?;
+pub(super) async fn free(path: &Path) -> Option<u64> {
+    let path = path.to_owned();
+    let stat = super::patiently(move || rustix::fs::statvfs(&path)).await?.ok()?;
     Some(stat.f_bavail * stat.f_frsize)
 }
 
@@ -80,4 +82,26 @@ fn agent() -> Check {
         return Check::fail("agent", "this powerdev was built without its agent").fix("build it again with cargo");
     }
     Check::ok("agent", format!("{} of powerdev {}", &agent::SHA256[..12], env!("CARGO_PKG_VERSION")))
+}
+
+/// The agent that runs, against the one that this powerdev carries.
+async fn running_agent(facts: &Facts) -> Check {
+    let check = "running-agent";
+    let state = match &facts.identity {
+        Ok((name, _)) if facts.container.as_ref().is_some_and(Container::is_up) => StateDir::of(name),
+        _ => return Check::skip(check, "the environment doesn't run"),
+    };
+    let Ok(state) = state else { return Check::skip(check, "no state folder") };
+    let asked = async { Client::connect(&state.run_dir(), PATIENCE).await?.status().await };
+    match asked.await {
+        Ok(status) if status.sha256 == agent::SHA256 => Check::ok(check, "the same as this powerdev's"),
+        Ok(status) => Check::warn(
+            check,
+            format!("{} of powerdev {}", status.sha256.get(..12).unwrap_or_default(), status.version),
+        )
+        .fix("`powerdev restart` replaces it by this powerdev's"),
+        Err(error) => {
+            Check::fail(check, error.to_string()).fix("`powerdev restart`; `powerdev logs` shows what it said")
+        }
+    }
 }

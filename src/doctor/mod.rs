@@ -87,8 +87,8 @@ struct Facts {
 /// Makes every check, in a stable order.
 pub async fn examine(project: Option<&Path>, env_file: Option<&Path>) -> Vec<Check> {
     let facts = Facts::gather(project, env_file).await;
-    let mut checks = engine::checks(&facts);
-    checks.extend(machine::checks(&facts));
+    let mut checks = engine::checks(&facts).await;
+    checks.extend(machine::checks(&facts).await);
     checks.extend(project::checks(&facts).await);
     checks
 }
@@ -106,6 +106,11 @@ impl Facts {
         };
         Self { host: HostFacts::detect(), settings: config::load(project, env_file), identity, engine, container }
     }
+}
+
+/// Does what may block for ever, such as a look at a network drive that is gone, and gives up on it in time.
+async fn patiently<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    tokio::time::timeout(PATIENCE, tokio::task::spawn_blocking(work)).await.ok()?.ok()
 }
 
 /// Connects and asks the Engine about itself.

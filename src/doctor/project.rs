@@ -31,7 +31,7 @@ pub(super) async fn checks(facts: &Facts) -> Vec<Check> {
     vec![
         Check::ok("configuration", format!("{name} in {}", settings.dir.display())),
         env_file(settings),
-        disk(settings),
+        disk(settings).await,
         free_ports(settings, facts),
         ca_bundle(settings),
         image(settings, facts).await,
@@ -51,8 +51,8 @@ fn env_file(settings: &Settings) -> Check {
     Check::ok("env-file", format!("{} ({mode:o})", path.display()))
 }
 
-fn disk(settings: &Settings) -> Check {
-    match super::machine::free(&settings.dir) {
+async fn disk(settings: &Settings) -> Check {
+    match super::machine::free(&settings.dir).await {
         None => Check::skip("project-disk", format!("{} can't be looked at", settings.dir.display())),
         Some(free) if free < ROOM => {
             Check::warn("project-disk", format!("{} free", ByteSize(free))).fix("make room where the project lies")

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::common::Project;
+use crate::common::{Project, engine};
 
 fn check<'a>(document: &'a Value, name: &str) -> &'a Value {
     let checks = document["checks"].as_array().expect("a list");
@@ -17,6 +17,27 @@ fn a_sound_machine_passes() {
     for name in ["engine", "api-version", "memory", "user", "state-folder", "agent", "configuration", "image"] {
         assert_eq!(check(&document, name)["verdict"], "ok", "{}", check(&document, name));
     }
+    assert_eq!(check(&document, "running-agent")["verdict"], "skip");
+    project.powerdev(["daemon"]).run().ok();
+    let document = project.powerdev(["doctor", "--json"]).run().ok().json();
+    assert_eq!(check(&document, "running-agent")["verdict"], "ok");
+    // Frozen, it can't answer, and the doctor doesn't wait for ever.
+    let pid = rustix::process::Pid::from_raw(engine::pid(&project.container())).expect("it runs");
+    rustix::process::kill_process(pid, rustix::process::Signal::STOP).expect("ours");
+    let document = project.powerdev(["doctor", "--json"]).run().code(1).json();
+    rustix::process::kill_process(pid, rustix::process::Signal::CONT).expect("ours");
+    assert_eq!(check(&document, "running-agent")["verdict"], "fail");
+}
+
+#[test]
+fn an_engine_that_says_nothing_is_given_up_on() {
+    let project = Project::new("one:\n  command: exec sleep 1000000\n");
+    let socket = project.dir().join("silent.sock");
+    let _listens = std::os::unix::net::UnixListener::bind(&socket).expect("a short path");
+    let host = format!("unix://{}", socket.display());
+    let document = project.powerdev(["doctor", "--json"]).env("DOCKER_HOST", host).run().code(1).json();
+    let detail = check(&document, "engine")["detail"].as_str().expect("text").to_owned();
+    assert!(detail.contains("answered"), "{detail}");
 }
 
 #[test]

@@ -140,6 +140,37 @@ fn what_died_while_no_watcher_was_there_is_started() {
 }
 
 #[test]
+fn bad_health_is_mended_within_the_budget_and_then_left_to_be_looked_into() {
+    let project = Project::new(
+        "web:
+  command: exec sleep 600
+  ready: { exec: [test, '!', -e, /home/dev/data/spoilt], interval: 0.1, liveness: 0.1, retries: 1 }
+",
+    );
+    project.powerdev(["daemon"]).run().ok();
+    let mut watcher = watching(&project, &["--unhealthy-after", "0.5", "--max-restarts", "1"]);
+    project.write(".agent-mount/docker_data/spoilt", "");
+    assert_eq!(event(&mut watcher, "service")["to"], "unhealthy");
+    let unhealthy = event(&mut watcher, "unhealthy");
+    assert!(unhealthy["detail"].as_str().is_some_and(|detail| detail.contains("web")), "{unhealthy}");
+    assert_eq!(event(&mut watcher, "down")["cause"], "unhealthy");
+    event(&mut watcher, "restarted");
+
+    std::fs::remove_file(project.dir().join(".agent-mount/docker_data/spoilt")).expect("ours");
+    event(&mut watcher, "healthy");
+    project.write(".agent-mount/docker_data/spoilt", "");
+    let quarantined = event(&mut watcher, "quarantined");
+    assert!(quarantined["detail"].as_str().is_some_and(|detail| detail.contains("web")), "{quarantined}");
+    assert!(engine::is_running(&project.container()), "it runs on for whoever looks into it");
+
+    // Whoever restarts it takes the matter in hand.
+    project.powerdev(["restart", "--no-wait"]).run().ok();
+    event(&mut watcher, "started");
+    watcher.signal(Signal::TERM);
+    watcher.wait(LONG).ok();
+}
+
+#[test]
 fn on_a_terminal_there_is_a_live_view() {
     let project = started(SLEEP);
     let mut terminal = project.powerdev(["watch"]).terminal(24, 80);
