@@ -25,7 +25,11 @@ fn there(engine: &SecondEngine) -> String {
         &["volume", "ls", "--format", "{{.Name}}"],
         &["image", "ls", "--format", "{{.Repository}}:{{.Tag}}"],
     ];
-    lists.map(|list| String::from_utf8_lossy(&engine.docker(list).stdout).into_owned()).concat()
+    let lists = lists.map(|list| String::from_utf8_lossy(&engine.docker(list).stdout).into_owned()).concat();
+    // Images made within the same second come in any order.
+    let mut lines: Vec<_> = lists.lines().collect();
+    lines.sort_unstable();
+    lines.join("\n")
 }
 
 /// Two environments, one of them gone, a superseded image, and things that aren't powerdev's.
