@@ -36,7 +36,14 @@ pub struct StateDir {
 
 /// Held while something changes the environment; released when dropped, and by the kernel when the process dies.
 #[derive(Debug)]
-pub struct Lock(#[expect(dead_code, reason = "held for its lock")] File);
+pub struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing alone would leave it with a child that is just being started, for as long as that shares the file.
+        self.0.unlock().ok();
+    }
+}
 
 impl StateDir {
     /// The environment's folder. Nothing is made yet.

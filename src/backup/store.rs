@@ -28,7 +28,7 @@ pub struct Store {
     /// `.agent-mount/backups`.
     pub(super) root: Dir,
     /// Held as long as the store is; none for a mere look.
-    _lock: Option<OwnedFd>,
+    _lock: Option<Lock>,
 }
 
 /// One backup, as `backups` lists it.
@@ -60,6 +60,18 @@ pub(super) struct VerifiedFile {
     pub(super) at_ms: u64,
     /// The manifest's own checksum: a mark copied from another backup proves nothing.
     pub(super) manifest: String,
+}
+
+/// A lock of ours. It is let go by name, not by closing alone: a child that is just being started shares the file for
+/// a moment, and would hold the lock for as long.
+#[derive(Debug)]
+struct Lock(OwnedFd);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // The kernel lets go of it at our end in any case.
+        fs::flock(&self.0, FlockOperation::Unlock).ok();
+    }
 }
 
 impl Store {
@@ -101,7 +113,7 @@ impl Store {
         let lock = fs::openat(&root, LOCK, flags, Mode::RUSR | Mode::WUSR)
             .map_err(|error| BackupError::io("open", &path)(error.into()))?;
         match fs::flock(&lock, operation) {
-            Ok(()) => Ok(Self { mount, root, _lock: Some(lock) }),
+            Ok(()) => Ok(Self { mount, root, _lock: Some(Lock(lock)) }),
             Err(rustix::io::Errno::WOULDBLOCK) => Err(BackupError::Busy(root.path().to_owned())),
             Err(error) => Err(BackupError::io("lock", &path)(error.into())),
         }
