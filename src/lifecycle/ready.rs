@@ -75,13 +75,12 @@ pub async fn healthy(
     deadline: Instant,
     progress: &mut ServicesProgress<'_>,
 ) -> anyhow::Result<AgentStatus> {
+    // Followed before looked at: what happens between the two would be missed otherwise.
+    let mut events = Box::pin(Client::connect(run_dir, PATIENCE).await?.events().await?);
     let status = status(run_dir).await?;
-    for service in &status.services {
-        progress.update(&service.name, service.state);
-    }
+    show(&status, progress);
     let mut restarts: BTreeMap<String, (ServiceState, u32)> =
         status.services.iter().map(|service| (service.name.clone(), (service.state, service.restarts))).collect();
-    let mut events = Box::pin(Client::connect(run_dir, PATIENCE).await?.events().await?);
     loop {
         let event = match timeout_at(deadline, events.next()).await {
             Ok(Some(event)) => event?,
@@ -93,6 +92,7 @@ pub async fn healthy(
                 // A service without a probe counts as ready as soon as it runs, and may be gone again by now.
                 let status = self::status(run_dir).await?;
                 if status.health.state == HealthState::Healthy {
+                    show(&status, progress);
                     return Ok(status);
                 }
             }
@@ -108,6 +108,12 @@ pub async fn healthy(
         if restarts.values().any(|(state, count)| hopeless(*state, *count)) {
             return Err(unwell(run_dir, ExitCode::Unhealthy, "the environment is unhealthy").await);
         }
+    }
+}
+
+fn show(status: &AgentStatus, progress: &mut ServicesProgress<'_>) {
+    for service in &status.services {
+        progress.update(&service.name, service.state);
     }
 }
 
