@@ -165,6 +165,19 @@ cgroups() {
     as_root cgroupfs-mount || die "no control groups can be mounted here" "a container needs --privileged for this"
 }
 
+# A killed Engine leaves the file of its number, and refuses to start while any process has that number: a stranger, or
+# its own dead body that nobody has reaped.
+forget_dead() { # FILE NAME
+    local state
+    [ -f "$1" ] || return 0
+    state=$(awk '$1 == "Name:" { name = $2 } $1 == "State:" { print name, $2 }' "/proc/$(cat "$1")/status" 2>/dev/null || true)
+    case "$state" in
+        "$2 Z" | "$2 X") as_root rm -f "$1" ;;
+        "$2 "*) ;;
+        *) as_root rm -f "$1" ;;
+    esac
+}
+
 engine_start() {
     if [ -d /run/systemd/system ]; then
         say "starting the Docker Engine by systemd"
@@ -173,6 +186,8 @@ engine_start() {
     else
         say "starting the Docker Engine by hand, since no service manager runs; its log: $ENGINE_LOG"
         cgroups
+        forget_dead /var/run/docker.pid dockerd
+        forget_dead /var/run/docker/containerd/containerd.pid containerd
         as_root sh -c "setsid dockerd >>$ENGINE_LOG 2>&1 </dev/null &"
     fi
 }
