@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, ensure};
 
-const COLUMNS: usize = 88;
+const COLUMNS: usize = 80;
 const ROWS: usize = 60;
 /// Size of one character, and of the frame around the screen, in pixels.
 const CELL: (f64, f64) = (8.4, 19.0);
@@ -165,17 +165,21 @@ fn svg(screen: &str) -> String {
         let x = FRAME + 4.0 + place * 18.0;
         writeln!(out, "<circle cx=\"{x}\" cy=\"16\" r=\"5\" fill=\"{color}\"/>").expect("text grows");
     }
-    out.push_str("<g fill=\"#cdd6f4\" style=\"white-space:pre\">\n");
+    out.push_str("<g fill=\"#cdd6f4\">\n");
     let mut look = Look::default();
     for (row, line) in lines.iter().enumerate() {
         let y = FRAME + 14.0 + (row as f64 + 0.8) * CELL.1;
         for (column, look, text) in stretches(line, &mut look) {
-            if text.trim().is_empty() {
+            // Spaces at the ends are dropped, and others folded into one, by some who draw this.
+            let inked = text.trim_start();
+            let column = column + text.chars().count() - inked.chars().count();
+            let inked = inked.trim_end();
+            if inked.is_empty() {
                 continue;
             }
             let x = FRAME + column as f64 * CELL.0;
-            let length = text.chars().count() as f64 * CELL.0;
-            let text = text.replace('&', "&amp;").replace('<', "&lt;");
+            let length = inked.chars().count() as f64 * CELL.0;
+            let text = inked.replace('&', "&amp;").replace('<', "&lt;").replace(' ', "\u{a0}");
             let attributes = look.attributes();
             writeln!(out, "<text x=\"{x:.1}\" y=\"{y:.1}\" textLength=\"{length:.1}\"{attributes}>{text}</text>")
                 .expect("text grows");
