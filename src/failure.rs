@@ -52,3 +52,18 @@ impl Failure {
         Self::new(ExitCode::Conflict, message)
     }
 }
+
+/// An error and its causes on one line, each told once.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut message = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let text = cause.to_string();
+        if !message.contains(&text) {
+            message.push_str(": ");
+            message.push_str(&text);
+        }
+        source = cause.source();
+    }
+    message
+}

@@ -72,7 +72,7 @@ pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> 
 
 /// The container's log and state, as far as Engine and agent answer. Tells whether there is a log.
 async fn describe(name: &Name, session: &mut Session, notices: &mut Vec<String>) -> anyhow::Result<bool> {
-    let container_name = format!("powerdev-{name}");
+    let container_name = name.container();
     let mut log = false;
     let mut container = None;
     match Engine::connect().await {

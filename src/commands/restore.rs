@@ -86,7 +86,7 @@ async fn refuse_if_running(name: &Name) -> anyhow::Result<()> {
             return Err(Failure::new(error.exit_code(), message).hint("give --running if it doesn't").into());
         }
     };
-    match engine.container(&format!("powerdev-{name}")).await? {
+    match engine.container(&name.container()).await? {
         Some(container) if container.is_up() => Err(Failure::conflict(format!("{name} runs")).hint(hint).into()),
         _ => Ok(()),
     }

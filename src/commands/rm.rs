@@ -53,7 +53,7 @@ pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> 
         context.ui.document(&document)?;
     } else {
         let kept = if args.volumes { ".agent-mount stays" } else { ".agent-mount and the home folder stay" };
-        context.ui.status(format_args!("Removed {}; {kept}", lifecycle::container_name(&name)));
+        context.ui.status(format_args!("Removed {}; {kept}", name.container()));
     }
     Ok(ExitCode::Done)
 }

@@ -119,7 +119,7 @@ fn document(
     Document {
         name: settings.name.to_string(),
         dir: settings.dir.display().to_string(),
-        container: lifecycle::container_name(&settings.name),
+        container: settings.container(),
         state,
         health,
         health_detail,

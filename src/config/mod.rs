@@ -92,7 +92,7 @@ pub struct Value {
 impl Settings {
     /// The container's name.
     pub fn container(&self) -> String {
-        format!("powerdev-{}", self.name)
+        self.name.container()
     }
 
     /// The folder of persistent data.

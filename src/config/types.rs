@@ -54,6 +54,11 @@ impl Name {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The name of the container, the network, and the start of the volumes' names.
+    pub fn container(&self) -> String {
+        format!("powerdev-{self}")
+    }
 }
 
 impl FromStr for Name {

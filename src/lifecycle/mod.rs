@@ -52,7 +52,7 @@ impl Environment {
 /// # Errors
 /// A conflict when a container of that name isn't powerdev's, or is another project's: it is left alone.
 pub async fn find(engine: &Engine, name: &Name, dir: &Path) -> anyhow::Result<Option<Container>> {
-    let container_name = container_name(name);
+    let container_name = name.container();
     let Some(container) = engine.container(&container_name).await? else { return Ok(None) };
     if container.project() != Some(name.as_str()) {
         let message = format!("there is a container named {container_name} that isn't powerdev's");
@@ -80,9 +80,4 @@ pub async fn require(engine: &Engine, name: &Name, dir: &Path) -> anyhow::Result
 /// The failure that says that there is no such environment.
 pub fn absent(name: &Name) -> anyhow::Error {
     Failure::not_running(format!("there is no environment {name} on this Engine")).hint("`powerdev up` makes it").into()
-}
-
-/// The name of the container, the network, and the start of the volumes' names.
-pub fn container_name(name: &Name) -> String {
-    format!("powerdev-{name}")
 }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use super::container_name;
 use crate::config::Name;
 use crate::engine::{Container, Engine, RunState};
 use crate::failure::Failure;
@@ -54,7 +53,7 @@ pub async fn remove(
         }
         engine.remove_container(&container.name, true).await?;
     }
-    let prefix = container_name(name);
+    let prefix = name.container();
     engine.remove_network(&prefix).await?;
     if volumes {
         for kind in ["home", "cache"] {

@@ -15,7 +15,7 @@ use powerdev_protocol::{ExitCode, SCHEMA_VERSION};
 use serde::Serialize;
 
 use crate::engine::EngineError;
-use crate::failure::Failure;
+use crate::failure::{self, Failure};
 
 /// How to talk to whoever started us.
 #[derive(Debug)]
@@ -117,7 +117,7 @@ impl Ui {
                 break;
             }
         }
-        let message = chain(error);
+        let message = failure::chain(error.as_ref());
         if self.json {
             #[derive(Serialize)]
             struct Failed<'a> {
@@ -198,17 +198,4 @@ impl Ui {
         // Standard error gone is no reason to stop working.
         writeln!(std::io::stderr().lock(), "{line}").ok();
     }
-}
-
-/// The chain of causes on one line, each told once.
-fn chain(error: &anyhow::Error) -> String {
-    let mut message = error.to_string();
-    for cause in error.chain().skip(1) {
-        let cause = cause.to_string();
-        if !message.contains(&cause) {
-            message.push_str(": ");
-            message.push_str(&cause);
-        }
-    }
-    message
 }

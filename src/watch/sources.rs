@@ -10,6 +10,7 @@ use tokio::sync::mpsc::Sender;
 use super::policy::{Seen, engine_health};
 use crate::agent::client::Client;
 use crate::engine::{Container, Engine, EngineError, EngineEvent, RunState};
+use crate::failure;
 use crate::lifecycle::report::now_ms;
 
 /// How long the agent may take to answer.
@@ -176,22 +177,9 @@ pub async fn restart(engine: Engine, name: String, up: bool, to: Sender<Message>
         Ok(found) => found.is_none_or(|found| matches!(found.state, RunState::Removing | RunState::Dead)),
         Err(_) => false,
     };
-    let message = chain(&error);
+    let message = failure::chain(&error);
     // Nobody listens: nobody wants to know.
     to.send(Message::Refused(name, message, gone)).await.ok();
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut message = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let text = cause.to_string();
-        if !message.contains(&text) {
-            message = format!("{message}: {text}");
-        }
-        source = cause.source();
-    }
-    message
 }
 
 /// Now, in nanoseconds since the Unix epoch.
