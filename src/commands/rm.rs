@@ -1,4 +1,4 @@
-//! `powerdev rm`: removes the container and its network, never `.agent-mount`.
+//! `powerdev rm`: removes the container, never `.agent-mount`.
 
 use powerdev_protocol::ExitCode;
 use serde::Serialize;

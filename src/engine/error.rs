@@ -283,6 +283,10 @@ fn refusal_hint(operation: &Operation, refusal: &Refusal) -> Option<&'static str
         Operation::CreateContainer(_) if refusal.says(&["bind source path does not exist"]) => {
             "create that folder, or take the mount out of powerdev.yaml"
         }
+        // Of 20.10, and of the newer ones.
+        Operation::CreateNetwork(_) if refusal.says(&["address pool"]) => {
+            "the Engine has no addresses left for another network: `powerdev cleanup` removes networks that nobody is on"
+        }
         _ if refusal.port_taken() => "stop what listens there, or choose another port with `ports:` in powerdev.yaml",
         _ if refusal.says(&["no space left on device"]) => {
             "make room: `powerdev cleanup --dry-run` shows what could go; `docker system df` what takes it"

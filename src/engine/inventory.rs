@@ -153,10 +153,11 @@ impl Engine {
     /// Whether there is a volume of this name.
     ///
     /// # Errors
-    /// As every call.
+    /// Among others: one that isn't ours has the name ([`EngineError::Foreign`]).
     pub async fn has_volume(&self, name: &str) -> Result<bool, EngineError> {
         match self.call(Operation::InspectVolume(name.into()), self.docker.inspect_volume(name)).await {
-            Ok(_) => Ok(true),
+            Ok(volume) if volume.labels.contains_key(label::PROJECT) => Ok(true),
+            Ok(_) => Err(EngineError::Foreign { what: "a volume", name: name.into() }),
             Err(error) if error.is_not_found() => Ok(false),
             Err(error) => Err(error),
         }

@@ -13,7 +13,7 @@ impl Engine {
     /// # Errors
     /// Among others: one that isn't ours has the name ([`EngineError::Foreign`]).
     pub async fn ensure_network(&self, name: &str, labels: &BTreeMap<String, String>) -> Result<bool, EngineError> {
-        if self.our_network(name).await? {
+        if self.has_network(name).await? {
             return Ok(false);
         }
         // bollard can't say CheckDuplicate, without which Engines before API 1.44 make a second one of that name.
@@ -22,12 +22,16 @@ impl Engine {
         match self.call(Operation::CreateNetwork(name.into()), call).await {
             Ok(_) => Ok(true),
             // Another powerdev was quicker.
-            Err(error) if error.is_conflict() && self.our_network(name).await? => Ok(false),
+            Err(error) if error.is_conflict() && self.has_network(name).await? => Ok(false),
             Err(error) => Err(error),
         }
     }
 
-    async fn our_network(&self, name: &str) -> Result<bool, EngineError> {
+    /// Whether there is a network of this name.
+    ///
+    /// # Errors
+    /// Among others: one that isn't ours has the name ([`EngineError::Foreign`]).
+    pub async fn has_network(&self, name: &str) -> Result<bool, EngineError> {
         let call = self.docker.inspect_network(name, None);
         match self.call(Operation::InspectNetwork(name.into()), call).await {
             // The Engine also finds networks by the beginning of their IDs.

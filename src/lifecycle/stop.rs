@@ -31,7 +31,10 @@ pub async fn stop(engine: &Engine, container: &Container, grace: Option<Duration
     Ok(Stopped::Now)
 }
 
-/// Removes the container and its network. With `volumes` also what the tools keep in their home folder.
+/// Removes the container. With `volumes` also what the tools keep in their home folder, and the network.
+///
+/// The network stays otherwise: making one costs as much as half a start, and `powerdev cleanup` removes what nobody
+/// is on.
 ///
 /// # Errors
 /// A conflict when it runs and `force` isn't given; otherwise what the Engine says.
@@ -53,11 +56,15 @@ pub async fn remove(
         }
         engine.remove_container(&container.name, true).await?;
     }
-    let prefix = name.container();
-    engine.remove_network(&prefix).await?;
     if volumes {
-        for kind in ["home", "cache"] {
-            engine.remove_volume(&format!("{prefix}-{kind}")).await?;
+        let prefix = name.container();
+        if engine.has_network(&prefix).await? {
+            engine.remove_network(&prefix).await?;
+        }
+        for volume in ["home", "cache"].map(|kind| format!("{prefix}-{kind}")) {
+            if engine.has_volume(&volume).await? {
+                engine.remove_volume(&volume).await?;
+            }
         }
     }
     Ok(())

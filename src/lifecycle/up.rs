@@ -73,12 +73,12 @@ pub struct Up {
 /// A conflict when a foreign container has our name; a failed build; what the Engine says. A container that was made
 /// but can't be started is removed again.
 pub async fn bring_up(env: &Environment, ui: &Ui, options: BringUp) -> anyhow::Result<Up> {
-    let found = find(&env.engine, &env.settings.name, &env.settings.dir).await?;
+    let look = || find(&env.engine, &env.settings.name, &env.settings.dir);
+    let (found, info) = tokio::join!(look(), env.engine.info());
+    let (found, info) = (found?, info?);
     let image = image(env, ui, options, found.as_ref()).await?;
     let _lock = env.state.lock(LOCK_PATIENCE).await?;
-    let (found, info) = tokio::join!(find(&env.engine, &env.settings.name, &env.settings.dir), env.engine.info());
-    let info = info?;
-    match found? {
+    match look().await? {
         Some(container) if !options.recreate => adopt(env, &container, &image, &info).await,
         found => create(env, found, &image, &info).await,
     }
@@ -203,9 +203,13 @@ async fn create(env: &Environment, old: Option<Container>, image: &str, info: &E
 /// All of it, or nothing: a container that can't be started is removed, and so is a network made for it.
 async fn create_and_start(env: &Environment, plan: &Plan) -> Result<(), EngineError> {
     let spec = &plan.container;
-    let made_network = env.engine.ensure_network(&spec.network, &spec.labels).await?;
+    let network = env.engine.ensure_network(&spec.network, &spec.labels);
+    // Both to their end, whatever becomes of the other: what is made must be known to be removed.
+    let (network, volumes) = tokio::join!(network, volumes::prepare(&env.engine, spec));
+    let made_network = matches!(network, Ok(true));
     let started = async {
-        volumes::prepare(&env.engine, spec).await?;
+        network?;
+        volumes?;
         env.engine.create_container(spec).await?;
         env.engine.start_container(&spec.name).await
     }

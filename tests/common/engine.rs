@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use bollard::Docker;
-use bollard::models::{ContainerCreateBody, EventMessage};
+use bollard::models::{ContainerCreateBody, EventMessage, NetworkCreateRequest, VolumeCreateRequest};
 use bollard::query_parameters as query;
 use futures_util::{Stream, StreamExt};
 use serde_json::Value;
@@ -123,6 +123,28 @@ pub fn foreign_container(name: &str) {
     let (image, cmd) = (Some(tiny_image().to_owned()), Some(vec!["true".to_owned()]));
     let body = ContainerCreateBody { image, cmd, ..Default::default() };
     block_on(docker().create_container(Some(options), body)).expect("the tiny image makes a container");
+}
+
+/// Makes a network that isn't powerdev's, under any name.
+pub fn foreign_network(name: &str) {
+    let request = NetworkCreateRequest { name: name.to_owned(), ..Default::default() };
+    block_on(docker().create_network(request)).expect("a network can be made");
+}
+
+/// Makes a volume that isn't powerdev's, under any name.
+pub fn foreign_volume(name: &str) {
+    let request = VolumeCreateRequest { name: Some(name.to_owned()), ..Default::default() };
+    block_on(docker().create_volume(request)).expect("a volume can be made");
+}
+
+/// The ID of the network of this name, if there is one.
+pub fn network_id(name: &str) -> Option<String> {
+    block_on(docker().inspect_network(name, None)).ok().filter(|network| network.name.as_deref() == Some(name))?.id
+}
+
+/// Whether there is a volume of this name.
+pub fn has_volume(name: &str) -> bool {
+    block_on(docker().inspect_volume(name)).is_ok()
 }
 
 /// Removes a container by force, past powerdev. One that is gone is fine.

@@ -41,14 +41,17 @@ fn daemon_creates_starts_adopts_and_rm_keeps_the_data() {
 
     project.powerdev(["exec", "--", "sh", "-c", "echo kept > ~/note; echo kept > ~/data/note"]).run().ok();
     project.powerdev(["rm"]).run().code(8);
+    let network = engine::network_id(&project.container());
     project.powerdev(["rm", "--force"]).run().ok();
     assert!(engine::inspect(&project.container()).is_none());
     assert_eq!(project.read(".agent-mount/docker_data/note"), "kept\n");
 
     project.powerdev(["up"]).run().ok();
+    assert_eq!(engine::network_id(&project.container()), network, "it outlives rm");
     let note = project.powerdev(["exec", "--", "sh", "-c", "cat ~/note"]).run().ok();
     assert_eq!(note.out(), "kept\n");
     project.powerdev(["rm", "-f", "--volumes", "--yes"]).run().ok();
+    assert_eq!(engine::network_id(&project.container()), None);
     project.powerdev(["up"]).run().ok();
     project.powerdev(["exec", "--", "test", "-e", "/home/dev/note"]).run().code(1);
 }
@@ -188,6 +191,27 @@ fn two_at_once_make_one_environment() {
         .collect();
     done.sort();
     assert_eq!(done, ["adopted", "created"]);
+}
+
+#[test]
+fn foreign_volumes_and_networks_of_our_names_are_left_alone() {
+    let project = Project::new(TWO);
+    let volume = format!("{}-home", project.container());
+    engine::foreign_volume(&volume);
+    let refused = project.powerdev(["daemon"]).run().code(8);
+    assert!(
+        refused.err().contains(&format!("a volume named {volume} is there and isn't powerdev's")),
+        "{}",
+        refused.err()
+    );
+    assert!(engine::inspect(&project.container()).is_none(), "nothing half-made is left");
+    assert_eq!(engine::network_id(&project.container()), None, "nothing half-made is left");
+
+    engine::foreign_network(&project.container());
+    let network = engine::network_id(&project.container());
+    project.powerdev(["rm", "--force", "--volumes", "--yes"]).run().code(8);
+    assert!(network.is_some() && engine::network_id(&project.container()) == network);
+    assert!(engine::has_volume(&volume));
 }
 
 #[test]
