@@ -5,6 +5,7 @@
 //! ports.json      host ports that were found once: the same after `rm` and `start`
 //! project         the project's folder: `--project NAME` and completions find it by this
 //! watch.json      the watcher's budget
+//! stopped         there while `powerdev stop` had the last word: the watcher leaves it down
 //! agent/          mounted read-only at /opt/powerdev: bin/powerdev-agent, config/{services,secrets}.json
 //! run/            mounted at /run/powerdev: the control socket
 //! ```
@@ -18,7 +19,7 @@ use std::io::{self, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 
@@ -115,6 +116,28 @@ impl StateDir {
         let entries = state_home().ok().and_then(|home| fs::read_dir(home).ok());
         let names = entries.into_iter().flatten().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
         names.filter_map(|name| Some((Self::of(&name).ok()?.project()?, name))).map(|(dir, name)| (name, dir)).collect()
+    }
+
+    /// Since when `powerdev stop` has had the last word, if it has.
+    pub fn meant_down(&self) -> Option<SystemTime> {
+        fs::metadata(self.root.join("stopped")).ok()?.modified().ok()
+    }
+
+    /// Notes whether the environment is meant to be down from now on.
+    ///
+    /// # Errors
+    /// When that can't be written.
+    pub fn mean_down(&self, down: bool) -> anyhow::Result<()> {
+        let note = self.root.join("stopped");
+        if down {
+            return replace(&note, b"", 0o600, None);
+        }
+        match fs::remove_file(&note) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("can't remove {}", note.display()))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Takes the environment's lock, waiting up to `patience` for another powerdev to finish.
@@ -253,6 +276,19 @@ mod tests {
         assert_eq!(fs::read(&precious).expect("still there"), b"mine");
         assert_eq!(fs::read(&link).expect("written"), b"new");
         assert!(fs::symlink_metadata(&link).expect("there").is_file());
+    }
+
+    #[test]
+    fn the_wish_to_be_down_is_remembered() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let state = state(folder.path());
+        state.create().expect("made");
+        state.mean_down(false).expect("nothing is noted");
+        assert_eq!(state.meant_down(), None);
+        state.mean_down(true).expect("noted");
+        assert!(state.meant_down().is_some_and(|since| since <= SystemTime::now()));
+        state.mean_down(false).expect("taken back");
+        assert_eq!(state.meant_down(), None);
     }
 
     #[test]

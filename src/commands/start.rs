@@ -39,6 +39,7 @@ pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> 
         let _lock = env.state.lock(LOCK_PATIENCE).await?;
         if let Some(found) = lifecycle::find(&env.engine, name, &env.settings.dir).await? {
             context.ui.status(format_args!("Stopping {}", found.name));
+            env.state.mean_down(true)?;
             lifecycle::stop(&env.engine, &found, None).await?;
         }
     }

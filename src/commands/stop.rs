@@ -32,7 +32,10 @@ pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> 
     let (name, dir) = context.identity()?;
     let engine = context.engine().await?;
     let container = lifecycle::require(&engine, &name, &dir).await?;
-    let _lock = StateDir::of(&name)?.lock(LOCK_PATIENCE).await?;
+    let state = StateDir::of(&name)?;
+    let _lock = state.lock(LOCK_PATIENCE).await?;
+    // Before it is down: a watcher must not mistake it for an accident.
+    state.mean_down(true)?;
     let spinner = context.ui.spinner(&format!("stopping {}", container.name));
     let stopped = lifecycle::stop(&engine, &container, args.time.map(Duration::from_secs)).await;
     spinner.finish_and_clear();

@@ -36,6 +36,8 @@ pub enum Operation {
     PauseContainer(String),
     #[error("unpause the container {0}")]
     UnpauseContainer(String),
+    #[error("get a sign of life")]
+    Ping,
     #[error("look at the image {0}")]
     InspectImage(String),
     #[error("remove the image {0}")]

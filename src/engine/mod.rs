@@ -49,6 +49,8 @@ const CALL: Duration = Duration::from_secs(60);
 const SLOW_CALL: Duration = Duration::from_secs(600);
 /// What the first answer may take.
 const FIRST_ANSWER: Duration = Duration::from_secs(30);
+/// What a mere sign of life may take.
+const PING: Duration = Duration::from_secs(10);
 
 /// A connection to a Docker Engine. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -96,6 +98,14 @@ impl Engine {
         let version = answer.headers().get("api-version").and_then(|value| value.to_str().ok());
         engine.api_version = version.and_then(ApiVersion::parse).unwrap_or(engine.api_version);
         Ok(engine)
+    }
+
+    /// Asks whether it still answers.
+    ///
+    /// # Errors
+    /// When it doesn't, or not in time.
+    pub async fn ping(&self) -> Result<(), EngineError> {
+        self.call_within(PING, Operation::Ping, self.transport.get("/_ping")).await.map(drop)
     }
 
     /// Where it answers.

@@ -121,13 +121,16 @@ pub async fn drift(env: &Environment, container: &Container) -> anyhow::Result<V
     Ok(plan::differences(spec, &plan.container))
 }
 
-/// Writes agent, services and secrets for the next start of a container that is about to be restarted.
+/// Writes agent, services and secrets for the next start of a container that is about to be started. From here on it
+/// is meant to run.
 ///
 /// # Errors
 /// When they can't be written.
 pub fn refresh(env: &Environment, gpus: &Gpus) -> anyhow::Result<()> {
     let services = plan::service_set(&env.settings, &env.host, gpus);
     let owner = (env.host.uid, env.host.gid);
+    env.state.create()?;
+    env.state.mean_down(false)?;
     inject::inject(&env.state, &services, env.settings.secrets.reveal(), owner).map(drop)
 }
 

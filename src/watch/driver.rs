@@ -1,7 +1,7 @@
 //! The loop: one message after the other goes to the policy, and what it decides is carried out.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use powerdev_protocol::{AgentStatus, HealthState};
 use tokio::signal::unix::{SignalKind, signal};
@@ -93,6 +93,24 @@ struct Watched {
     status: Option<Box<AgentStatus>>,
 }
 
+impl Watched {
+    /// Writes down what the policy must not forget, if that has changed.
+    fn remember(&mut self) -> anyhow::Result<()> {
+        if self.policy.memory() == &self.remembered {
+            return Ok(());
+        }
+        self.remembered = self.policy.memory().clone();
+        self.watcher.remember(&self.remembered)
+    }
+
+    /// Whoever started it since `powerdev stop`, past powerdev perhaps, means it to run.
+    fn started_by_hand(&self, at_ns: i64) -> anyhow::Result<()> {
+        let state = self.watcher.state();
+        let started = SystemTime::UNIX_EPOCH + Duration::from_nanos(at_ns.unsigned_abs());
+        if state.meant_down().is_some_and(|since| since < started) { state.mean_down(false) } else { Ok(()) }
+    }
+}
+
 impl Drop for Watched {
     fn drop(&mut self) {
         if let Some(agent) = self.agent.take() {
@@ -145,7 +163,10 @@ impl Driver<'_> {
                 () = until(self.deadline()) => self.tick()?,
                 _ = glance.tick(), if live => self.ask_all(),
                 _ = interrupt.recv() => return Ok(Ended::Interrupted),
-                _ = terminate.recv() => return Ok(Ended::Terminated),
+                _ = terminate.recv() => {
+                    self.ending();
+                    return Ok(Ended::Terminated);
+                }
             }
             if live {
                 self.show();
@@ -234,14 +255,17 @@ impl Driver<'_> {
     fn feed(&mut self, name: &str, input: Input) -> anyhow::Result<()> {
         let Some(watched) = self.watched.get_mut(name) else { return Ok(()) };
         let now = now_ms();
+        if let Input::Engine(at_ns, EngineEventKind::Start) = input
+            && let Err(error) = watched.started_by_hand(at_ns)
+        {
+            self.audience.notice(format!("{error:#}"));
+        }
+        watched.policy.set_meant_down(watched.watcher.state().meant_down().is_some());
         let actions = watched.policy.handle(now, input);
         // Before anything is done or told: a watcher that is killed has forgotten nothing.
-        if watched.policy.memory() != &watched.remembered {
-            watched.remembered = watched.policy.memory().clone();
-            if let Err(error) = watched.watcher.remember(&watched.remembered) {
-                // Watching goes on; what a restart of the watcher would forget is only the budget.
-                self.audience.notice(format!("{error:#}"));
-            }
+        if let Err(error) = watched.remember() {
+            // Watching goes on; what a restart of the watcher would forget is only the budget.
+            self.audience.notice(format!("{error:#}"));
         }
         for action in actions {
             match action {
@@ -255,6 +279,17 @@ impl Driver<'_> {
         }
         self.listen(name);
         Ok(())
+    }
+
+    fn ending(&mut self) {
+        let now = now_ms();
+        for watched in self.watched.values_mut() {
+            watched.policy.set_meant_down(watched.watcher.state().meant_down().is_some());
+            watched.policy.ending(now);
+            if let Err(error) = watched.remember() {
+                self.audience.notice(format!("{error:#}"));
+            }
+        }
     }
 
     /// The agent is listened to while its container runs.

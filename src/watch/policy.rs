@@ -137,6 +137,8 @@ pub struct Policy {
     paused: bool,
     /// The Engine went away since we looked last.
     lost: bool,
+    /// `powerdev stop` had the last word.
+    meant_down: bool,
 }
 
 impl Policy {
@@ -157,7 +159,18 @@ impl Policy {
             agent: false,
             paused: false,
             lost: false,
+            meant_down: false,
         }
+    }
+
+    /// Tells whether `powerdev stop` had the last word: then that it is down is no accident, whatever it looks like.
+    pub fn set_meant_down(&mut self, meant: bool) {
+        self.meant_down = meant;
+    }
+
+    /// The watcher is told to end, as everybody is when the machine shuts down.
+    pub fn ending(&mut self, now: u64) {
+        self.blame_shutdown(now);
     }
 
     /// What must outlive the watcher.
@@ -264,6 +277,9 @@ impl Policy {
             self.begin(seen.started_ms);
             self.paused = seen.paused;
             self.engine_health(now, seen.health, actions);
+        } else if self.meant_down {
+            self.memory.running = false;
+            self.phase = Phase::Stopped(None);
         } else if self.memory.running && lost {
             // An Engine that was killed stops what still runs when it starts again, as if somebody had asked for it.
             self.started_ns = self.looked_ns;
@@ -278,12 +294,18 @@ impl Policy {
         actions.push(Action::Tell(What::Watching { state: self.state() }));
     }
 
-    fn lost(&mut self, now: u64, why: String, actions: &mut Vec<Action>) {
+    /// Who shuts down stops the containers first: a stop just before wasn't anybody's wish for this one.
+    fn blame_shutdown(&mut self, now: u64) {
         match self.phase {
-            // It stopped its containers before it went: nobody else asked for that.
-            Phase::Stopped(Some(at)) if now.saturating_sub(at) < SHUTDOWN_MS => self.memory.running = true,
+            Phase::Stopped(Some(at)) if now.saturating_sub(at) < SHUTDOWN_MS && !self.meant_down => {
+                self.memory.running = true;
+            }
             _ => {}
         }
+    }
+
+    fn lost(&mut self, now: u64, why: String, actions: &mut Vec<Action>) {
+        self.blame_shutdown(now);
         self.lost = true;
         self.agent = false;
         self.unhealthy_since = None;

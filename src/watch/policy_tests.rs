@@ -340,3 +340,37 @@ fn a_paused_container_is_not_restarted_for_being_silent() {
     assert_eq!(told(&world.engine(Told::Pause)), ["paused"]);
     assert_eq!((world.policy.deadline(), world.policy.state()), (None, "paused"));
 }
+
+#[test]
+fn a_shutdown_stops_what_nobody_meant_to_stop() {
+    // `docker stop` and a shutdown look alike; what comes next tells them apart. `powerdev stop` is never a shutdown.
+    for (meant, then_lost) in [(false, true), (false, false), (true, true), (true, false)] {
+        let mut world = World::running();
+        world.policy.set_meant_down(meant);
+        for kind in [Told::Kill { signal: 15 }, Told::Die { exit_code: 0 }, Told::Stop] {
+            world.engine(kind);
+        }
+        assert_eq!(world.policy.state(), "stopped");
+        if then_lost {
+            world.feed(Input::Lost("gone".into()));
+        } else {
+            world.policy.ending(world.now);
+        }
+        assert_eq!(world.policy.memory().running, !meant, "lost: {then_lost}");
+    }
+    let mut world = World::running();
+    for kind in [Told::Kill { signal: 15 }, Told::Die { exit_code: 0 }, Told::Stop] {
+        world.engine(kind);
+    }
+    world.now += SHUTDOWN_MS;
+    world.policy.ending(world.now);
+    assert!(!world.policy.memory().running, "long before: somebody's wish");
+}
+
+#[test]
+fn what_was_stopped_through_powerdev_while_nobody_watched_stays_down() {
+    let mut world = World::new(Memory { running: true, ..Memory::default() });
+    world.policy.set_meant_down(true);
+    assert_eq!(told(&world.look(false)), ["watching"]);
+    assert_eq!((world.policy.state(), world.policy.memory().running), ("stopped", false));
+}

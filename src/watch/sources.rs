@@ -15,6 +15,8 @@ use crate::lifecycle::report::now_ms;
 
 /// How long the agent may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How often the Engine is asked whether it still answers: one that hangs keeps its connections open.
+const PING: Duration = Duration::from_secs(5);
 
 /// What the loop hears.
 pub enum Message {
@@ -68,8 +70,13 @@ pub async fn engine(first: Engine, scope: Scope, mut since_ns: i64, to: Sender<M
             return;
         }
         let mut events = std::pin::pin!(connected.events(Some(since_ns)));
+        let mut silent = std::pin::pin!(silent(&connected));
         let why = loop {
-            match events.next().await {
+            let event = tokio::select! {
+                event = events.next() => event,
+                error = &mut silent => break error.to_string(),
+            };
+            match event {
                 Some(Ok(event)) => {
                     since_ns = since_ns.max(event.at_ns + 1);
                     if to.send(Message::Engine(event)).await.is_err() {
@@ -82,6 +89,16 @@ pub async fn engine(first: Engine, scope: Scope, mut since_ns: i64, to: Sender<M
         };
         if to.send(Message::Lost(why)).await.is_err() {
             return;
+        }
+    }
+}
+
+/// Waits until the Engine doesn't answer any more.
+async fn silent(engine: &Engine) -> EngineError {
+    loop {
+        tokio::time::sleep(PING).await;
+        if let Err(error) = engine.ping().await {
+            return error;
         }
     }
 }

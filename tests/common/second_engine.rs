@@ -53,11 +53,17 @@ impl SecondEngine {
         });
     }
 
-    /// Ends it by a signal.
-    pub fn kill(&mut self, signal: Signal) {
-        let mut daemon = self.daemon.take().expect("it runs");
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        let daemon = self.daemon.as_ref().expect("it runs");
         let pid = Pid::from_raw(daemon.id().cast_signed()).expect("a process ID");
         rustix::process::kill_process(pid, signal).expect("ours to kill");
+    }
+
+    /// Ends it by a signal.
+    pub fn kill(&mut self, signal: Signal) {
+        self.signal(signal);
+        let mut daemon = self.daemon.take().expect("it runs");
         daemon.wait().expect("a child can be waited for");
     }
 
