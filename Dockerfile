@@ -83,6 +83,11 @@ RUN --mount=type=cache,id=powerdev-npm,target=/root/.npm \
  && find . -path '*/better-sqlite3/build/*' ! -type d ! -name better_sqlite3.node -delete \
  && rm -rf node_modules/better-sqlite3/deps node_modules/*/node_modules/better-sqlite3/deps \
  && rm -rf node_modules/claude-flow/src/ui/extension node_modules/node-pty/prebuilds
+# claude-flow's UI listens on every address, whatever --host says, and does what any web page tells it. It listens on
+# the container's own, and powerdev-agent's guard stands before it. Fails when a newer version says it differently.
+RUN server=node_modules/claude-flow/src/cli/simple-commands/web-server.js \
+ && sed -i 's/this\.server\.listen(this\.port, (err)/this.server.listen(this.port, "127.0.0.1", (err)/' "$server" \
+ && grep -q 'listen(this.port, "127.0.0.1", (err)' "$server"
 # ruv-swarm keeps its database inside its package; the state of a user belongs into the home.
 RUN ln -s /home/dev/.local/share/ruv-swarm node_modules/ruv-swarm/data
 

@@ -1,10 +1,12 @@
 //! The real core image: built (from the cache after the first time), brought up, and used.
 
+use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::net::{IpAddr, TcpStream};
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::common::{Output, Project};
+use crate::common::{Output, Project, engine};
 
 /// The first build fetches and compiles.
 const BUILD: Duration = Duration::from_secs(1800);
@@ -62,7 +64,8 @@ fn the_core_image_works_and_keeps_its_state() {
     inside(&project, "python3 -m venv /tmp/venv && /tmp/venv/bin/pip --version").ok();
     assert!(inside(&project, "tmux list-sessions").ok().out().contains("claude-flow"));
 
-    console_answers(&project);
+    let port = console_answers(&project);
+    only_its_own_pages_drive_it(&project, port);
     speaks_mcp(&project);
 
     inside(&project, "echo '{\"kept\": 1}' > ~/.claude.json && mkdir -p ~/.claude && touch ~/.claude/kept").ok();
@@ -76,8 +79,8 @@ fn the_core_image_works_and_keeps_its_state() {
     assert_eq!(kept.ok().out(), "{\"kept\": 1}\n");
 }
 
-/// From the host, on the port that `status` tells.
-fn console_answers(project: &Project) {
+/// From the host, on the port that `status` tells. Gives that port.
+fn console_answers(project: &Project) -> u16 {
     let status = project.powerdev(["status", "--json"]).run().ok().json();
     let ports = status["ports"].as_array().expect("ports");
     let port = ports.iter().find(|port| port["container"] == 3000).expect("the UI's port");
@@ -88,6 +91,39 @@ fn console_answers(project: &Project) {
         .output()
         .expect("curl runs");
     assert_eq!(String::from_utf8_lossy(&code.stdout), "200", "{url}");
+    port["host"].as_u64().and_then(|port| port.try_into().ok()).expect("a port")
+}
+
+/// A page of somebody else's, open in a browser on this machine, can reach the published port, and the container.
+fn only_its_own_pages_drive_it(project: &Project, port: u16) {
+    let handshake = |origin: &str| {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("the port is published");
+        stream.set_read_timeout(Some(UP)).expect("a socket");
+        let head = [
+            "GET /ws HTTP/1.1",
+            &format!("Host: localhost:{port}"),
+            &format!("Origin: {origin}"),
+            "Connection: Upgrade",
+            "Upgrade: websocket",
+            "Sec-WebSocket-Version: 13",
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        ];
+        write!(stream, "{}\r\n\r\n", head.join("\r\n")).expect("sent");
+        let mut answer = String::new();
+        BufReader::new(stream).read_line(&mut answer).expect("an answer");
+        answer
+    };
+    assert!(handshake(&format!("http://127.0.0.1:{port}")).starts_with("HTTP/1.1 101 "));
+    assert!(handshake("https://evil.example").starts_with("HTTP/1.1 403 "));
+    assert!(inside(project, "tail -n 5 ~/logs/claude-flow.log").ok().out().contains("https://evil.example"));
+
+    let inspected = engine::inspect(&project.container()).expect("it runs");
+    let networks = inspected["NetworkSettings"]["Networks"].as_object().expect("networks");
+    let address = networks.values().find_map(|network| network["IPAddress"].as_str()).expect("an address");
+    let address: IpAddr = address.parse().expect("an address");
+    TcpStream::connect((address, 3000)).expect("past the published port there is the guard");
+    let behind = TcpStream::connect((address, 3080)).expect_err("past the guard there is nothing");
+    assert_eq!(behind.kind(), ErrorKind::ConnectionRefused);
 }
 
 /// A client of its own beside the service: `claude mcp add` starts one in the same way.

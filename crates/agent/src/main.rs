@@ -2,9 +2,11 @@
 //!
 //! - `init` is PID 1: it supervises the services ([`supervisor`]).
 //! - `health`, `ctl`, `attach`, `exec` and `tmux` are clients of its control socket ([`client`]).
+//! - `guard` keeps the web pages of others away from a service ([`guard`]).
 
 mod client;
 mod environment;
+mod guard;
 mod supervisor;
 mod usage;
 
@@ -21,9 +23,10 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
     let verb = arguments.next().unwrap_or_default();
     let rest: Vec<OsString> = arguments.collect();
-    let usage = || format!("{USAGE}\n{}\n  version\n", client::USAGE);
+    let usage = || format!("{USAGE}\n{}\n{}\n  version\n", client::USAGE, guard::USAGE);
     match verb.to_str() {
         Some("init") => supervisor::run(rest),
+        Some("guard") => guard::run(rest),
         Some("version" | "--version" | "-V") => say(&format!("powerdev-agent {}\n", env!("CARGO_PKG_VERSION"))),
         Some("help" | "--help" | "-h") => say(&usage()),
         _ => client::run(&verb, rest).unwrap_or_else(|| {
