@@ -237,6 +237,21 @@ base_image() {
     apt_install mmdebstrap debian-archive-keyring
 }
 
+# ---------------------------------------------------------------------------------------------------- registry
+
+# The tests start a registry of their own. The package would also run one as a service, open to the network.
+registry() {
+    have docker-registry && return
+    if [ -d /run/systemd/system ]; then
+        quietly as_root systemctl mask docker-registry.service || true
+        apt_install docker-registry
+    else
+        apt_install docker-registry
+        quietly as_root update-rc.d docker-registry disable || true
+        quietly as_root /etc/init.d/docker-registry stop || true
+    fi
+}
+
 # ---------------------------------------------------------------------------------------------------- all of it
 
 need cc:build-essential
@@ -247,6 +262,7 @@ case ${1:-} in
 test)
     rust_lints
     need docker:docker.io shellcheck:shellcheck tmux:tmux zsh:zsh fish:fish
+    registry
     dpkg-query -W busybox-static >/dev/null 2>&1 || apt_install busybox-static
     ;;
 bench)

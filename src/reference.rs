@@ -26,6 +26,25 @@ a value there takes it from powerdev's own environment.
 
 ";
 
+const DOCKER: &str = "\
+powerdev goes by what the docker CLI is told, and writes none of it.
+
+| | |
+|---|---|
+| `DOCKER_HOST`, `DOCKER_CONTEXT`, `DOCKER_TLS`, `DOCKER_TLS_VERIFY`, `DOCKER_CERT_PATH` | Which Engine, and how to reach it |
+| `DOCKER_CONFIG` | The docker CLI's folder, in place of `~/.docker`; what follows is in its `config.json` |
+| `currentContext` | Which Engine, where no variable says it |
+| `auths` | Logins at registries, as `docker login` writes them: for images that are pulled, and for those that a build asks for |
+| `credHelpers`, `credsStore` | Programs (`docker-credential-…`) that know the login of one registry, or of all; each has half a minute to tell it |
+| `proxies` | Proxies for builds, services and shells: those under the Engine's address, else under `default` |
+| `HTTP_PROXY`, `HTTPS_PROXY`, `FTP_PROXY`, `NO_PROXY`, `ALL_PROXY` | Proxies for builds, in either spelling; they win over `proxies` |
+
+Logins, and users and passwords in the addresses of proxies, are secret: they are in no image, no `docker inspect`, no
+document and no message. Pulling is the Engine's work, and goes by the Engine's own proxies and mirrors: `powerdev doctor`
+shows them.
+
+";
+
 /// The whole page.
 pub fn markdown() -> String {
     let mut page = HEAD.to_owned();
@@ -64,7 +83,9 @@ fn write(page: &mut String) -> std::fmt::Result {
     for (secret, why) in table::SECRETS {
         writeln!(page, "- `{secret}`: {why}")?;
     }
-    page.push_str("\n## Exit codes\n\n| Code | |\n|---|---|\n");
+    page.push_str("\n## What the docker CLI is told\n\n");
+    page.push_str(DOCKER);
+    page.push_str("## Exit codes\n\n| Code | |\n|---|---|\n");
     for (code, meaning) in ExitCode::ALL {
         writeln!(page, "| {} | {meaning} |", *code as u8)?;
     }

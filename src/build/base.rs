@@ -7,12 +7,13 @@ use tokio::io::AsyncReadExt;
 use tokio::process::{Child, Command};
 use tokio_util::io::ReaderStream;
 
+use super::pull::pull;
 use crate::engine::{Engine, EngineError, Image};
 use crate::failure::Failure;
 use crate::ui::Ui;
 
 /// What is pulled where nothing else is asked for.
-const DEBIAN: &str = "debian:trixie-slim";
+pub const DEBIAN: &str = "debian:trixie-slim";
 /// What is made where nothing can be pulled.
 const BOOTSTRAPPED: &str = "powerdev-base:trixie";
 /// Where Debian's packages come from.
@@ -44,30 +45,28 @@ pub async fn local(engine: &Engine, asked: Option<&str>) -> Result<Option<Base>,
     Ok(debian.map(|image| found(DEBIAN, image)).or(bootstrapped.map(|image| found(BOOTSTRAPPED, image))))
 }
 
-/// Gets the base image: pulls it, or makes it where no registry can be reached.
+/// Gets the base image: pulls it, or makes it where none can be pulled. `here` is the one that is here already.
 ///
 /// # Errors
 /// A [`Failure`] that says what to install, or which image isn't to be had.
-pub async fn fetch(engine: &Engine, asked: Option<&str>, ui: &Ui) -> anyhow::Result<Base> {
+pub async fn fetch(engine: &Engine, asked: Option<&str>, here: Option<&Base>, ui: &Ui) -> anyhow::Result<Base> {
+    let other = "name another with BASE_IMAGE or --base";
     let tag = match asked {
         Some(tag) => {
-            pull(engine, tag, ui).await.map_err(|error| {
-                Failure::new(ExitCode::BuildFailed, format!("the base image {tag} isn't here and can't be pulled"))
-                    .hint(
-                        "name one that is here with BASE_IMAGE or --base, or leave it out: powerdev makes its own then",
-                    )
-                    .source(error)
-            })?;
+            pull(engine, tag, ui).await.map_err(|error| error.into_failure(ExitCode::BuildFailed, other))?;
             tag
         }
         None => match pull(engine, DEBIAN, ui).await {
-            Ok(()) => DEBIAN,
-            Err(error) if error.is_unreachable() && engine.info().await.is_err() => return Err(error.into()),
+            Ok(_) => DEBIAN,
+            Err(error) if error.is_the_engines() => return Err(error.into()),
+            // Something else in its place would be a surprise.
+            Err(error) if here.is_some_and(|base| base.tag == DEBIAN) => {
+                return Err(error
+                    .into_failure(ExitCode::BuildFailed, "leave --pull out to build on the one here")
+                    .into());
+            }
             Err(error) => {
-                ui.status(format_args!(
-                    "can't pull {DEBIAN} ({}): making {BOOTSTRAPPED} from Debian's packages",
-                    why(&error)
-                ));
+                ui.status(format_args!("{error}: making {BOOTSTRAPPED} from Debian's packages"));
                 bootstrap(engine, ui).await?;
                 BOOTSTRAPPED
             }
@@ -76,28 +75,6 @@ pub async fn fetch(engine: &Engine, asked: Option<&str>, ui: &Ui) -> anyhow::Res
     let image = engine.image(tag).await?;
     let image = image.ok_or_else(|| Failure::new(ExitCode::BuildFailed, format!("{tag} is gone again")))?;
     Ok(Base { tag: tag.to_owned(), id: image.id })
-}
-
-/// Pulls an image, with a bar.
-///
-/// # Errors
-/// When it can't be pulled.
-pub async fn pull(engine: &Engine, image: &str, ui: &Ui) -> Result<(), EngineError> {
-    ui.status(format_args!("pulling {image}"));
-    let bar = ui.bytes_bar(0, image);
-    let pulled = engine
-        .pull(image, |pulled| {
-            bar.set_length(pulled.total);
-            bar.set_position(pulled.current);
-        })
-        .await;
-    bar.finish_and_clear();
-    pulled
-}
-
-/// The cause, without what was being done.
-fn why(error: &EngineError) -> String {
-    std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 /// Debian's smallest system, from its packages, piped into the Engine.

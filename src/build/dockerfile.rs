@@ -87,6 +87,13 @@ impl Dockerfile {
             .any(|argument| argument.split('=').next() == Some(name))
     }
 
+    /// The image of the first stage, unless it is a variable's or none.
+    pub fn first_image(&self) -> Option<&str> {
+        let from = self.instructions.iter().find(|i| i.keyword == "FROM")?;
+        let image = from.arguments.split_whitespace().find(|word| !word.starts_with("--"))?;
+        (image != "scratch" && !image.contains('$')).then_some(image)
+    }
+
     /// Whether any instruction speaks of this.
     pub fn mentions(&self, text: &str) -> bool {
         self.instructions.iter().any(|i| i.arguments.contains(text))

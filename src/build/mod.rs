@@ -12,6 +12,8 @@ mod dockerfile;
 mod embedded;
 mod ignore;
 mod progress;
+mod proxies;
+mod pull;
 mod recipe;
 
 use std::collections::BTreeMap;
@@ -25,21 +27,20 @@ use sha2::{Digest, Sha256};
 use crate::agent::inject::cache_home;
 use crate::config::Settings;
 use crate::engine::spec::label;
-use crate::engine::{BuildEvent, BuildRequest, BuildSecrets, Engine, Image};
+use crate::engine::{BuildEvent, BuildRequest, BuildSecrets, Engine, Hidden, Image, Logins, container_proxies};
 use crate::failure::Failure;
 use crate::host::HostFacts;
 use crate::ui::Ui;
 use base::Base;
 use digests::Digests;
 use progress::Progress;
-use recipe::Recipe;
+use proxies::Proxies;
+use recipe::{BASE_IMAGE, Recipe};
 
 pub use recipe::name_of as profile_name;
 
 /// Raised when what powerdev passes to a build changes in a way that the hash doesn't see.
 const EDITION: &[u8] = b"powerdev build 1";
-/// Arguments that BuildKit keeps out of history and cache: how a build reaches the network.
-const PROXIES: &[&str] = &["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"];
 
 /// How to build.
 #[derive(Debug, Clone, Default)]
@@ -48,7 +49,7 @@ pub struct BuildOptions {
     pub force: bool,
     /// Take nothing from the build cache.
     pub no_cache: bool,
-    /// Pull the base image even if it is here.
+    /// Look for a newer base image, or a newer one of those that were named, even if one is here.
     pub pull: bool,
 }
 
@@ -97,6 +98,13 @@ pub fn extra_certificates(settings: &Settings) -> anyhow::Result<usize> {
     Ok(ca::certificates(&settings.ca_bundle)?.len())
 }
 
+/// The image that a registry would be asked for, if it isn't here.
+pub fn pulled_image(settings: &Settings) -> String {
+    let own = || recipe::own_base(&settings.dir, settings.profile);
+    let image = settings.image.clone().or_else(own).or_else(|| settings.base_image.clone());
+    image.unwrap_or_else(|| base::DEBIAN.to_owned())
+}
+
 /// The tag that [`ensure`] would build or find. Looks at files only.
 ///
 /// # Errors
@@ -126,7 +134,10 @@ pub async fn ensure(
     }
     let Wanted { recipe, arguments, hash, repository, tag } = Wanted::find(settings, host)?;
     let asked = settings.base_image.as_deref();
-    let (found, local) = tokio::try_join!(engine.image(&tag), base::local(engine, asked))?;
+    // A Dockerfile that doesn't ask for it names its own, which BuildKit pulls.
+    let takes_base = recipe.dockerfile.has_arg(BASE_IMAGE);
+    let local = async { if takes_base { base::local(engine, asked).await } else { Ok(None) } };
+    let (found, local) = tokio::try_join!(engine.image(&tag), local)?;
     if let Some(image) = found
         && !(options.force || options.no_cache || options.pull)
         && is_current(&image, &hash, local.as_ref())
@@ -134,34 +145,46 @@ pub async fn ensure(
         return Ok(built(tag, image, true, since));
     }
     let base = match local {
-        Some(base) if !options.pull => base,
-        _ => base::fetch(engine, asked, ui).await?,
+        _ if !takes_base => None,
+        Some(base) if !options.pull => Some(base),
+        here => Some(interruptible("the pull", base::fetch(engine, asked, here.as_ref(), ui)).await?),
     };
-    if let Some(dir) = &recipe.project {
-        ui.status(format_args!("building {tag} from {}", dir.join(&recipe.path).display()));
-    } else {
-        ui.status(format_args!("building {tag} on {}", base.tag));
+    match (&recipe.project, &base) {
+        (Some(dir), _) => ui.status(format_args!("building {tag} from {}", dir.join(&recipe.path).display())),
+        (None, base) => ui.status(format_args!("building {tag} on {}", base.as_ref().map_or("", |base| &base.tag))),
     }
+    // As with the docker CLI: what it can't be asked for, most builds don't need.
+    let configured = container_proxies(engine.endpoint()).unwrap_or_default();
+    let Proxies { arguments: proxies, hidden } = Proxies::find(&configured, &recipe.dockerfile, ui);
+    let base_label = base.iter().map(|base| (label::BASE.to_owned(), base.id.clone()));
     let request = BuildRequest {
         dockerfile: recipe.path.clone(),
         target: recipe.target.clone(),
         tags: vec![tag.clone(), format!("{repository}:latest")],
-        arguments: with_base_and_proxies(arguments, &recipe, &base),
-        labels: BTreeMap::from([(label::BUILD.into(), hash), (label::BASE.into(), base.id)]),
+        labels: base_label.chain([(label::BUILD.to_owned(), hash)]).collect(),
+        arguments: arguments.into_iter().chain(proxies).chain(base.map(|base| (BASE_IMAGE.into(), base.tag))).collect(),
         no_cache: options.no_cache,
+        pull: options.pull && !takes_base,
         secrets: BuildSecrets(settings.secrets.reveal().clone()),
+        logins: Logins::find().unwrap_or_default(),
     };
-    tokio::select! {
-        done = run(engine, request, recipe, ui) => done?,
-        // The connection goes with the future, and the Engine calls the build off.
-        _ = tokio::signal::ctrl_c() => return Err(Failure::new(ExitCode::Interrupted, "the build was called off").into()),
-    }
+    interruptible("the build", run(engine, request, recipe, hidden, ui)).await?;
     let image = engine.image(&tag).await?;
     let image =
         image.ok_or_else(|| Failure::new(ExitCode::BuildFailed, format!("{tag} was built and is gone again")))?;
     let built = built(tag, image, false, since);
     ui.status(format_args!("built {} in {:.1} s", built.tag, built.seconds));
     Ok(built)
+}
+
+/// Lets Ctrl-C call it off: the connection goes with the future, and the Engine stops.
+async fn interruptible<T>(what: &str, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::select! {
+        done = work => done,
+        _ = tokio::signal::ctrl_c() => {
+            Err(Failure::new(ExitCode::Interrupted, format!("{what} was called off")).into())
+        }
+    }
 }
 
 /// powerdev's own image is shared by all projects; one of a project's own Dockerfile has the project's name.
@@ -181,18 +204,15 @@ fn built(tag: String, image: Image, up_to_date: bool, since: Instant) -> Built {
 /// An image that the user named: pulled if it isn't here.
 async fn given(engine: &Engine, tag: &str, ui: &Ui, options: &BuildOptions, since: Instant) -> anyhow::Result<Built> {
     let found = engine.image(tag).await?;
-    let up_to_date = found.is_some() && !options.pull;
-    if !up_to_date {
-        base::pull(engine, tag, ui).await.map_err(|error| {
-            Failure::not_running(format!("the image {tag} isn't here and can't be pulled"))
-                .hint("build it first, or take `image:` out of powerdev.yaml to use powerdev's own")
-                .source(error)
-        })?;
+    let else_do = "take `image:` out of powerdev.yaml to use powerdev's own";
+    let failed = |error: pull::PullError| error.into_failure(ExitCode::NotRunning, else_do);
+    if let Some(image) = found.clone().filter(|_| !options.pull) {
+        pull::check_platform(engine, tag, &image).await.map_err(failed)?;
+        return Ok(built(tag.to_owned(), image, true, since));
     }
-    let image = match found.filter(|_| up_to_date) {
-        Some(image) => image,
-        None => engine.image(tag).await?.ok_or_else(|| Failure::not_running(format!("{tag} is gone again")))?,
-    };
+    let pulled = async { Ok(pull::pull(engine, tag, ui).await.map_err(failed)?) };
+    let image = interruptible("the pull", pulled).await?;
+    let up_to_date = found.is_some_and(|found| found.id == image.id);
     Ok(built(tag.to_owned(), image, up_to_date, since))
 }
 
@@ -202,10 +222,10 @@ fn is_current(image: &Image, hash: &str, base: Option<&Base>) -> bool {
     is(label::BUILD, hash) && base.is_none_or(|base| is(label::BASE, &base.id))
 }
 
-async fn run(engine: &Engine, request: BuildRequest, recipe: Recipe, ui: &Ui) -> anyhow::Result<()> {
+async fn run(engine: &Engine, request: BuildRequest, recipe: Recipe, hidden: Hidden, ui: &Ui) -> anyhow::Result<()> {
     let Recipe { dockerfile, path, context, .. } = recipe;
     let mut events = engine.build(request, context.into_tar()).await?;
-    let mut progress = Progress::new(ui.steps());
+    let mut progress = Progress::new(ui.steps(), hidden);
     while let Some(event) = events.next().await {
         let event = event?;
         if let BuildEvent::Failed(why) = &event {
@@ -226,22 +246,6 @@ fn arguments(recipe: &Recipe, host: &HostFacts) -> BTreeMap<String, String> {
         .filter(|(name, _)| recipe.dockerfile.has_arg(name))
         .map(|(name, value)| (name.to_owned(), value.to_string()))
         .collect()
-}
-
-fn with_base_and_proxies(
-    mut arguments: BTreeMap<String, String>,
-    recipe: &Recipe,
-    base: &Base,
-) -> BTreeMap<String, String> {
-    if recipe.dockerfile.has_arg("BASE_IMAGE") {
-        arguments.insert("BASE_IMAGE".into(), base.tag.clone());
-    }
-    for name in PROXIES.iter().flat_map(|name| [(*name).to_owned(), name.to_ascii_lowercase()]) {
-        if let Ok(value) = std::env::var(&name) {
-            arguments.insert(name, value);
-        }
-    }
-    arguments
 }
 
 /// SHA-256 over all that decides what comes out, but for the base image's content.

@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use powerdev_protocol::ExitCode;
 
 use super::dockerfile::Dockerfile;
-use crate::engine::{BuildEvent, BuildStep, StepState};
+use crate::engine::{BuildEvent, BuildStep, Hidden, StepState};
 use crate::failure::Failure;
 use crate::ui::steps::{Outcome, Steps};
 
@@ -17,6 +17,7 @@ const TAIL: usize = 20;
 pub struct Progress<'a> {
     shown: Steps<'a>,
     steps: HashMap<String, Step>,
+    hidden: Hidden,
     /// The image's ID, once it is there.
     pub image: Option<String>,
 }
@@ -29,9 +30,9 @@ struct Step {
 }
 
 impl<'a> Progress<'a> {
-    /// Nothing is known yet.
-    pub fn new(shown: Steps<'a>) -> Self {
-        Self { shown, steps: HashMap::new(), image: None }
+    /// Nothing is known yet. What is `hidden` shows nowhere, even if a step prints it.
+    pub fn new(shown: Steps<'a>, hidden: Hidden) -> Self {
+        Self { shown, steps: HashMap::new(), hidden, image: None }
     }
 
     /// How many steps came from the build cache.
@@ -92,7 +93,7 @@ impl<'a> Progress<'a> {
 
     fn say_last(&self, id: &str) {
         if let Some(line) = self.steps.get(id).and_then(|step| step.tail.last()) {
-            self.shown.say(id, line);
+            self.shown.say(id, &self.hidden.redact(line));
         }
     }
 
@@ -100,7 +101,7 @@ impl<'a> Progress<'a> {
     pub fn failure(&self, why: &str, dockerfile: &Dockerfile, path: &str) -> Failure {
         let failed =
             self.steps.values().find(|step| matches!(&step.state, StepState::Failed(why) if !is_cancelled(why)));
-        let mut message = format!("can't build the image: {}", short_reason(why));
+        let mut message = format!("can't build the image: {}", short_reason(&self.hidden.redact(why)));
         let mut output = String::new();
         if let Some(step) = failed {
             match dockerfile.place_of(&step.name) {
@@ -109,7 +110,7 @@ impl<'a> Progress<'a> {
             }
             for line in step.tail.lines() {
                 output.push_str("\n  | ");
-                output.push_str(line);
+                output.push_str(&self.hidden.redact(line));
             }
         }
         message.push_str(&output);
@@ -149,6 +150,11 @@ fn hint(why: &str, output: &str) -> Option<&'static str> {
     let says = |parts: &[&str]| parts.iter().any(|part| output.contains(part) || why.contains(part));
     if says(&["no space left on device", "No space left on device"]) {
         return Some("make room: `powerdev cleanup --dry-run` shows what could go");
+    }
+    if says(&["no basic auth credentials", "pull access denied", "authorization failed", "401 Unauthorized"]) {
+        return Some(
+            "log in where the image comes from: `docker login REGISTRY`; `powerdev doctor` tells which logins are used",
+        );
     }
     if says(&["certificate verify failed", "self-signed certificate", "SELF_SIGNED_CERT", "unable to get local issuer"])
     {
@@ -211,7 +217,7 @@ mod tests {
     #[test]
     fn a_failure_names_the_step_its_line_and_its_last_words() {
         let ui = Ui::new(false, true);
-        let mut progress = Progress::new(ui.steps());
+        let mut progress = Progress::new(ui.steps(), Hidden::default());
         let run = "[core 2/2] RUN make && false";
         progress.take(&step(run, StepState::Running));
         progress.take(&step("[other 2/2] RUN x", StepState::Running));
@@ -238,7 +244,7 @@ mod tests {
     fn what_can_be_done_is_told() {
         let failure = |why: &str| {
             let ui = Ui::new(false, true);
-            Progress::new(ui.steps()).failure(why, &Dockerfile::default(), "Dockerfile")
+            Progress::new(ui.steps(), Hidden::default()).failure(why, &Dockerfile::default(), "Dockerfile")
         };
         assert!(failure("write /x: no space left on device").hint.is_some_and(|hint| hint.contains("cleanup")));
         assert!(failure("SELF_SIGNED_CERT_IN_CHAIN").hint.is_some_and(|hint| hint.contains("CA_BUNDLE")));

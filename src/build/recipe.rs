@@ -20,6 +20,9 @@ use crate::failure::Failure;
 /// Where a Dockerfile that wants the CA certificates of this machine copies them from.
 const CA_FOLDER: &str = "templates/image/ca";
 
+/// The argument by which a Dockerfile takes the base image.
+pub const BASE_IMAGE: &str = "BASE_IMAGE";
+
 /// A Dockerfile with its context.
 #[derive(Debug)]
 pub struct Recipe {
@@ -53,25 +56,11 @@ impl Recipe {
     }
 
     fn of_project(dir: &Path, profile: Profile) -> anyhow::Result<Option<Self>> {
-        for (path, always) in [(".powerdev/Dockerfile", true), ("Dockerfile", false)] {
-            let file = dir.join(path);
-            // A folder of that name, or none: the next one.
-            if !file.is_file() {
-                continue;
-            }
-            let text = std::fs::read(&file).with_context(|| format!("can't read {}", file.display()))?;
-            let dockerfile = Dockerfile::parse(&String::from_utf8_lossy(&text));
-            let stage = name_of(profile);
-            let target = dockerfile.has_stage(stage).then(|| stage.to_owned());
-            if target.is_none() && !always {
-                continue;
-            }
-            let mut context = Context::of_folder(dir, &read_ignore(dir, path)?)?;
-            // It must be there even where the rules leave it out.
-            context.put(path, 0o644, text);
-            return Ok(Some(Self { dockerfile, path: path.into(), target, context, project: Some(dir.to_owned()) }));
-        }
-        Ok(None)
+        let Some(Own { dockerfile, path, text, target }) = Own::find(dir, profile)? else { return Ok(None) };
+        let mut context = Context::of_folder(dir, &read_ignore(dir, path)?)?;
+        // It must be there even where the rules leave it out.
+        context.put(path, 0o644, text);
+        Ok(Some(Self { dockerfile, path: path.into(), target, context, project: Some(dir.to_owned()) }))
     }
 
     fn embedded(profile: Profile) -> anyhow::Result<Self> {
@@ -89,6 +78,40 @@ impl Recipe {
         }
         Ok(Self { dockerfile, path: "Dockerfile".into(), target: Some(stage.into()), context, project: None })
     }
+}
+
+/// A project's own Dockerfile.
+struct Own {
+    dockerfile: Dockerfile,
+    path: &'static str,
+    text: Vec<u8>,
+    target: Option<String>,
+}
+
+impl Own {
+    fn find(dir: &Path, profile: Profile) -> anyhow::Result<Option<Self>> {
+        for (path, always) in [(".powerdev/Dockerfile", true), ("Dockerfile", false)] {
+            let file = dir.join(path);
+            // A folder of that name, or none: the next one.
+            if !file.is_file() {
+                continue;
+            }
+            let text = std::fs::read(&file).with_context(|| format!("can't read {}", file.display()))?;
+            let dockerfile = Dockerfile::parse(&String::from_utf8_lossy(&text));
+            let stage = name_of(profile);
+            let target = dockerfile.has_stage(stage).then(|| stage.to_owned());
+            if target.is_some() || always {
+                return Ok(Some(Self { dockerfile, path, text, target }));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The image that a project's own Dockerfile begins with, where it doesn't take the base image that it is given.
+pub fn own_base(dir: &Path, profile: Profile) -> Option<String> {
+    let own = Own::find(dir, profile).ok()??;
+    (!own.dockerfile.has_arg(BASE_IMAGE)).then(|| own.dockerfile.first_image().map(str::to_owned))?
 }
 
 /// The stage of a profile.
@@ -160,5 +183,18 @@ mod tests {
         std::fs::write(folder.path().join(".dockerignore"), "a\n[").expect("written");
         let error = find(folder.path(), Profile::Core).expect_err("a bad rule").to_string();
         assert!(error.contains(".dockerignore: line 2: `[`"), "{error}");
+    }
+
+    #[test]
+    fn a_dockerfiles_own_base_is_known() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let base = |text: &str| {
+            std::fs::write(folder.path().join("Dockerfile"), text).expect("written");
+            own_base(folder.path(), Profile::Core)
+        };
+        assert_eq!(base("FROM --platform=linux/amd64 ghcr.io/team/x:1 AS core\n").as_deref(), Some("ghcr.io/team/x:1"));
+        assert_eq!(base("ARG BASE_IMAGE\nFROM $BASE_IMAGE AS core\n"), None);
+        assert_eq!(base("FROM $OTHER AS core\n"), None);
+        assert_eq!(base("FROM product\n"), None, "the product's");
     }
 }

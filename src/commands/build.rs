@@ -22,7 +22,7 @@ pub struct Args {
     /// Take nothing from the build cache
     #[arg(long)]
     pub no_cache: bool,
-    /// Pull the base image even if it is here
+    /// Look for a newer image: the base image, or the one that `image:` names
     #[arg(long)]
     pub pull: bool,
 }

@@ -6,6 +6,7 @@
 mod engine;
 mod machine;
 mod project;
+mod registry;
 
 use std::path::Path;
 use std::time::Duration;

@@ -22,7 +22,7 @@ pub(super) async fn checks(facts: &Facts) -> Vec<Check> {
                 Some(hint) => failed.fix(hint),
                 None => failed,
             };
-            let skipped = ["env-file", "project-disk", "ports", "ca-bundle", "image"];
+            let skipped = ["env-file", "project-disk", "ports", "ca-bundle", "registry", "image"];
             let skipped = skipped.into_iter().map(|name| Check::skip(name, "the configuration can't be read"));
             return std::iter::once(failed).chain(skipped).collect();
         }
@@ -34,6 +34,7 @@ pub(super) async fn checks(facts: &Facts) -> Vec<Check> {
         disk(settings).await,
         free_ports(settings, facts),
         ca_bundle(settings),
+        super::registry::check(settings, facts).await,
         image(settings, facts).await,
     ]
 }
@@ -85,7 +86,7 @@ fn ca_bundle(settings: &Settings) -> Check {
     }
 }
 
-/// What can be told of the registry without the network: whether it is going to be needed at all.
+/// Whether the image is here, or what `up` is going to do about it.
 async fn image(settings: &Settings, facts: &Facts) -> Check {
     let name = "image";
     let Ok((engine, _)) = &facts.engine else { return Check::skip(name, "no Engine to look at") };

@@ -1,7 +1,7 @@
 //! Building images with the Engine's BuildKit.
 //!
 //! bollard builds either with progress or with secrets. Here both: the build's progress comes in its answer, and
-//! secrets are handed out over a session of ours (see [`super::session`]) that the build is told about.
+//! secrets and logins are handed out over a session of ours (see [`super::session`]) that the build is told about.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,12 +12,11 @@ use bollard::moby::buildkit::v1::{StatusResponse, Vertex};
 use bollard::models::{BuildInfo, BuildInfoAux};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt};
-use http_body_util::BodyDataStream;
 use hyper::body::Incoming;
-use tokio::io::AsyncBufReadExt;
-use tokio_util::io::StreamReader;
 
-use super::session::Session;
+use super::login::Logins;
+use super::session::{Offers, Session};
+use super::transport::{escape, json_lines};
 use super::{Engine, EngineError, Operation, error};
 
 /// What to build.
@@ -35,8 +34,12 @@ pub struct BuildRequest {
     pub labels: BTreeMap<String, String>,
     /// Take nothing from the build cache.
     pub no_cache: bool,
+    /// Look for newer ones of the images that are here already.
+    pub pull: bool,
     /// For `RUN --mount=type=secret,id=KEY`: handed out while the build runs, and kept nowhere.
     pub secrets: BuildSecrets,
+    /// For images that the Dockerfile asks registries for: handed out likewise.
+    pub logins: Logins,
 }
 
 /// A build's secrets by key. `Debug` shows the keys alone.
@@ -118,12 +121,14 @@ impl Engine {
         context: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
     ) -> Result<BuildEvents, EngineError> {
         let operation = Operation::BuildImage(request.tags.first().cloned().unwrap_or_default());
-        // The session needs no more than the keys that the Dockerfile asks for, but which these are BuildKit alone knows.
-        let session = if request.secrets.0.is_empty() {
-            None
-        } else {
-            let open = Session::open(&self.transport, request.secrets.clone());
-            Some(self.call(operation.clone(), open).await?)
+        // What of it the Dockerfile needs BuildKit alone knows. Before a registry that wants a login it needs a session
+        // even to hear that there is no login; an Engine that has none builds without.
+        let offers = Offers { secrets: request.secrets.clone(), logins: request.logins.clone() };
+        let needed = !offers.is_empty();
+        let session = match self.call(operation.clone(), Session::open(&self.transport, offers)).await {
+            Ok(session) => Some(session),
+            Err(error) if needed => return Err(error),
+            Err(_) => None,
         };
         let path = request.path(session.as_ref().map(Session::id));
         let send = self.transport.post_stream(&path, "application/x-tar", context);
@@ -132,7 +137,7 @@ impl Engine {
         let events = events(answer)
             .map(move |event| event.map_err(|error| error::classify(&endpoint, operation.clone(), error.into())))
             .inspect(move |_| {
-                // Secrets are handed out for as long as the build is listened to.
+                // Secrets and logins are handed out for as long as the build is listened to.
                 let _ = &session;
             });
         Ok(Box::pin(events))
@@ -156,6 +161,9 @@ impl BuildRequest {
         if self.no_cache {
             add("nocache", "1");
         }
+        if self.pull {
+            add("pull", "1");
+        }
         if let Some(session) = session {
             add("session", session);
         }
@@ -163,35 +171,8 @@ impl BuildRequest {
     }
 }
 
-/// For a value in a query.
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' | b':' => {
-                escaped.push(char::from(byte));
-            }
-            byte => escaped.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    escaped
-}
-
-/// The answer is a JSON document a line.
 fn events(answer: hyper::Response<Incoming>) -> impl Stream<Item = io::Result<BuildEvent>> + Send {
-    let body = BodyDataStream::new(answer.into_body()).map_err(io::Error::other);
-    let lines = StreamReader::new(body).lines();
-    futures_util::stream::try_unfold(lines, async |mut lines| {
-        while let Some(line) = lines.next_line().await? {
-            if !line.trim().is_empty() {
-                let document: BuildInfo = serde_json::from_str(&line).map_err(io::Error::other)?;
-                let events = futures_util::stream::iter(told(document).into_iter().map(io::Result::Ok));
-                return Ok::<_, io::Error>(Some((events, lines)));
-            }
-        }
-        Ok(None)
-    })
-    .try_flatten()
+    json_lines(answer).map_ok(|document| futures_util::stream::iter(told(document).into_iter().map(Ok))).try_flatten()
 }
 
 fn told(document: BuildInfo) -> Vec<BuildEvent> {

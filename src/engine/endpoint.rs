@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
+use super::docker_config;
+
 const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
 
 /// Where an Engine answers.
@@ -275,17 +277,9 @@ impl Surroundings {
     }
 
     fn current_context(&self) -> Result<(String, String), EndpointError> {
-        let Some(file) = self.config_dir().map(|dir| dir.join("config.json")) else {
-            return Ok(Default::default());
-        };
-        match std::fs::read(&file) {
-            Ok(text) => {
-                let config: CliConfig = parse(&file, &text)?;
-                Ok((config.current_context, format!("currentContext in {}", file.display())))
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Default::default()),
-            Err(source) => Err(EndpointError::Unreadable { file, source }),
-        }
+        let Some(folder) = self.config_dir() else { return Ok(Default::default()) };
+        let config: CliConfig = docker_config::read(&folder)?;
+        Ok((config.current_context, format!("currentContext in {}", folder.join("config.json").display())))
     }
 
     fn context(&self, name: &str, origin: &str) -> Result<Endpoint, EndpointError> {
@@ -298,7 +292,7 @@ impl Surroundings {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(missing()),
             Err(source) => return Err(EndpointError::Unreadable { file, source }),
         };
-        let meta: ContextMeta = parse(&file, &text)?;
+        let meta: ContextMeta = docker_config::parse(&file, &text)?;
         let Some(docker) = meta.endpoints.get("docker").filter(|docker| !docker.host.is_empty()) else {
             return Err(EndpointError::Malformed { file, reason: "it names no Docker Engine".into() });
         };
@@ -335,11 +329,6 @@ impl TlsFiles {
         let file = |name: &str| Some(dir.join(name)).filter(|path| path.exists());
         Self { ca: file("ca.pem"), identity: file("cert.pem").zip(file("key.pem")), verify }
     }
-}
-
-fn parse<T: for<'de> Deserialize<'de>>(file: &Path, text: &[u8]) -> Result<T, EndpointError> {
-    serde_json::from_slice(text)
-        .map_err(|error| EndpointError::Malformed { file: file.into(), reason: error.to_string() })
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use bollard::errors::Error;
 use powerdev_protocol::ExitCode;
 
 use super::endpoint::{Endpoint, EndpointError};
+use super::refused_pull::RefusedPull;
 
 /// What was asked of the Engine, and of what.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -124,6 +125,9 @@ pub enum EngineError {
         /// Its name.
         name: String,
     },
+    /// A registry doesn't give an image.
+    #[error(transparent)]
+    NotPulled(Box<RefusedPull>),
     /// The Engine said no.
     #[error("can't {operation}")]
     Refused {
@@ -270,6 +274,7 @@ impl EngineError {
                  or go without: GPU=none"
             }
             Self::Foreign { .. } => "rename or remove it, or give this project another `name:` in powerdev.yaml",
+            Self::NotPulled(refused) => return refused.hint(),
             Self::Refused { operation, source } => refusal_hint(operation, source)?,
             Self::Other { .. } => return None,
         };

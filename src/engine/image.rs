@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use bollard::query_parameters::RemoveImageOptionsBuilder;
+use bollard::query_parameters::{RemoveImageOptionsBuilder, TagImageOptionsBuilder};
 
+use super::reference::name_and_tag;
 use super::{Engine, EngineError, Operation, SLOW_CALL};
 
 /// An image.
@@ -19,6 +20,8 @@ pub struct Image {
     pub user: String,
     /// Its variables, `NAME=value`.
     pub environment: Vec<String>,
+    /// The architecture that it is for, in the Engine's words: `amd64`, `arm64`.
+    pub arch: String,
     /// Its size with all its layers, in bytes.
     pub size: u64,
     /// When it was made, in milliseconds since the Unix epoch.
@@ -43,9 +46,20 @@ impl Engine {
             labels: config.labels.unwrap_or_default().into_iter().collect(),
             user: config.user.unwrap_or_default(),
             environment: config.env.unwrap_or_default(),
+            arch: answer.architecture.unwrap_or_default(),
             size: answer.size.and_then(|size| u64::try_from(size).ok()).unwrap_or_default(),
             created_at_ms: answer.created.and_then(|at| u64::try_from(at.unix_timestamp_nanos() / 1_000_000).ok()),
         }))
+    }
+
+    /// Gives an image another tag; whichever image had it loses it.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn tag_image(&self, id: &str, tag: &str) -> Result<(), EngineError> {
+        let (name, version) = name_and_tag(tag);
+        let options = TagImageOptionsBuilder::new().repo(name).tag(version).build();
+        self.call(Operation::TagImage(tag.into()), self.docker.tag_image(id, Some(options))).await
     }
 
     /// Removes an image, by tag or ID, and the parents that only it uses. One that is gone already is fine.

@@ -1,11 +1,14 @@
 //! What an Engine is and can do.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
+use super::redact::without_passwords;
 use super::{ApiVersion, Engine, EngineError, Operation};
 
 /// What an Engine is and can do.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct EngineInfo {
     /// Its release.
     pub version: String,
@@ -35,6 +38,10 @@ pub struct EngineInfo {
     pub runtimes: Vec<String>,
     /// It can hand out GPUs: NVIDIA's runtime or a CDI device is there.
     pub gpu: bool,
+    /// Mirrors of Docker Hub that it asks first. Without passwords.
+    pub mirrors: Vec<String>,
+    /// Its own proxies, by the variable's name in capitals. Without passwords.
+    pub proxies: BTreeMap<String, String>,
     /// Its machine's name.
     pub name: String,
     /// What it warns of itself.
@@ -61,6 +68,10 @@ impl Engine {
             .unwrap_or_default()
             .iter()
             .any(|device| device.id.as_deref().is_some_and(|id| id.starts_with("nvidia.com/gpu")));
+        let proxies = [("HTTP_PROXY", info.http_proxy), ("HTTPS_PROXY", info.https_proxy), ("NO_PROXY", info.no_proxy)];
+        let proxies = proxies.into_iter().filter_map(|(name, value)| {
+            Some((name.to_owned(), without_passwords(&value.filter(|value| !value.is_empty())?)))
+        });
         let ApiVersion(major, minor) = self.api_version;
         Ok(EngineInfo {
             version: info.server_version.unwrap_or_default(),
@@ -74,6 +85,14 @@ impl Engine {
             rootless: security_options.iter().any(|option| option == "rootless"),
             root_dir: info.docker_root_dir.unwrap_or_default(),
             storage_driver: info.driver.unwrap_or_default(),
+            mirrors: info
+                .registry_config
+                .and_then(|config| config.mirrors)
+                .unwrap_or_default()
+                .iter()
+                .map(|mirror| without_passwords(mirror))
+                .collect(),
+            proxies: proxies.collect(),
             gpu: cdi || runtimes.iter().any(|runtime| runtime == "nvidia"),
             security_options,
             runtimes,

@@ -4,58 +4,91 @@ use std::collections::HashMap;
 use std::io;
 use std::time::Duration;
 
-use bollard::query_parameters::{CreateImageOptions, CreateImageOptionsBuilder};
+use bollard::models::CreateImageInfo;
+use bollard::query_parameters::CreateImageOptions;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
+use hyper::Request;
+use hyper::header::HeaderValue;
 
-use super::{Engine, EngineError, Operation, error};
+use super::error::{self, Refusal};
+use super::login::Login;
+use super::reference::{Registry, name_and_tag};
+use super::refused_pull::RefusedPull;
+use super::transport::{escape, json_lines};
+use super::{Engine, EngineError, Operation};
 
-/// How long a registry may be silent before it counts as out of reach. The Engine tells of every layer while it loads.
-const SILENCE: Duration = Duration::from_secs(20);
+/// How long a registry may take for its first word.
+const FIRST_WORD: Duration = Duration::from_secs(20);
+/// How long nothing may happen afterwards. The Engine tells of every layer while it loads, but not while it checks one.
+const SILENCE: Duration = Duration::from_secs(180);
 
-/// How far a pull is: bytes so far, bytes in all of the layers that are known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How far a pull is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Pulled {
-    /// So far.
+    /// Bytes so far.
     pub current: u64,
-    /// In all; grows while layers become known.
+    /// Bytes in all of the layers that are known; grows while layers become known.
     pub total: u64,
+    /// Layers that are there.
+    pub done: usize,
+    /// Layers in all.
+    pub layers: usize,
+    /// A download broke off, and the Engine waits before it tries again.
+    pub retrying: bool,
 }
 
 impl Engine {
-    /// Pulls an image.
+    /// Pulls an image. Dropping the future calls the pull off; an image that was here before stays as it was.
     ///
     /// # Errors
-    /// Among others: no registry can be reached, or it has no such image.
-    pub async fn pull(&self, image: &str, mut progress: impl FnMut(Pulled)) -> Result<(), EngineError> {
-        let operation = || Operation::PullImage(image.into());
+    /// [`EngineError::NotPulled`], with why as far as the Engine's words tell.
+    pub async fn pull(
+        &self,
+        image: &str,
+        login: Option<&Login>,
+        mut progress: impl FnMut(Pulled),
+    ) -> Result<(), EngineError> {
+        let failed = |error| self.not_pulled(image, error);
         let (name, tag) = name_and_tag(image);
-        let options = CreateImageOptionsBuilder::new().from_image(name).tag(tag).build();
-        let mut answers = std::pin::pin!(self.docker.create_image(Some(options), None, None));
-        let mut layers: HashMap<String, Pulled> = HashMap::new();
+        let path = format!("/images/create?fromImage={}&tag={}", escape(name), escape(tag));
+        let mut request = Request::post(path);
+        if let Some(login) = login {
+            let mut header = HeaderValue::from_str(&login.header(&Registry::of(image))).expect("base64 is plain text");
+            header.set_sensitive(true);
+            request = request.header("X-Registry-Auth", header);
+        }
+        let request = request.body(bollard::body_full(Bytes::new())).map_err(|error| failed(error.into()))?;
+        let silent = |after| self.silent(image, after);
+        let answer = tokio::time::timeout(FIRST_WORD, self.transport.answer(request));
+        let answer = answer.await.map_err(|_| silent(FIRST_WORD))?.map_err(failed)?;
+        let mut documents = std::pin::pin!(json_lines::<CreateImageInfo>(answer));
+        let (mut layers, mut patience) = (Layers::default(), FIRST_WORD);
         loop {
-            let Ok(answer) = tokio::time::timeout(SILENCE, answers.next()).await else {
-                return Err(EngineError::TimedOut {
-                    operation: operation(),
-                    url: self.endpoint.url.clone(),
-                    after: SILENCE,
-                });
-            };
-            let Some(answer) = answer else { return Ok(()) };
-            let answer = answer.map_err(|error| error::classify(&self.endpoint, operation(), error))?;
+            let document = tokio::time::timeout(patience, documents.next()).await.map_err(|_| silent(patience))?;
+            let Some(document) = document else { return Ok(()) };
+            let document = document.map_err(|error| failed(error.into()))?;
             // A failed pull answers 200, with the error in the stream.
-            if let Some(message) = answer.error_detail.and_then(|detail| detail.message) {
-                let error = bollard::errors::Error::DockerStreamError { error: message };
-                return Err(error::classify(&self.endpoint, operation(), error));
+            if let Some(message) = document.error_detail.as_ref().and_then(|detail| detail.message.clone()) {
+                return Err(failed(bollard::errors::Error::DockerStreamError { error: message }));
             }
-            let (Some(id), Some(detail)) = (answer.id, answer.progress_detail) else { continue };
-            if answer.status.as_deref() == Some("Downloading") {
-                let bytes = |number: Option<i64>| number.and_then(|n| u64::try_from(n).ok()).unwrap_or_default();
-                layers.insert(id, Pulled { current: bytes(detail.current), total: bytes(detail.total) });
-                let sum = |part: fn(&Pulled) -> u64| layers.values().map(part).sum();
-                progress(Pulled { current: sum(|layer| layer.current), total: sum(|layer| layer.total) });
+            patience = SILENCE;
+            if layers.take(document) {
+                progress(layers.sum());
             }
         }
+    }
+
+    fn not_pulled(&self, image: &str, error: bollard::errors::Error) -> EngineError {
+        match error::classify(&self.endpoint, Operation::PullImage(image.into()), error) {
+            EngineError::Refused { source, .. } => RefusedPull::of(image, source).into(),
+            other => other,
+        }
+    }
+
+    fn silent(&self, image: &str, after: Duration) -> EngineError {
+        let message = format!("timeout: nothing was heard of it for {} s", after.as_secs());
+        RefusedPull::of(image, Refusal { status: 0, message }).into()
     }
 
     /// Makes an image of a root file system: a tar stream.
@@ -88,31 +121,77 @@ impl Engine {
     }
 }
 
-/// `host:5000/name:tag`; a digest counts as a tag.
-fn name_and_tag(image: &str) -> (&str, &str) {
-    if let Some((name, digest)) = image.split_once('@') {
-        return (name, digest);
+/// What is known of the layers, by ID.
+#[derive(Debug, Default)]
+struct Layers(HashMap<String, Layer>);
+
+#[derive(Debug, Default)]
+struct Layer {
+    current: u64,
+    total: u64,
+    done: bool,
+    retrying: bool,
+}
+
+impl Layers {
+    /// Takes in what the Engine says; whether that changes anything.
+    fn take(&mut self, told: CreateImageInfo) -> bool {
+        let (Some(id), Some(status)) = (told.id, told.status.as_deref()) else { return false };
+        // The tag is told like a layer.
+        if status.starts_with("Pulling from") {
+            return false;
+        }
+        let layer = self.0.entry(id).or_default();
+        layer.retrying = status.starts_with("Retrying");
+        let bytes = |number: Option<i64>| number.and_then(|n| u64::try_from(n).ok()).unwrap_or_default();
+        match (status, told.progress_detail) {
+            ("Downloading", Some(detail)) => {
+                layer.total = bytes(detail.total).max(bytes(detail.current));
+                layer.current = bytes(detail.current);
+            }
+            ("Verifying Checksum" | "Download complete" | "Extracting", _) => layer.current = layer.total,
+            ("Pull complete" | "Already exists", _) => (layer.done, layer.current) = (true, layer.total),
+            _ => {}
+        }
+        true
     }
-    match image.rsplit_once(':') {
-        Some((name, tag)) if !tag.contains('/') => (name, tag),
-        _ => (image, "latest"),
+
+    fn sum(&self) -> Pulled {
+        self.0.values().fold(Pulled::default(), |sum, layer| Pulled {
+            current: sum.current + layer.current,
+            total: sum.total + layer.total,
+            done: sum.done + usize::from(layer.done),
+            layers: sum.layers + 1,
+            retrying: sum.retrying || layer.retrying,
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use bollard::models::ProgressDetail;
+
     use super::*;
 
     #[test]
-    fn names_and_tags_are_told_apart() {
-        for (image, expected) in [
-            ("debian", ("debian", "latest")),
-            ("debian:trixie-slim", ("debian", "trixie-slim")),
-            ("host:5000/a/b", ("host:5000/a/b", "latest")),
-            ("host:5000/a/b:1", ("host:5000/a/b", "1")),
-            ("a@sha256:00", ("a", "sha256:00")),
-        ] {
-            assert_eq!(name_and_tag(image), expected);
-        }
+    fn layers_add_up() {
+        let mut layers = Layers::default();
+        let mut take = |id: &str, status: &str, progress: Option<(i64, i64)>| {
+            let progress_detail =
+                progress.map(|(current, total)| ProgressDetail { current: Some(current), total: Some(total) });
+            let (id, status) = (Some(id.to_owned()), Some(status.to_owned()));
+            layers.take(CreateImageInfo { id, status, progress_detail, ..CreateImageInfo::default() });
+            layers.sum()
+        };
+        assert_eq!(take("latest", "Pulling from library/debian", None).layers, 0);
+        assert_eq!(take("a", "Pulling fs layer", None).layers, 1);
+        take("b", "Downloading", Some((5, 20)));
+        let sum = take("a", "Downloading", Some((3, 10)));
+        assert_eq!(sum, Pulled { current: 8, total: 30, done: 0, layers: 2, retrying: false });
+        assert!(take("b", "Retrying in 5 seconds", None).retrying);
+        let sum = take("b", "Download complete", None);
+        assert_eq!((sum.current, sum.retrying), (23, false));
+        let sum = take("a", "Pull complete", None);
+        assert_eq!((sum.current, sum.done), (30, 1));
     }
 }

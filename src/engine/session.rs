@@ -1,7 +1,7 @@
-//! A BuildKit session: while it is open, the Engine asks us for a build's secrets.
+//! A BuildKit session: while it is open, the Engine asks us for a build's secrets, and for logins at registries.
 //!
 //! The Engine is the client here: one connection is turned into HTTP/2 with the roles swapped, and answered by a gRPC
-//! service of one method.
+//! service of two methods.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -14,6 +14,11 @@ use bollard::health::health_server::{Health, HealthServer};
 use bollard::health::{HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse};
 use bollard::moby::buildkit::secrets::v1::secrets_server::{Secrets, SecretsServer};
 use bollard::moby::buildkit::secrets::v1::{GetSecretRequest, GetSecretResponse};
+use bollard::moby::filesync::v1::auth_server::{Auth, AuthServer};
+use bollard::moby::filesync::v1::{
+    CredentialsRequest, CredentialsResponse, FetchTokenRequest, FetchTokenResponse, GetTokenAuthorityRequest,
+    GetTokenAuthorityResponse, VerifyTokenAuthorityRequest, VerifyTokenAuthorityResponse,
+};
 use futures_util::Stream;
 use hyper::Request;
 use hyper::header::{CONNECTION, HeaderName, HeaderValue, UPGRADE};
@@ -23,10 +28,25 @@ use tonic::transport::server::{Connected, Server};
 use tonic::{Response, Status};
 
 use super::build::BuildSecrets;
+use super::login::Logins;
+use super::reference::Registry;
 use super::transport::Transport;
 
 /// What BuildKit may call: nothing else is asked of a session.
-const METHODS: &[&str] = &["/moby.buildkit.secrets.v1.Secrets/GetSecret"];
+const METHODS: &[&str] = &["/moby.buildkit.secrets.v1.Secrets/GetSecret", "/moby.filesync.v1.Auth/Credentials"];
+
+/// What a session hands out.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Offers {
+    pub secrets: BuildSecrets,
+    pub logins: Logins,
+}
+
+impl Offers {
+    pub(super) fn is_empty(&self) -> bool {
+        self.secrets.0.is_empty() && self.logins.is_empty()
+    }
+}
 
 /// An open session; dropping it closes it.
 #[derive(Debug)]
@@ -38,7 +58,7 @@ pub(super) struct Session {
 impl Session {
     /// # Errors
     /// When the Engine can't be reached or has no BuildKit.
-    pub(super) async fn open(transport: &Transport, secrets: BuildSecrets) -> Result<Self, Error> {
+    pub(super) async fn open(transport: &Transport, offers: Offers) -> Result<Self, Error> {
         let id = new_id()?;
         let mut request = Request::post("/session");
         for method in METHODS {
@@ -51,8 +71,10 @@ impl Session {
             .header(UPGRADE, HeaderValue::from_static("h2c"))
             .body(bollard::body_full(Default::default()))?;
         let connection = Upgraded(Box::pin(transport.upgrade(request).await?));
-        let router =
-            Server::builder().add_service(HealthServer::new(Serving)).add_service(SecretsServer::new(HandOut(secrets)));
+        let router = Server::builder()
+            .add_service(HealthServer::new(Serving))
+            .add_service(SecretsServer::new(HandOut(offers.secrets)))
+            .add_service(AuthServer::new(LogIn(offers.logins)));
         let server = tokio::spawn(async move {
             let incoming = futures_util::stream::iter([Ok::<_, io::Error>(connection)]);
             // It ends when the Engine closes it; whatever goes wrong shows in the build that asked for the secret.
@@ -92,6 +114,42 @@ impl Secrets for HandOut {
             Some(value) => Ok(Response::new(GetSecretResponse { data: value.clone().into_bytes() })),
             None => Err(Status::not_found("no such secret")),
         }
+    }
+}
+
+struct LogIn(Logins);
+
+#[tonic::async_trait]
+impl Auth for LogIn {
+    /// Without a login BuildKit asks the registry all the same: most images are for everybody. Why there is none is
+    /// `powerdev doctor`'s to tell.
+    async fn credentials(
+        &self,
+        request: tonic::Request<CredentialsRequest>,
+    ) -> Result<Response<CredentialsResponse>, Status> {
+        let login = self.0.of(&Registry::named(&request.get_ref().host)).await.ok().flatten().unwrap_or_default();
+        Ok(Response::new(match login.identity_token {
+            token if token.is_empty() => CredentialsResponse { username: login.username, secret: login.password },
+            token => CredentialsResponse { username: String::new(), secret: token },
+        }))
+    }
+
+    async fn fetch_token(&self, _: tonic::Request<FetchTokenRequest>) -> Result<Response<FetchTokenResponse>, Status> {
+        Err(Status::unimplemented("only `credentials`"))
+    }
+
+    async fn get_token_authority(
+        &self,
+        _: tonic::Request<GetTokenAuthorityRequest>,
+    ) -> Result<Response<GetTokenAuthorityResponse>, Status> {
+        Err(Status::unimplemented("only `credentials`"))
+    }
+
+    async fn verify_token_authority(
+        &self,
+        _: tonic::Request<VerifyTokenAuthorityRequest>,
+    ) -> Result<Response<VerifyTokenAuthorityResponse>, Status> {
+        Err(Status::unimplemented("only `credentials`"))
     }
 }
 

@@ -13,17 +13,19 @@ use std::time::Duration;
 use bollard::errors::Error;
 use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker};
 use bytes::Bytes;
-use futures_util::Stream;
-use http_body_util::BodyExt;
+use futures_util::{Stream, TryStreamExt};
+use http_body_util::{BodyDataStream, BodyExt};
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderValue, UPGRADE};
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_util::io::StreamReader;
 
 use super::endpoint::{Address, Endpoint, EndpointError};
 use super::tls;
@@ -109,6 +111,11 @@ impl Transport {
         checked(self.send(request).await?).await
     }
 
+    /// Any request; an error answer is an error.
+    pub(super) async fn answer(&self, request: BollardRequest) -> Result<Response<Incoming>, Error> {
+        checked(self.send(request).await?).await
+    }
+
     async fn send(&self, mut request: BollardRequest) -> Result<Response<Incoming>, Error> {
         let origin = request.uri().path_and_query().map_or("/", |path| path.as_str());
         *request.uri_mut() = origin.parse::<Uri>()?;
@@ -146,6 +153,35 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 fn json(path: &str, body: &serde_json::Value) -> Result<BollardRequest, Error> {
     let body = bollard::body_full(serde_json::to_vec(body)?.into());
     Ok(Request::builder().method(Method::POST).uri(path).header(CONTENT_TYPE, "application/json").body(body)?)
+}
+
+/// For a value in a query.
+pub(super) fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' | b':' => {
+                escaped.push(char::from(byte));
+            }
+            byte => escaped.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    escaped
+}
+
+/// An answer that is a JSON document a line.
+pub(super) fn json_lines<T: DeserializeOwned>(answer: Response<Incoming>) -> impl Stream<Item = io::Result<T>> + Send {
+    let body = BodyDataStream::new(answer.into_body()).map_err(io::Error::other);
+    let lines = StreamReader::new(body).lines();
+    futures_util::stream::try_unfold(lines, async |mut lines| {
+        while let Some(line) = lines.next_line().await? {
+            if !line.trim().is_empty() {
+                let document: T = serde_json::from_str(&line).map_err(io::Error::other)?;
+                return Ok::<_, io::Error>(Some((document, lines)));
+            }
+        }
+        Ok(None)
+    })
 }
 
 /// Turns an error answer into an error, with the Engine's message.

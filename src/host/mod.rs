@@ -1,12 +1,14 @@
 //! Facts about this machine: CPUs, memory, GPUs, user and group. Read once, then passed around as data.
 
 mod gpu;
+mod platform;
 mod user;
 
 use std::path::PathBuf;
 
 use serde::Serialize;
 
+pub use platform::{kernel, runs};
 pub use user::{container_user, sudo_user};
 
 /// What is known about this machine.

@@ -11,7 +11,7 @@ use crate::agent::inject;
 use crate::build::{self, BuildOptions};
 use crate::config::{Port, layout};
 use crate::engine::spec::{ContainerSpec, Gpus};
-use crate::engine::{Container, EngineError, EngineInfo, RunState};
+use crate::engine::{Container, EngineError, EngineInfo, RunState, container_proxies};
 use crate::failure::Failure;
 use crate::plan::{self, AgentShare, Difference, ImageFacts, Plan};
 use crate::state::make_folder;
@@ -131,7 +131,22 @@ pub fn refresh(env: &Environment, gpus: &Gpus) -> anyhow::Result<()> {
     let owner = (env.host.uid, env.host.gid);
     env.state.create()?;
     env.state.mean_down(false)?;
-    inject::inject(&env.state, &services, env.settings.secrets.reveal(), owner).map(drop)
+    inject::inject(&env.state, &services, &secrets(env), owner).map(drop)
+}
+
+/// What services and shells get besides plain variables, and nobody else sees: the project's secrets, and as with the
+/// docker CLI the proxies of its configuration, whose addresses may hold passwords.
+fn secrets(env: &Environment) -> BTreeMap<String, String> {
+    let mut secrets = env.settings.secrets.reveal().clone();
+    // One that makes no sense is told where it is needed: to connect, to pull, by the doctor.
+    for (name, value) in container_proxies(env.engine.endpoint()).unwrap_or_default() {
+        let spellings = [name.to_ascii_lowercase(), name];
+        let is_set = |name: &String| secrets.contains_key(name) || env.settings.environment.contains_key(name);
+        if !spellings.iter().any(is_set) {
+            secrets.extend(spellings.map(|name| (name, value.clone())));
+        }
+    }
+    secrets
 }
 
 /// The image to run: a container that is there keeps its own unless the build is to be looked at.
@@ -149,7 +164,7 @@ async fn adopt(env: &Environment, container: &Container, image: &str, info: &Eng
     let drift = container.spec.as_ref().map(|spec| plan::differences(spec, &plan.container)).unwrap_or_default();
     if container.state == RunState::Running {
         let services = plan::service_set(&env.settings, &env.host, &plan.container.gpus);
-        let pending = inject::pending(&env.state, &services, env.settings.secrets.reveal());
+        let pending = inject::pending(&env.state, &services, &secrets(env));
         return Ok(Up { done: Done::Adopted, plan, drift, replaced, pending });
     }
     if container.state == RunState::Paused {

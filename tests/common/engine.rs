@@ -111,6 +111,18 @@ pub fn restart(container: &str) {
     block_on(docker().restart_container(container, None::<query::RestartContainerOptions>)).expect("it restarts");
 }
 
+/// An image's ID, if it is there.
+pub fn image_id(tag: &str) -> Option<String> {
+    block_on(docker().inspect_image(tag)).ok()?.id
+}
+
+/// Where containers on the Engine's own bridge reach this machine.
+pub fn gateway() -> String {
+    let bridge = block_on(docker().inspect_network("bridge", None::<query::InspectNetworkOptions>));
+    let configs = bridge.expect("the Engine has a bridge").ipam.and_then(|ipam| ipam.config).unwrap_or_default();
+    configs.into_iter().find_map(|config| config.gateway).expect("a bridge has a gateway")
+}
+
 /// What `docker history --no-trunc` shows of an image.
 pub fn history(image: &str) -> String {
     let layers = block_on(docker().image_history(image)).expect("the image is there");
@@ -211,7 +223,7 @@ pub fn tiny_image() -> &'static str {
 }
 
 /// The root of the tiny image, as a tar archive.
-fn tiny_root(busybox: &Path) -> Vec<u8> {
+pub fn tiny_root(busybox: &Path) -> Vec<u8> {
     let program = std::fs::read(busybox).unwrap_or_else(|error| {
         panic!("{}: {error}. Install Debian's busybox-static: `make test` does.", busybox.display())
     });

@@ -16,11 +16,15 @@ pub mod engine;
 pub mod process;
 pub mod project;
 pub mod reaper;
+pub mod registry;
+pub mod relay;
 pub mod second_engine;
 pub mod terminal;
 pub mod wait;
 
 pub use process::{Invocation, Output, Running};
 pub use project::{Project, run_id};
+pub use registry::Registry;
+pub use relay::{Fault, Relay, Server};
 pub use second_engine::SecondEngine;
 pub use terminal::Terminal;
