@@ -243,12 +243,12 @@ base_image() {
 registry() {
     have docker-registry && return
     if [ -d /run/systemd/system ]; then
-        quietly as_root systemctl mask docker-registry.service || true
+        as_root systemctl mask docker-registry.service >/dev/null 2>&1 || true
         apt_install docker-registry
     else
         apt_install docker-registry
-        quietly as_root update-rc.d docker-registry disable || true
-        quietly as_root /etc/init.d/docker-registry stop || true
+        as_root update-rc.d docker-registry disable >/dev/null 2>&1 || true
+        as_root /etc/init.d/docker-registry stop >/dev/null 2>&1 || true
     fi
 }
 

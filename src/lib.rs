@@ -15,6 +15,7 @@ pub mod doctor;
 pub mod engine;
 pub mod failure;
 pub mod host;
+pub mod interrupt;
 pub mod lifecycle;
 pub mod plan;
 pub mod reference;

@@ -30,6 +30,7 @@ use crate::engine::spec::label;
 use crate::engine::{BuildEvent, BuildRequest, BuildSecrets, Engine, Hidden, Image, Logins, container_proxies};
 use crate::failure::Failure;
 use crate::host::HostFacts;
+use crate::interrupt::interruptible;
 use crate::ui::Ui;
 use base::Base;
 use digests::Digests;
@@ -147,7 +148,7 @@ pub async fn ensure(
     let base = match local {
         _ if !takes_base => None,
         Some(base) if !options.pull => Some(base),
-        here => Some(interruptible("the pull", base::fetch(engine, asked, here.as_ref(), ui)).await?),
+        here => Some(interruptible("the pull", None, base::fetch(engine, asked, here.as_ref(), ui)).await?),
     };
     match (&recipe.project, &base) {
         (Some(dir), _) => ui.status(format_args!("building {tag} from {}", dir.join(&recipe.path).display())),
@@ -168,23 +169,13 @@ pub async fn ensure(
         secrets: BuildSecrets(settings.secrets.reveal().clone()),
         logins: Logins::find().unwrap_or_default(),
     };
-    interruptible("the build", run(engine, request, recipe, hidden, ui)).await?;
+    interruptible("the build", None, run(engine, request, recipe, hidden, ui)).await?;
     let image = engine.image(&tag).await?;
     let image =
         image.ok_or_else(|| Failure::new(ExitCode::BuildFailed, format!("{tag} was built and is gone again")))?;
     let built = built(tag, image, false, since);
     ui.status(format_args!("built {} in {:.1} s", built.tag, built.seconds));
     Ok(built)
-}
-
-/// Lets Ctrl-C call it off: the connection goes with the future, and the Engine stops.
-async fn interruptible<T>(what: &str, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    tokio::select! {
-        done = work => done,
-        _ = tokio::signal::ctrl_c() => {
-            Err(Failure::new(ExitCode::Interrupted, format!("{what} was called off")).into())
-        }
-    }
 }
 
 /// powerdev's own image is shared by all projects; one of a project's own Dockerfile has the project's name.
@@ -211,7 +202,7 @@ async fn given(engine: &Engine, tag: &str, ui: &Ui, options: &BuildOptions, sinc
         return Ok(built(tag.to_owned(), image, true, since));
     }
     let pulled = async { Ok(pull::pull(engine, tag, ui).await.map_err(failed)?) };
-    let image = interruptible("the pull", pulled).await?;
+    let image = interruptible("the pull", None, pulled).await?;
     let up_to_date = found.is_some_and(|found| found.id == image.id);
     Ok(built(tag.to_owned(), image, up_to_date, since))
 }

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::Context;
 use crate::config::Overrides;
+use crate::interrupt::interruptible;
 use crate::lifecycle::report::{self, Published};
 use crate::lifecycle::{self, BringUp, Build, Done, Environment, Up, ready};
 use crate::plan::{Difference, Plan};
@@ -136,7 +137,8 @@ pub(super) async fn bring_up(args: &BringArgs, build: Build, context: &Context<'
     }
     let up = lifecycle::bring_up(&env, ui, options).await?;
     tell(&up, context);
-    let (health, services) = wait(args, &env, &up, context).await?;
+    let left = "it goes on starting: `powerdev status` shows how far it is, `powerdev stop` stops it";
+    let (health, services) = interruptible("waiting", Some(left), wait(args, &env, &up, context)).await?;
     let ports = report::published(&up.plan.container.ports, &report::services_by_port(&env.settings));
     if ui.json() {
         ui.document(&Document {

@@ -13,6 +13,7 @@ use crate::config::{Port, layout};
 use crate::engine::spec::{ContainerSpec, Gpus};
 use crate::engine::{Container, EngineError, EngineInfo, RunState, container_proxies};
 use crate::failure::Failure;
+use crate::interrupt::interruptible;
 use crate::plan::{self, AgentShare, Difference, ImageFacts, Plan};
 use crate::state::make_folder;
 use crate::ui::Ui;
@@ -77,7 +78,7 @@ pub async fn bring_up(env: &Environment, ui: &Ui, options: BringUp) -> anyhow::R
     let (found, info) = tokio::join!(look(), env.engine.info());
     let (found, info) = (found?, info?);
     let image = image(env, ui, options, found.as_ref()).await?;
-    let _lock = env.state.lock(LOCK_PATIENCE).await?;
+    let _lock = interruptible("the start", None, env.state.lock(LOCK_PATIENCE)).await?;
     match look().await? {
         Some(container) if !options.recreate => adopt(env, &container, &image, &info).await,
         found => create(env, found, &image, &info).await,

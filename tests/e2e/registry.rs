@@ -193,3 +193,19 @@ fn ctrl_c_calls_a_pull_off() {
         engine::leftovers(project.name()).is_empty().then_some(())
     });
 }
+
+#[test]
+fn ctrl_c_after_a_pull_ends_the_waiting_and_leaves_the_environment() {
+    let registry = Registry::open();
+    let (project, _) = project_of(registry.address(), "1");
+    registry.push(&repository(&project), "1", "amd64", 1);
+    let yaml = project.read("powerdev.yaml") + "    ready: { log: never said }\n";
+    project.write("powerdev.yaml", yaml);
+    let mut terminal = project.powerdev(["up"]).terminal(24, 160);
+    terminal.expect("Created and started");
+    terminal.expect("one");
+    terminal.signal(Signal::INT);
+    terminal.expect("waiting was called off");
+    assert_eq!(terminal.wait().0, 130);
+    assert!(engine::is_running(&project.container()));
+}
