@@ -261,7 +261,7 @@ base_image
 case ${1:-} in
 test)
     rust_lints
-    need docker:docker.io shellcheck:shellcheck tmux:tmux zsh:zsh fish:fish
+    need docker:docker.io ip:iproute2 shellcheck:shellcheck tmux:tmux zsh:zsh fish:fish
     registry
     dpkg-query -W busybox-static >/dev/null 2>&1 || apt_install busybox-static
     ;;

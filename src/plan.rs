@@ -18,6 +18,7 @@ use crate::host::HostFacts;
 
 pub use difference::{Difference, differences};
 pub use limits::{Limits, limits};
+pub use mounts::DELIVERED;
 
 /// What is known about the image and about how the host's folders reach the Engine.
 #[derive(Debug, Clone)]
@@ -48,6 +49,13 @@ pub enum AgentShare {
     },
     /// Named volumes, seeded through the Engine: an Engine elsewhere.
     Volumes,
+}
+
+impl AgentShare {
+    /// The Engine is on this machine, so that a container can have folders of it.
+    fn is_local(&self) -> bool {
+        matches!(self, Self::Folders { .. })
+    }
 }
 
 /// What came of planning.
@@ -96,7 +104,7 @@ pub fn plan(settings: &Settings, host: &HostFacts, image: &ImageFacts) -> anyhow
         hostname: settings.name.to_string(),
         user: format!("{}:{}", host.uid, host.gid),
         entrypoint: vec![paths::AGENT_BIN.into(), "init".into()],
-        environment: environment::plain(settings, host, &gpus),
+        environment: environment::plain(settings, host, &gpus, &image.share),
         labels: labels(settings),
         mounts: mounts::mounts(settings, host, image, &mut notices),
         tmpfs: mounts::tmpfs(settings.security, host),
@@ -121,10 +129,10 @@ pub fn plan(settings: &Settings, host: &HostFacts, image: &ImageFacts) -> anyhow
 
 /// What the agent runs: every service, with the variables that all of them and every shell get. `HOME`, `USER`,
 /// `PATH` and the secrets are the agent's to add.
-pub fn service_set(settings: &Settings, host: &HostFacts, gpus: &Gpus) -> ServiceSet {
+pub fn service_set(settings: &Settings, host: &HostFacts, gpus: &Gpus, share: &AgentShare) -> ServiceSet {
     let mut set = ServiceSet {
         project: settings.name.to_string(),
-        environment: environment::plain(settings, host, gpus),
+        environment: environment::plain(settings, host, gpus, share),
         services: settings.services.clone(),
     };
     // Checked when the settings were read: there is no cycle.

@@ -14,6 +14,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use powerdev_protocol::paths;
 
+use crate::agent::link::Link;
 use crate::config::Name;
 use crate::engine::{Container, Engine, Exec, ExecSpec, RunState};
 use crate::failure::Failure;
@@ -61,6 +62,7 @@ pub struct Session {
     engine: Engine,
     container: String,
     state: StateDir,
+    link: Link,
 }
 
 impl Session {
@@ -72,7 +74,9 @@ impl Session {
     pub async fn open(engine: &Engine, name: &Name, dir: &Path) -> anyhow::Result<Self> {
         let container = lifecycle::require(engine, name, dir).await?;
         running(name, &container)?;
-        Ok(Self { engine: engine.clone(), container: container.name, state: StateDir::of(name)? })
+        let state = StateDir::of(name)?;
+        let link = Link::to(engine, &container.name, container.spec.as_ref(), &state);
+        Ok(Self { engine: engine.clone(), container: container.name, state, link })
     }
 
     /// Runs a command on powerdev's own standard streams.
@@ -84,7 +88,7 @@ impl Session {
     /// Among others: the Engine went away, or the environment was stopped meanwhile.
     pub async fn run(&self, command: &Command, ui: &Ui) -> anyhow::Result<End> {
         let token = token()?;
-        let mut signals = Signals::catch(command.tty, self.state.run_dir(), token.clone())?;
+        let mut signals = Signals::catch(command.tty, self.link.clone(), token.clone())?;
         let exec = self.start(command, &token, ui).await?;
         let raw = command.tty.then(RawMode::enter).transpose().context("can't use the terminal")?;
         if command.tty {
@@ -122,7 +126,7 @@ impl Session {
     /// As [`Session::run`].
     pub async fn capture(&self, command: &Command, limit: usize, ui: &Ui) -> anyhow::Result<(u8, Captured)> {
         let token = token()?;
-        let mut signals = Signals::catch(false, self.state.run_dir(), token.clone())?;
+        let mut signals = Signals::catch(false, self.link.clone(), token.clone())?;
         let exec = self.start(command, &token, ui).await?;
         let id = exec.id.clone();
         let mut pump = Pump::start(exec, Sink::Capture(limit), false, false)?;
@@ -162,9 +166,9 @@ impl Session {
         Ok(self.engine.exec(&self.container, &spec).await?)
     }
 
-    /// Whether the agent's executable can be there: on an Engine of this machine it is a file of ours.
+    /// Whether the agent's executable can be there: where its folder is shared, it is a file of ours.
     fn has_agent(&self) -> bool {
-        !self.engine.endpoint().local || self.state.agent_dir().join("bin/powerdev-agent").exists()
+        matches!(self.link, Link::Exec(..)) || self.state.agent_dir().join("bin/powerdev-agent").exists()
     }
 
     async fn finish(&self, id: &str, finished: pump::Finished, signals: &mut Signals) -> anyhow::Result<End> {

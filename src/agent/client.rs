@@ -1,4 +1,4 @@
-//! The client of the agent's control socket, on an Engine whose folders this machine shares.
+//! The client of the agent's control socket: one protocol, over the socket itself or over any bytes both ways.
 //!
 //! The socket lies in a folder that the container can write to, so nothing there is trusted: the file is opened
 //! without following links, must be a socket, and is connected to through that very file.
@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures_util::Stream;
 use powerdev_protocol::control::MAX_LINE;
 use powerdev_protocol::{Action, AgentStatus, Event, Health, Request, Response, paths};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::time::{Instant, timeout_at};
 
@@ -19,10 +19,10 @@ use tokio::time::{Instant, timeout_at};
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
     /// No socket, or nobody listens on it: the container isn't running.
-    #[error("no agent listens at {}", .socket.display())]
+    #[error("no agent listens {at}")]
     Absent {
-        /// Where it was looked for.
-        socket: PathBuf,
+        /// Where it was looked for: `at PATH`, `in CONTAINER`.
+        at: String,
         /// Why.
         #[source]
         source: std::io::Error,
@@ -56,11 +56,20 @@ pub enum AgentError {
     Refused(String),
 }
 
+/// Bytes both ways.
+pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
 /// A connection to one agent.
-#[derive(Debug)]
 pub struct Client {
-    stream: BufReader<UnixStream>,
+    stream: BufReader<Box<dyn Duplex>>,
     patience: Duration,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("patience", &self.patience).finish_non_exhaustive()
+    }
 }
 
 impl Client {
@@ -73,7 +82,20 @@ impl Client {
         let stream = tokio::time::timeout(patience, connect_checked(&socket))
             .await
             .map_err(|_| AgentError::TimedOut { after: patience })??;
-        Ok(Self { stream: BufReader::new(stream), patience })
+        Ok(Self::over(stream, patience))
+    }
+
+    /// Over bytes that somebody else passes on.
+    pub(super) fn over(stream: impl Duplex + 'static, patience: Duration) -> Self {
+        Self { stream: BufReader::new(Box::new(stream)), patience }
+    }
+
+    /// Takes the greeting of who passes the bytes on: then the agent is at the other end.
+    pub(super) async fn greeted(&mut self) -> Result<(), AgentError> {
+        match self.answer().await? {
+            Response::Ok => Ok(()),
+            _ => Err(AgentError::Unexpected),
+        }
     }
 
     /// The environment's health.
@@ -148,13 +170,18 @@ impl Client {
             let mut line = serde_json::to_vec(request).map_err(AgentError::Unreadable)?;
             line.push(b'\n');
             self.stream.get_mut().write_all(&line).await.map_err(AgentError::Broken)?;
-            let answer = self.line().await?.ok_or(AgentError::HungUp)?;
-            serde_json::from_str(&answer).map_err(AgentError::Unreadable)
+            self.stream.get_mut().flush().await.map_err(AgentError::Broken)?;
+            self.answer().await
         };
         match timeout_at(deadline, exchange).await.map_err(|_| AgentError::TimedOut { after })?? {
             Response::Error { message } => Err(AgentError::Refused(message)),
             response => Ok(response),
         }
+    }
+
+    async fn answer(&mut self) -> Result<Response, AgentError> {
+        let answer = self.line().await?.ok_or(AgentError::HungUp)?;
+        serde_json::from_str(&answer).map_err(AgentError::Unreadable)
     }
 
     /// One line, without its end; None when the agent hung up. A longer line than the protocol allows is an error.
@@ -176,7 +203,7 @@ impl Client {
 async fn connect_checked(socket: &Path) -> Result<UnixStream, AgentError> {
     use rustix::fs::{FileType, Mode, OFlags};
 
-    let absent = |source: std::io::Error| AgentError::Absent { socket: socket.to_owned(), source };
+    let absent = |source: std::io::Error| AgentError::Absent { at: format!("at {}", socket.display()), source };
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = rustix::fs::open(socket, flags, Mode::empty()).map_err(|errno| absent(errno.into()))?;
     let stat = rustix::fs::fstat(&file).map_err(|errno| absent(errno.into()))?;
@@ -190,7 +217,7 @@ async fn connect_checked(socket: &Path) -> Result<UnixStream, AgentError> {
 #[cfg(not(target_os = "linux"))]
 async fn connect_checked(socket: &Path) -> Result<UnixStream, AgentError> {
     let source = std::io::Error::from(std::io::ErrorKind::Unsupported);
-    Err(AgentError::Absent { socket: socket.to_owned(), source })
+    Err(AgentError::Absent { at: format!("at {}", socket.display()), source })
 }
 
 #[cfg(test)]

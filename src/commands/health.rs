@@ -1,6 +1,7 @@
 //! `powerdev health`: one word, and an exit code to go with it.
 //!
-//! The agent is asked directly, over its socket, in a millisecond; the Engine only where nobody answers there.
+//! The agent is asked directly, over its socket, in a millisecond; through the Engine where that is elsewhere; and the
+//! Engine itself only where nobody answers.
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,9 +12,10 @@ use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
 
 use super::Context;
-use crate::agent::client::{AgentError, Client};
+use crate::agent::client::AgentError;
+use crate::agent::link::Link;
 use crate::config::Name;
-use crate::engine::{Container, RunState};
+use crate::engine::{Container, Endpoint, RunState};
 use crate::lifecycle;
 use crate::state::StateDir;
 
@@ -64,21 +66,39 @@ pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> 
 
 /// The health as it is now.
 async fn look(name: &Name, dir: &Path, context: &Context<'_>) -> anyhow::Result<Health> {
-    let error = match ask(&StateDir::of(name)?.run_dir()).await {
-        Ok(health) => return Ok(health),
-        Err(error) => error,
+    let state = StateDir::of(name)?;
+    let mut asked = match here() {
+        true => Some(ask(&Link::Socket(state.run_dir())).await),
+        false => None,
     };
+    if let Some(Ok(health)) = asked {
+        return Ok(health);
+    }
     let engine = context.engine().await?;
     let container = lifecycle::require(&engine, name, dir).await?;
-    Ok(from_engine(&container, &error))
+    if container.state == RunState::Running
+        && let link @ Link::Exec(..) = Link::to(&engine, &container.name, container.spec.as_ref(), &state)
+    {
+        asked = Some(ask(&link).await);
+    }
+    match asked {
+        Some(Ok(health)) => Ok(health),
+        Some(Err(error)) => Ok(from_engine(&container, &error.to_string())),
+        None => Ok(from_engine(&container, "its Engine is elsewhere")),
+    }
 }
 
-async fn ask(run_dir: &Path) -> Result<Health, AgentError> {
-    Client::connect(run_dir, PATIENCE).await?.health().await
+/// Whether the Engine is on this machine, so that most questions can do without it.
+fn here() -> bool {
+    Endpoint::find().is_ok_and(|endpoint| endpoint.local)
+}
+
+async fn ask(link: &Link) -> Result<Health, AgentError> {
+    link.connect(PATIENCE).await?.health().await
 }
 
 /// What the Engine knows, where the agent doesn't answer.
-fn from_engine(container: &Container, error: &AgentError) -> Health {
+fn from_engine(container: &Container, error: &str) -> Health {
     match container.state {
         RunState::Running | RunState::Restarting => {
             let detail = format!("{} runs, but can't be asked: {error}", container.name);
@@ -96,9 +116,13 @@ fn from_engine(container: &Container, error: &AgentError) -> Health {
 /// Waits on the agent's own events; returns what the health is when it is healthy or the time is over.
 async fn wait(name: &Name, dir: &Path, patience: Duration, context: &Context<'_>) -> anyhow::Result<Health> {
     let deadline = Instant::now() + patience;
-    let run_dir = StateDir::of(name)?.run_dir();
+    let state = StateDir::of(name)?;
+    let link = match here() {
+        true => Link::Socket(state.run_dir()),
+        false => Link::to(&context.engine().await?, &name.container(), None, &state),
+    };
     loop {
-        let followed = timeout_at(deadline, follow(&run_dir)).await;
+        let followed = timeout_at(deadline, follow(&link)).await;
         if let Ok(Ok(health)) = followed {
             return Ok(health);
         }
@@ -110,8 +134,8 @@ async fn wait(name: &Name, dir: &Path, patience: Duration, context: &Context<'_>
 }
 
 /// Follows one agent until it says healthy. Fails when it hangs up.
-async fn follow(run_dir: &Path) -> Result<Health, AgentError> {
-    let mut events = Box::pin(Client::connect(run_dir, PATIENCE).await?.events().await?);
+async fn follow(link: &Link) -> Result<Health, AgentError> {
+    let mut events = Box::pin(link.connect(PATIENCE).await?.events().await?);
     while let Some(event) = events.next().await {
         if let EventKind::Health(health) = event?.kind
             && health.state == HealthState::Healthy

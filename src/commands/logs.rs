@@ -12,10 +12,12 @@ use regex::Regex;
 
 use self::line::{Assembler, Line};
 use super::Context;
+use crate::agent::link::Link;
 use crate::config::{Name, did_you_mean};
-use crate::engine::{Engine, EngineError, EngineEvent, EngineEventKind, LogOptions, RunState};
+use crate::engine::{Container, Engine, EngineError, EngineEvent, EngineEventKind, LogOptions, RunState};
 use crate::failure::Failure;
 use crate::lifecycle;
+use crate::lifecycle::ready::PATIENCE;
 use crate::state::StateDir;
 use crate::ui::Ui;
 
@@ -52,7 +54,7 @@ pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> 
     let engine = context.engine().await?;
     let container = lifecycle::require(&engine, &name, &dir).await?;
     if let Some(service) = &args.service {
-        check_service(&name, service)?;
+        check_service(&engine, &container, &name, service).await?;
     }
     let mut reader = Reader { last_ns: args.since, args: &args, ui: context.ui };
     if args.no_follow {
@@ -98,20 +100,32 @@ async fn wait_for_start(
 }
 
 /// A name that no service has would be waited for in vain. Where the services can't be told, any name will do.
-fn check_service(name: &Name, wanted: &str) -> anyhow::Result<()> {
-    let file = StateDir::of(name)?.agent_dir().join("config/services.json");
-    let set = std::fs::read(file).ok().and_then(|text| serde_json::from_slice::<ServiceSet>(&text).ok());
-    let Some(set) = set else { return Ok(()) };
-    if wanted == line::SUPERVISOR || set.services.contains_key(wanted) {
+async fn check_service(engine: &Engine, container: &Container, name: &Name, wanted: &str) -> anyhow::Result<()> {
+    let Some(names) = services(engine, container, &StateDir::of(name)?).await else { return Ok(()) };
+    if wanted == line::SUPERVISOR || names.iter().any(|name| name == wanted) {
         return Ok(());
     }
     let mut failure = Failure::not_running(format!("there is no service `{wanted}`"));
-    let names: Vec<&str> = set.services.keys().map(String::as_str).collect();
-    let hint = did_you_mean(wanted, names.iter().copied());
+    let hint = did_you_mean(wanted, names.iter().map(String::as_str));
     if let Some(hint) = hint.or_else(|| (!names.is_empty()).then(|| format!("there are {}", names.join(", ")))) {
         failure = failure.hint(hint);
     }
     Err(failure.into())
+}
+
+/// The services' names: as they were written for the agent, or as the agent tells them where they are elsewhere.
+async fn services(engine: &Engine, container: &Container, state: &StateDir) -> Option<Vec<String>> {
+    match Link::to(engine, &container.name, container.spec.as_ref(), state) {
+        Link::Socket(_) => {
+            let file = state.agent_dir().join("config/services.json");
+            let set = serde_json::from_slice::<ServiceSet>(&std::fs::read(file).ok()?).ok()?;
+            Some(set.services.into_keys().collect())
+        }
+        link => {
+            let status = link.connect(PATIENCE).await.ok()?.status().await.ok()?;
+            Some(status.services.into_iter().map(|service| service.name).collect())
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

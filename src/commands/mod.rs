@@ -30,7 +30,8 @@ use powerdev_protocol::ExitCode;
 
 use crate::cli::{Cli, Command, Global};
 use crate::config::{Name, Overrides, Settings};
-use crate::engine::Engine;
+use crate::engine::{Endpoint, Engine};
+use crate::failure::Failure;
 use crate::state::StateDir;
 use crate::ui::Ui;
 
@@ -71,6 +72,21 @@ impl Context<'_> {
     /// A [`crate::failure::Failure`] with [`ExitCode::Usage`] when the name can't be told.
     pub fn identity(&self) -> anyhow::Result<(Name, PathBuf)> {
         crate::config::identity_with(self.project().as_deref(), self.global.env_file.as_deref())
+    }
+
+    /// For commands that work on the folders of `.agent-mount`: refuses where the environment has volumes on another
+    /// machine in their place. `instead` is what the user can do.
+    ///
+    /// # Errors
+    /// A [`Failure`] with [`ExitCode::Usage`].
+    pub fn refuse_elsewhere(&self, what: &str, instead: &str) -> Result<(), Failure> {
+        // An Engine that can't be told is the business of who needs one.
+        let Some(endpoint) = Endpoint::find().ok().filter(|endpoint| !endpoint.local) else { return Ok(()) };
+        let message = format!(
+            "{what} works on this machine's .agent-mount, and on the Engine {} ({}) environments have volumes instead",
+            endpoint.url, endpoint.origin
+        );
+        Err(Failure::usage(message).hint(instead))
     }
 
     /// A connection to the Engine that the docker CLI would use.

@@ -51,6 +51,10 @@ struct Document {
 /// A [`Failure`] that tells why there is none; none is half made.
 pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> {
     let (name, dir) = context.identity()?;
+    context.refuse_elsewhere(
+        "persist",
+        "back up from inside: `powerdev exec -T tar -C /home/dev -cf - workspace data analysis output logs >backup.tar`",
+    )?;
     if !dir.join(".agent-mount").exists() {
         let message = format!("there is nothing to back up: no .agent-mount in {}", dir.display());
         return Err(Failure::not_running(message).hint("give the project's folder with --project").into());

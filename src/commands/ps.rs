@@ -4,10 +4,10 @@ use powerdev_protocol::{AgentStatus, ExitCode, HealthState};
 use serde::Serialize;
 
 use super::Context;
-use crate::agent::client::Client;
+use crate::agent::link::Link;
 use crate::config::Name;
 use crate::engine::spec::label;
-use crate::engine::{Container, RunState};
+use crate::engine::{Container, Engine, RunState};
 use crate::lifecycle::ready::PATIENCE;
 use crate::lifecycle::report::{self, Published, now_ms, span};
 use crate::state::StateDir;
@@ -39,8 +39,9 @@ struct Row {
 /// # Errors
 /// When the Engine doesn't answer.
 pub async fn run(_: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> {
-    let containers = context.engine().await?.environments().await?;
-    let rows = futures_util::future::join_all(containers.iter().map(row)).await;
+    let engine = context.engine().await?;
+    let containers = engine.environments().await?;
+    let rows = futures_util::future::join_all(containers.iter().map(|container| row(&engine, container))).await;
     if context.ui.json() {
         context.ui.document(&Document { environments: rows })?;
     } else if rows.is_empty() {
@@ -51,10 +52,10 @@ pub async fn run(_: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::Done)
 }
 
-async fn row(container: &Container) -> Row {
+async fn row(engine: &Engine, container: &Container) -> Row {
     let name = container.project().unwrap_or_default().to_owned();
     let running = container.state == RunState::Running;
-    let status = if running { status(&name).await } else { None };
+    let status = if running { status(engine, container).await } else { None };
     let stopped = (!running).then_some(HealthState::Stopped);
     Row {
         health: status.as_ref().map(|status| status.health.state).or(stopped),
@@ -68,11 +69,11 @@ async fn row(container: &Container) -> Row {
     }
 }
 
-/// What its agent says; None when that can't be had from here (another user's, another machine's).
-async fn status(name: &str) -> Option<AgentStatus> {
-    let name: Name = name.parse().ok()?;
-    let mut client = Client::connect(&StateDir::of(&name).ok()?.run_dir(), PATIENCE).await.ok()?;
-    client.status().await.ok()
+/// What its agent says; None when that can't be had from here (another user's).
+async fn status(engine: &Engine, container: &Container) -> Option<AgentStatus> {
+    let name: Name = container.project()?.parse().ok()?;
+    let link = Link::to(engine, &container.name, container.spec.as_ref(), &StateDir::of(&name).ok()?);
+    link.connect(PATIENCE).await.ok()?.status().await.ok()
 }
 
 fn table(rows: &[Row]) -> Table {

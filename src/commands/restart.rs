@@ -48,12 +48,12 @@ pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> 
         container
     };
     let deadline = Instant::now() + Duration::from_secs(args.timeout);
-    let run_dir = env.state.run_dir();
-    let mut client = ready::agent(&env.engine, &container.name, &run_dir, deadline).await?;
+    let link = env.link(container.spec.as_ref());
+    let mut client = ready::agent(&env.engine, &container.name, &link, deadline).await?;
     let status = if args.no_wait {
         client.status().await?
     } else {
-        ready::healthy(&run_dir, deadline, &mut ServicesProgress::new(context.ui)).await?
+        ready::healthy(&link, deadline, &mut ServicesProgress::new(context.ui)).await?
     };
     let health = status.health.state;
     if context.ui.json() {
@@ -69,7 +69,7 @@ pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> 
 async fn restart(env: &Environment, container: &crate::engine::Container) -> anyhow::Result<()> {
     lifecycle::stop(&env.engine, container, None).await?;
     let gpus = container.spec.as_ref().map(|spec| spec.gpus.clone()).unwrap_or_default();
-    lifecycle::refresh(env, &gpus)?;
+    lifecycle::refresh(env, container, &gpus).await?;
     env.engine.start_container(&container.name).await?;
     Ok(())
 }

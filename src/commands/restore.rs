@@ -42,6 +42,10 @@ pub struct Args {
 /// A [`Failure`] that tells why nothing was changed.
 pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> {
     let (name, dir) = context.identity()?;
+    context.refuse_elsewhere(
+        "restore",
+        "put it back from inside: `powerdev exec -T tar -C /home/dev -xf - <backup.tar`",
+    )?;
     let backup = find(&dir, &args.name)?;
     let _lock = StateDir::of(&name)?.lock(PATIENCE).await?;
     if !args.running {

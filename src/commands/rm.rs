@@ -13,7 +13,8 @@ pub struct Args {
     /// Stop it first if it runs
     #[arg(long, short)]
     force: bool,
-    /// Remove the home folder and the caches too: logins, histories, what the tools keep there
+    /// Remove the home folder and the caches too: logins, histories, what the tools keep there; on an Engine elsewhere
+    /// also the workspace and what else is in volumes there
     #[arg(long)]
     volumes: bool,
     /// Don't ask
@@ -42,7 +43,11 @@ pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> 
         return Err(lifecycle::absent(&name));
     }
     if args.volumes && !args.yes {
-        let question = format!("Remove the home folder of {name}, with logins and histories?");
+        let question = if engine.endpoint().local {
+            format!("Remove the home folder of {name}, with logins and histories?")
+        } else {
+            format!("Remove the home folder of {name}, with logins and histories, its workspace and all else there?")
+        };
         if !context.ui.confirm(&question, "--yes")? {
             return Ok(ExitCode::Interrupted);
         }
@@ -52,7 +57,12 @@ pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> 
     if context.ui.json() {
         context.ui.document(&document)?;
     } else {
-        let kept = if args.volumes { ".agent-mount stays" } else { ".agent-mount and the home folder stay" };
+        let kept = match (engine.endpoint().local, args.volumes) {
+            (true, true) => ".agent-mount stays",
+            (true, false) => ".agent-mount and the home folder stay",
+            (false, true) => "nothing of it stays there",
+            (false, false) => "the home folder, the workspace and the rest stay in volumes there",
+        };
         context.ui.status(format_args!("Removed {}; {kept}", name.container()));
     }
     Ok(ExitCode::Done)

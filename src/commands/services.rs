@@ -1,20 +1,18 @@
 //! `powerdev services`: the services of a running environment, and one of them started, stopped or restarted.
 //!
-//! The agent is asked over its socket; where that can't be reached, `powerdev-agent ctl` is run through the Engine.
+//! The agent is asked over its socket; where that can't be reached, through the Engine.
 
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Context as _;
-use futures_util::StreamExt;
-use powerdev_protocol::{Action, ExitCode, ServiceState, ServiceStatus, paths};
-use serde::{Deserialize, Serialize};
+use powerdev_protocol::{Action, ExitCode, ServiceState, ServiceStatus};
+use serde::Serialize;
 
 use super::Context;
 use super::status::services_table;
-use crate::agent::client::{AgentError, Client};
+use crate::agent::link::Link;
 use crate::config::{self, Name};
-use crate::engine::{Engine, ExecSpec, RunState, Stream};
+use crate::engine::{Endpoint, RunState};
 use crate::failure::Failure;
 use crate::lifecycle;
 use crate::state::StateDir;
@@ -70,7 +68,7 @@ struct Commanded<'a> {
 /// When the environment isn't running, there is no such service, or it doesn't do as told in time.
 pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> {
     let (name, dir) = context.identity()?;
-    let agent = Agent::find(&name, &dir, context).await?;
+    let agent = find(&name, &dir, context).await?;
     match args.verb.unwrap_or(Verb::List) {
         Verb::List => list(&agent, &name, context).await,
         Verb::Start(one) => command(&agent, &name, Action::Start, &one, context).await,
@@ -79,8 +77,8 @@ pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> 
     }
 }
 
-async fn list(agent: &Agent, name: &Name, context: &Context<'_>) -> anyhow::Result<ExitCode> {
-    let services = agent.services().await?;
+async fn list(agent: &Link, name: &Name, context: &Context<'_>) -> anyhow::Result<ExitCode> {
+    let services = services(agent).await?;
     if context.ui.json() {
         context.ui.document(&List { name: name.as_str(), services: &services })?;
     } else if services.is_empty() {
@@ -92,16 +90,20 @@ async fn list(agent: &Agent, name: &Name, context: &Context<'_>) -> anyhow::Resu
 }
 
 async fn command(
-    agent: &Agent,
+    agent: &Link,
     name: &Name,
     action: Action,
     one: &One,
     context: &Context<'_>,
 ) -> anyhow::Result<ExitCode> {
-    named(&agent.services().await?, &one.name)?;
-    let asked = agent.command(&one.name, action, !one.no_wait);
+    named(&services(agent).await?, &one.name)?;
+    let wait = !one.no_wait;
+    let asked = async {
+        let mut client = agent.connect(if wait { AS_LONG_AS_IT_TAKES } else { PATIENCE }).await?;
+        client.service(&one.name, action, wait).await
+    };
     tokio::time::timeout(Duration::from_secs(one.timeout), asked).await.map_err(|_| late(one, action))??;
-    let services = agent.services().await?;
+    let services = services(agent).await?;
     let service = named(&services, &one.name)?;
     if context.ui.json() {
         context.ui.document(&Commanded { name: name.as_str(), action, service })?;
@@ -141,88 +143,30 @@ fn named<'a>(services: &'a [ServiceStatus], wanted: &str) -> Result<&'a ServiceS
     })
 }
 
-/// The way to the agent.
-enum Agent {
-    /// Its socket's folder is shared with this machine.
-    Socket(std::path::PathBuf),
-    /// Through the Engine, in this container.
-    Exec(Engine, String),
-}
-
 /// How long a question may take; commands have a deadline of their own.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// For commands whose caller has a deadline of its own.
+const AS_LONG_AS_IT_TAKES: Duration = Duration::from_secs(365 * 24 * 3600);
 
-impl Agent {
-    async fn find(name: &Name, dir: &Path, context: &Context<'_>) -> anyhow::Result<Self> {
-        let run_dir = StateDir::of(name)?.run_dir();
-        if Client::connect(&run_dir, PATIENCE).await.is_ok() {
-            return Ok(Self::Socket(run_dir));
-        }
-        let engine = context.engine().await?;
-        let container = lifecycle::require(&engine, name, dir).await?;
-        if container.state != RunState::Running {
-            let message = format!("{name} is {}", container.state.as_str());
-            return Err(Failure::not_running(message).hint("`powerdev up` starts it").into());
-        }
-        Ok(Self::Exec(engine, container.name))
+/// The way to the agent of an environment that runs.
+async fn find(name: &Name, dir: &Path, context: &Context<'_>) -> anyhow::Result<Link> {
+    let state = StateDir::of(name)?;
+    // In most cases no Engine has to be asked.
+    let socket = Link::Socket(state.run_dir());
+    if Endpoint::find().is_ok_and(|endpoint| endpoint.local) && socket.connect(PATIENCE).await.is_ok() {
+        return Ok(socket);
     }
-
-    async fn services(&self) -> anyhow::Result<Vec<ServiceStatus>> {
-        #[derive(Deserialize)]
-        struct Answer {
-            services: Vec<ServiceStatus>,
-        }
-        match self {
-            Self::Socket(run_dir) => Ok(Client::connect(run_dir, PATIENCE).await?.status().await?.services),
-            Self::Exec(engine, container) => Ok(ctl::<Answer>(engine, container, &["services".into()]).await?.services),
-        }
+    let engine = context.engine().await?;
+    let container = lifecycle::require(&engine, name, dir).await?;
+    if container.state != RunState::Running {
+        let message = format!("{name} is {}", container.state.as_str());
+        return Err(Failure::not_running(message).hint("`powerdev up` starts it").into());
     }
-
-    async fn command(&self, service: &str, action: Action, wait: bool) -> anyhow::Result<()> {
-        #[derive(Deserialize)]
-        struct Answer {
-            error: Option<String>,
-        }
-        match self {
-            // The caller's deadline counts, not this one.
-            Self::Socket(run_dir) => {
-                let patience = if wait { Duration::from_secs(365 * 24 * 3600) } else { PATIENCE };
-                Ok(Client::connect(run_dir, patience).await?.service(service, action, wait).await?)
-            }
-            Self::Exec(engine, container) => {
-                let verb = match action {
-                    Action::Start => "start",
-                    Action::Stop => "stop",
-                    Action::Restart => "restart",
-                };
-                let wait = wait.then(|| "--wait".to_owned());
-                let words: Vec<String> =
-                    [verb.to_owned()].into_iter().chain(wait).chain([service.to_owned()]).collect();
-                match ctl::<Answer>(engine, container, &words).await?.error {
-                    Some(error) => Err(AgentError::Refused(error).into()),
-                    None => Ok(()),
-                }
-            }
-        }
-    }
+    Ok(Link::Exec(engine, container.name))
 }
 
-/// Runs `powerdev-agent ctl --json` in the container, and reads its document.
-async fn ctl<T: for<'a> Deserialize<'a>>(engine: &Engine, container: &str, words: &[String]) -> anyhow::Result<T> {
-    let command = [paths::AGENT_BIN, "ctl", "--json"].map(str::to_owned).into_iter().chain(words.iter().cloned());
-    let spec = ExecSpec { command: command.collect(), ..ExecSpec::default() };
-    let mut exec = engine.exec(container, &spec).await?;
-    let (mut document, mut said) = (Vec::new(), Vec::new());
-    while let Some(piece) = exec.output.next().await {
-        match piece? {
-            (Stream::Stderr, bytes) => said.extend(bytes),
-            (_, bytes) => document.extend(bytes),
-        }
-    }
-    serde_json::from_slice(&document).with_context(|| {
-        let said = String::from_utf8_lossy(&said);
-        format!("the agent in {container} can't be asked: {}", said.trim())
-    })
+async fn services(agent: &Link) -> anyhow::Result<Vec<ServiceStatus>> {
+    Ok(agent.connect(PATIENCE).await?.status().await?.services)
 }
 
 #[cfg(test)]

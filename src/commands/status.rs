@@ -8,7 +8,8 @@ use serde::Serialize;
 
 use super::Context;
 use crate::agent;
-use crate::agent::client::{AgentError, Client};
+use crate::agent::client::AgentError;
+use crate::agent::link::Link;
 use crate::config::{ByteSize, Settings};
 use crate::engine::spec::Gpus;
 use crate::engine::{Container, RunState};
@@ -44,6 +45,9 @@ struct Document {
     agent: Option<Agent>,
     drift: Vec<Difference>,
     notices: Vec<String>,
+    /// On an Engine elsewhere: the command that brings the ports here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tunnel: Option<String>,
 }
 
 /// The file system that `.agent-mount` lies on, in bytes.
@@ -69,8 +73,8 @@ struct Agent {
 pub async fn run(_: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> {
     let settings = context.settings()?;
     let state = StateDir::of(&settings.name)?;
-    let run_dir = state.run_dir();
-    let (engine, asked) = tokio::join!(context.engine(), ask(&run_dir));
+    let socket = Link::Socket(state.run_dir());
+    let (engine, mut asked) = tokio::join!(context.engine(), ask(&socket));
     let engine = engine?;
     let container = lifecycle::find(&engine, &settings.name, &settings.dir).await?;
     let env = Environment::new(settings, engine)?;
@@ -78,6 +82,11 @@ pub async fn run(_: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> {
         Some(container) => lifecycle::drift(&env, container).await?,
         None => Vec::new(),
     };
+    if let Some(container) = container.as_ref().filter(|container| container.state == RunState::Running)
+        && let link @ Link::Exec(..) = env.link(container.spec.as_ref())
+    {
+        asked = ask(&link).await;
+    }
     let document = document(&env, container.as_ref(), asked, drift);
     let code = match document.health {
         HealthState::Healthy | HealthState::Starting => ExitCode::Done,
@@ -94,8 +103,8 @@ pub async fn run(_: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> {
     Ok(code)
 }
 
-async fn ask(run_dir: &std::path::Path) -> Result<AgentStatus, AgentError> {
-    Client::connect(run_dir, lifecycle::ready::PATIENCE).await?.status().await
+async fn ask(link: &Link) -> Result<AgentStatus, AgentError> {
+    link.connect(lifecycle::ready::PATIENCE).await?.status().await
 }
 
 fn document(
@@ -115,6 +124,7 @@ fn document(
     };
     let status = asked.ok().filter(|_| running);
     let now = report::now_ms();
+    let local = env.engine.endpoint().local;
     let ports = container.map(|container| report::published(&container.ports, &report::services_by_port(settings)));
     Document {
         name: settings.name.to_string(),
@@ -128,8 +138,10 @@ fn document(
         oom_killed: container.is_some_and(|container| container.oom_killed),
         image: container.map(|container| container.image.clone()),
         ports: ports.unwrap_or_default(),
-        disk: disk(settings),
-        gpus: container.map(|container| gpus(container, &env.host.gpus)).unwrap_or_default(),
+        // Of an Engine elsewhere neither the disk nor the GPUs can be seen from here.
+        disk: local.then(|| disk(settings)).flatten(),
+        gpus: container.filter(|_| local).map(|container| gpus(container, &env.host.gpus)).unwrap_or_default(),
+        tunnel: container.and_then(|container| report::tunnel(env.engine.endpoint(), &container.ports)),
         agent: status.as_ref().map(|status| Agent {
             version: status.version.clone(),
             sha256: status.sha256.clone(),
@@ -181,6 +193,9 @@ fn show(document: &Document, context: &Context<'_>) -> anyhow::Result<()> {
     for port in &document.ports {
         let name = port.service.as_deref().unwrap_or("");
         ui.print(&format!("port      http://{}:{}  -> {} {name}", port.address, port.host, port.container))?;
+    }
+    if let Some(tunnel) = &document.tunnel {
+        ui.print(&format!("reach it  {tunnel}"))?;
     }
     if let Some(usage) = &document.usage {
         show_usage(usage, document.disk.as_ref(), context)?;

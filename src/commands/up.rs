@@ -91,6 +91,9 @@ struct Document<'a> {
     services: &'a [ServiceStatus],
     drift: &'a [Difference],
     pending: &'a [&'static str],
+    /// On an Engine elsewhere: the command that brings the ports here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tunnel: Option<&'a str>,
     notices: Vec<String>,
     seconds: f64,
 }
@@ -140,6 +143,7 @@ pub(super) async fn bring_up(args: &BringArgs, build: Build, context: &Context<'
     let left = "it goes on starting: `powerdev status` shows how far it is, `powerdev stop` stops it";
     let (health, services) = interruptible("waiting", Some(left), wait(args, &env, &up, context)).await?;
     let ports = report::published(&up.plan.container.ports, &report::services_by_port(&env.settings));
+    let tunnel = report::tunnel(env.engine.endpoint(), &up.plan.container.ports);
     if ui.json() {
         ui.document(&Document {
             name: env.settings.name.as_str(),
@@ -151,12 +155,14 @@ pub(super) async fn bring_up(args: &BringArgs, build: Build, context: &Context<'
             services: &services,
             drift: &up.drift,
             pending: &up.pending,
+            tunnel: tunnel.as_deref(),
             notices: [env.settings.notices.clone(), up.plan.notices.clone()].concat(),
             seconds: begun.elapsed().as_secs_f64(),
         })?;
     } else {
         ui.status(format_args!("{} is {} ({:.1} s)", env.settings.name, health, begun.elapsed().as_secs_f64()));
         report::tell_addresses(ui, &ports);
+        report::tell_tunnel(ui, env.engine.endpoint(), tunnel.as_deref());
     }
     Ok(Running { env, done: Some(up.done) })
 }
@@ -169,14 +175,13 @@ async fn wait(
     context: &Context<'_>,
 ) -> anyhow::Result<(HealthState, Vec<ServiceStatus>)> {
     let deadline = Instant::now() + Duration::from_secs(args.timeout);
-    let run_dir = env.state.run_dir();
-    let mut client = ready::agent(&env.engine, &up.plan.container.name, &run_dir, deadline).await?;
+    let mut client = ready::agent(&env.engine, &up.plan.container.name, &up.link, deadline).await?;
     if args.no_wait {
         let status = client.status().await?;
         return Ok((status.health.state, status.services));
     }
     let mut progress = ServicesProgress::new(context.ui);
-    let status = ready::healthy(&run_dir, deadline, &mut progress).await?;
+    let status = ready::healthy(&up.link, deadline, &mut progress).await?;
     Ok((status.health.state, status.services))
 }
 

@@ -3,9 +3,8 @@
 use std::path::Path;
 
 use super::{Check, Facts, PATIENCE};
-use crate::agent::{self, client::Client};
+use crate::agent::{self, link::Link};
 use crate::config::{ByteSize, GpuRequest};
-use crate::engine::Container;
 use crate::state::{StateDir, state_home};
 
 /// Below this an agent and a compiler don't fit together, in bytes.
@@ -23,8 +22,9 @@ pub(super) async fn free(path: &Path) -> Option<u64> {
 }
 
 fn memory(facts: &Facts) -> Check {
-    let memory = facts.engine.as_ref().map_or(facts.host.memory, |(_, info)| info.memory);
-    let detail = format!("{}, {} CPUs", ByteSize(memory), facts.host.cpus);
+    let host = (facts.host.memory, facts.host.cpus);
+    let (memory, cpus) = facts.engine.as_ref().map_or(host, |(_, info)| (info.memory, info.cpus));
+    let detail = format!("{}, {cpus} CPUs", ByteSize(memory));
     if memory < LITTLE_MEMORY {
         return Check::warn("memory", detail).fix("give the machine more memory, or run fewer services");
     }
@@ -45,6 +45,12 @@ fn user(facts: &Facts) -> Check {
 }
 
 fn gpu(facts: &Facts) -> Check {
+    if let Ok((engine, info)) = &facts.engine
+        && !engine.endpoint().local
+    {
+        let can = if info.gpu { "can" } else { "can't" };
+        return Check::skip("gpu", format!("the Engine is on another machine; it {can} hand out GPUs"));
+    }
     let wanted = facts.settings.as_ref().map(|settings| settings.gpu.clone()).unwrap_or_default();
     let runtime = facts.engine.as_ref().is_ok_and(|(_, info)| info.gpu);
     let names: Vec<&str> = facts.host.gpus.iter().map(|gpu| gpu.name.as_str()).collect();
@@ -87,12 +93,14 @@ fn agent() -> Check {
 /// The agent that runs, against the one that this powerdev carries.
 async fn running_agent(facts: &Facts) -> Check {
     let check = "running-agent";
-    let state = match &facts.identity {
-        Ok((name, _)) if facts.container.as_ref().is_some_and(Container::is_up) => StateDir::of(name),
-        _ => return Check::skip(check, "the environment doesn't run"),
+    let (Ok((name, _)), Ok((engine, _)), Some(container)) =
+        (&facts.identity, &facts.engine, facts.container.as_ref().filter(|container| container.is_up()))
+    else {
+        return Check::skip(check, "the environment doesn't run");
     };
-    let Ok(state) = state else { return Check::skip(check, "no state folder") };
-    let asked = async { Client::connect(&state.run_dir(), PATIENCE).await?.status().await };
+    let Ok(state) = StateDir::of(name) else { return Check::skip(check, "no state folder") };
+    let link = Link::to(engine, &container.name, container.spec.as_ref(), &state);
+    let asked = async { link.connect(PATIENCE).await?.status().await };
     match asked.await {
         Ok(status) if status.sha256 == agent::SHA256 => Check::ok(check, "the same as this powerdev's"),
         Ok(status) => Check::warn(

@@ -64,6 +64,9 @@ async fn disk(settings: &Settings) -> Check {
 
 /// Busy ports are no failure, others stand in for them; the container's own are busy by right.
 fn free_ports(settings: &Settings, facts: &Facts) -> Check {
+    if facts.engine.as_ref().is_ok_and(|(engine, _)| !engine.endpoint().local) {
+        return Check::skip("ports", "the Engine is on another machine");
+    }
     let own: Vec<u16> = facts.container.iter().flat_map(|container| &container.ports).map(|port| port.host).collect();
     let wished: Vec<u16> = plan::wished_ports(settings).into_values().collect();
     let busy = |port: &&u16| !own.contains(port) && !ports::is_free(settings.bind_address, **port);

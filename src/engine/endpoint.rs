@@ -18,7 +18,8 @@ pub struct Endpoint {
     pub url: String,
     /// Who said so: `DOCKER_HOST`, `context build`, `default socket`, `rootless socket`.
     pub origin: String,
-    /// It runs on this machine, so that containers can mount folders of this machine.
+    /// It answers at a Unix socket: containers can mount folders of this machine. Whatever is reached otherwise counts
+    /// as elsewhere: nobody can tell a TCP port of this machine from a tunnel's end.
     pub local: bool,
     pub(super) address: Address,
 }
@@ -126,16 +127,24 @@ impl Endpoint {
         Self::with_tls(url, origin, None)
     }
 
+    /// What `ssh` is to be told for a shell on the Engine's machine, as far as the address tells: `me@build`, or
+    /// `-p 2222 me@build`. None on this machine, and at the end of what may be a tunnel.
+    pub fn ssh(&self) -> Option<String> {
+        match &self.address {
+            Address::Unix(_) => None,
+            Address::Tcp { host, .. } => {
+                let here = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+                (!here).then(|| host.clone())
+            }
+            Address::Ssh { destination, port: Some(port), .. } => Some(format!("-p {port} {destination}")),
+            Address::Ssh { destination, .. } => Some(destination.clone()),
+        }
+    }
+
     fn with_tls(url: &str, origin: &str, tls: Option<TlsFiles>) -> Result<Self, EndpointError> {
         let address =
             Address::parse(url, tls).ok_or_else(|| EndpointError::Url { origin: origin.into(), url: url.into() })?;
-        let local = match &address {
-            Address::Unix(_) => true,
-            Address::Tcp { host, .. } => {
-                host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
-            }
-            Address::Ssh { .. } => false,
-        };
+        let local = matches!(address, Address::Unix(_));
         Ok(Self { url: url.to_owned(), origin: origin.to_owned(), local, address })
     }
 }
@@ -507,6 +516,21 @@ mod tests {
             ("ftp://host", None),
         ] {
             assert_eq!(Address::parse(url, None), expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn only_a_socket_shares_this_machines_folders() {
+        for (url, local, ssh) in [
+            ("unix:///run/docker.sock", true, None),
+            ("tcp://127.0.0.1:2375", false, None),
+            ("tcp://localhost", false, None),
+            ("tcp://build:2375", false, Some("build")),
+            ("ssh://me@build", false, Some("me@build")),
+            ("ssh://build:2222", false, Some("-p 2222 build")),
+        ] {
+            let found = Endpoint::parse(url, "test").expect("an address");
+            assert_eq!((found.local, found.ssh().as_deref()), (local, ssh), "{url}");
         }
     }
 

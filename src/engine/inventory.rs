@@ -163,6 +163,18 @@ impl Engine {
         }
     }
 
+    /// The names of the volumes that belong to an environment.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn volumes_of(&self, project: &str) -> Result<Vec<String>, EngineError> {
+        let label = format!("{}={project}", label::PROJECT);
+        let filters = HashMap::from([("label", vec![label.as_str()])]);
+        let options = query::ListVolumesOptionsBuilder::new().filters(&filters).build();
+        let found = self.call(Operation::Inventory, self.docker.list_volumes(Some(options))).await?;
+        Ok(found.volumes.unwrap_or_default().into_iter().map(|volume| volume.name).collect())
+    }
+
     /// Removes a volume. One that is gone already is fine.
     ///
     /// # Errors

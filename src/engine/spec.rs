@@ -90,6 +90,14 @@ impl ContainerSpec {
         serde_json::from_str(text).ok()
     }
 
+    /// The volume that is mounted there. None: something else is, or nothing.
+    pub fn volume_at(&self, target: &str) -> Option<&str> {
+        self.mounts.iter().find(|mount| mount.target == target).and_then(|mount| match &mount.source {
+            MountSource::Volume { name, .. } => Some(name.as_str()),
+            MountSource::Bind(_) => None,
+        })
+    }
+
     /// SHA-256 of it in hex: what [`label::CONFIG`] holds.
     pub fn hash(&self) -> String {
         Sha256::digest(self.to_json().as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()

@@ -200,7 +200,7 @@ async fn checked(response: Response<Incoming>) -> Result<Response<Incoming>, Err
 }
 
 /// `ssh` running `docker system dial-stdio` on the Engine's machine, as the docker CLI does: the user's ssh
-/// configuration, keys and agent count.
+/// configuration, keys and agent count. It can't ask for a password on the terminal, which isn't its own.
 struct SshPipe {
     /// Killed when dropped.
     _ssh: Child,
@@ -212,6 +212,11 @@ impl SshPipe {
     fn open(destination: &str, port: Option<u16>, socket: Option<&str>) -> io::Result<Self> {
         let mut ssh = Command::new("ssh");
         ssh.args(["-o", "ConnectTimeout=30", "-T"]);
+        // Out of reach of the terminal's Ctrl-C, which is for the command inside; what would ask there must fail instead.
+        ssh.process_group(0);
+        if std::env::var_os("SSH_ASKPASS").is_none() {
+            ssh.args(["-o", "BatchMode=yes"]);
+        }
         if let Some(port) = port {
             ssh.args(["-p", &port.to_string()]);
         }

@@ -1,5 +1,6 @@
 //! An environment's life: found, made, started, waited for, stopped, removed. What the commands of that name share.
 
+mod delivery;
 pub mod ports;
 pub mod ready;
 pub mod report;
@@ -17,8 +18,9 @@ use crate::failure::Failure;
 use crate::host::HostFacts;
 use crate::state::StateDir;
 
+pub use delivery::refresh;
 pub use stop::{Stopped, remove, stop};
-pub use up::{BringUp, Build, Done, Up, bring_up, drift, dry_run, refresh};
+pub use up::{BringUp, Build, Done, Up, bring_up, drift, dry_run};
 
 /// How long a command waits for another powerdev that changes the same environment: as long as a start may take.
 pub const LOCK_PATIENCE: Duration = Duration::from_secs(300);

@@ -22,15 +22,6 @@ pub struct Replaced {
 /// Returns container port -> host port, and which of them aren't the wanted ones.
 pub fn choose(
     wanted: &[Port],
-    address: IpAddr,
-    remembered: &BTreeMap<u16, u16>,
-    avoid: &[u16],
-) -> (BTreeMap<u16, u16>, Vec<Replaced>) {
-    choose_with(wanted, remembered, avoid, |port| is_free(address, port))
-}
-
-fn choose_with(
-    wanted: &[Port],
     remembered: &BTreeMap<u16, u16>,
     avoid: &[u16],
     is_free: impl Fn(u16) -> bool,
@@ -73,7 +64,7 @@ mod tests {
 
     #[test]
     fn a_busy_port_moves_on_by_tens_and_is_told() {
-        let (chosen, replaced) = choose_with(&[port(3000), port(3010)], &BTreeMap::new(), &[3020], |host| host != 3000);
+        let (chosen, replaced) = choose(&[port(3000), port(3010)], &BTreeMap::new(), &[3020], |host| host != 3000);
         assert_eq!(chosen, BTreeMap::from([(3000, 3010), (3010, 3030)]));
         assert_eq!(replaced[0], Replaced { container: 3000, wanted: 3000, host: 3010 });
     }
@@ -81,9 +72,9 @@ mod tests {
     #[test]
     fn the_port_of_last_time_comes_first() {
         let remembered = BTreeMap::from([(3000, 3040)]);
-        let (chosen, _) = choose_with(&[port(3000)], &remembered, &[], |_| true);
+        let (chosen, _) = choose(&[port(3000)], &remembered, &[], |_| true);
         assert_eq!(chosen[&3000], 3040);
-        let (chosen, _) = choose_with(&[port(3000)], &remembered, &[], |host| host != 3040);
+        let (chosen, _) = choose(&[port(3000)], &remembered, &[], |host| host != 3040);
         assert_eq!(chosen[&3000], 3000);
     }
 

@@ -1,7 +1,6 @@
 //! Waiting until an environment is ready: on the agent's own events, with a deadline.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -10,6 +9,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::report;
 use crate::agent::client::{AgentError, Client};
+use crate::agent::link::Link;
 use crate::engine::{Engine, RunState};
 use crate::failure::Failure;
 use crate::ui::services::ServicesProgress;
@@ -29,11 +29,11 @@ const HOPELESS: u32 = 5;
 ///
 /// # Errors
 /// When the container dies meanwhile, with the end of its log; when the deadline passes.
-pub async fn agent(engine: &Engine, container: &str, run_dir: &Path, deadline: Instant) -> anyhow::Result<Client> {
+pub async fn agent(engine: &Engine, container: &str, link: &Link, deadline: Instant) -> anyhow::Result<Client> {
     let mut retry = FIRST_RETRY;
     let mut check = Instant::now() + CHECK_CONTAINER;
     loop {
-        let error = match Client::connect(run_dir, PATIENCE).await {
+        let error = match link.connect(PATIENCE).await {
             Ok(client) => return Ok(client),
             Err(error) => error,
         };
@@ -71,13 +71,13 @@ async fn still_running(engine: &Engine, container: &str) -> anyhow::Result<()> {
 /// [`ExitCode::Unhealthy`] when a service won't come, [`ExitCode::TimedOut`] when the deadline passes; both name the
 /// services that aren't well.
 pub async fn healthy(
-    run_dir: &Path,
+    link: &Link,
     deadline: Instant,
     progress: &mut ServicesProgress<'_>,
 ) -> anyhow::Result<AgentStatus> {
     // Followed before looked at: what happens between the two would be missed otherwise.
-    let mut events = Box::pin(Client::connect(run_dir, PATIENCE).await?.events().await?);
-    let status = status(run_dir).await?;
+    let mut events = Box::pin(link.connect(PATIENCE).await?.events().await?);
+    let status = status(link).await?;
     show(&status, progress);
     let mut restarts: BTreeMap<String, (ServiceState, u32)> =
         status.services.iter().map(|service| (service.name.clone(), (service.state, service.restarts))).collect();
@@ -85,12 +85,12 @@ pub async fn healthy(
         let event = match timeout_at(deadline, events.next()).await {
             Ok(Some(event)) => event?,
             Ok(None) => return Err(AgentError::HungUp.into()),
-            Err(_) => return Err(unwell(run_dir, ExitCode::TimedOut, "the environment isn't ready in time").await),
+            Err(_) => return Err(unwell(link, ExitCode::TimedOut, "the environment isn't ready in time").await),
         };
         match event {
             Event { kind: EventKind::Health(health), .. } if health.state == HealthState::Healthy => {
                 // A service without a probe counts as ready as soon as it runs, and may be gone again by now.
-                let status = self::status(run_dir).await?;
+                let status = self::status(link).await?;
                 if status.health.state == HealthState::Healthy {
                     show(&status, progress);
                     return Ok(status);
@@ -106,7 +106,7 @@ pub async fn healthy(
             Event { .. } => {}
         }
         if restarts.values().any(|(state, count)| hopeless(*state, *count)) {
-            return Err(unwell(run_dir, ExitCode::Unhealthy, "the environment is unhealthy").await);
+            return Err(unwell(link, ExitCode::Unhealthy, "the environment is unhealthy").await);
         }
     }
 }
@@ -122,12 +122,12 @@ fn hopeless(state: ServiceState, restarts: u32) -> bool {
 }
 
 /// The agent's status, by a connection of its own.
-async fn status(run_dir: &Path) -> anyhow::Result<AgentStatus> {
-    Ok(Client::connect(run_dir, PATIENCE).await?.status().await?)
+async fn status(link: &Link) -> anyhow::Result<AgentStatus> {
+    Ok(link.connect(PATIENCE).await?.status().await?)
 }
 
-async fn unwell(run_dir: &Path, code: ExitCode, what: &str) -> anyhow::Error {
-    let troubles = match status(run_dir).await {
+async fn unwell(link: &Link, code: ExitCode, what: &str) -> anyhow::Error {
+    let troubles = match status(link).await {
         Ok(status) => report::troubles(&status).join("; "),
         Err(error) => error.to_string(),
     };

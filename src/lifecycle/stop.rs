@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use crate::config::Name;
+use crate::engine::spec::ContainerSpec;
 use crate::engine::{Container, Engine, RunState};
 use crate::failure::Failure;
+use crate::plan::DELIVERED;
 
 /// What [`stop`] found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +33,9 @@ pub async fn stop(engine: &Engine, container: &Container, grace: Option<Duration
     Ok(Stopped::Now)
 }
 
-/// Removes the container. With `volumes` also what the tools keep in their home folder, and the network.
+/// Removes the container; where the agent lies in volumes, those with the secrets, too. With `volumes` also what the
+/// tools keep in their home folder, every other volume of the environment (on an Engine elsewhere its workspace is one),
+/// and the network.
 ///
 /// The network stays otherwise: making one costs as much as half a start, and `powerdev cleanup` removes what nobody
 /// is on.
@@ -56,8 +60,8 @@ pub async fn remove(
         }
         engine.remove_container(&container.name, true).await?;
     }
+    let prefix = name.container();
     if volumes {
-        let prefix = name.container();
         if engine.has_network(&prefix).await? {
             engine.remove_network(&prefix).await?;
         }
@@ -67,5 +71,21 @@ pub async fn remove(
             }
         }
     }
+    let spec = container.and_then(|container| container.spec.as_ref());
+    if engine.endpoint().local && !spec.is_some_and(in_volumes) {
+        return Ok(());
+    }
+    for volume in engine.volumes_of(name.as_str()).await? {
+        // Made anew by the next `up`: secrets of a removed environment don't stay on another machine.
+        let delivered = DELIVERED.iter().any(|what| volume == format!("{prefix}-{what}"));
+        if delivered || volumes {
+            engine.remove_volume(&volume).await?;
+        }
+    }
     Ok(())
+}
+
+/// Whether the agent lies in a volume.
+fn in_volumes(spec: &ContainerSpec) -> bool {
+    spec.volume_at(powerdev_protocol::paths::AGENT_DIR).is_some()
 }

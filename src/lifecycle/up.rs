@@ -6,16 +6,16 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use super::ports::{self, Replaced};
-use super::{Environment, LOCK_PATIENCE, find, volumes};
-use crate::agent::inject;
+use super::{Environment, LOCK_PATIENCE, delivery, find, volumes};
+use crate::agent::link::Link;
+use crate::agent::parcel::Parcel;
 use crate::build::{self, BuildOptions};
-use crate::config::{Port, layout};
-use crate::engine::spec::{ContainerSpec, Gpus};
-use crate::engine::{Container, EngineError, EngineInfo, RunState, container_proxies};
+use crate::config::Port;
+use crate::engine::spec::ContainerSpec;
+use crate::engine::{Container, EngineError, EngineInfo, RunState};
 use crate::failure::Failure;
 use crate::interrupt::interruptible;
-use crate::plan::{self, AgentShare, Difference, ImageFacts, Plan};
-use crate::state::make_folder;
+use crate::plan::{self, Difference, ImageFacts, Plan};
 use crate::ui::Ui;
 
 /// How often a port that looked free may turn out to be taken before giving up: others look for ports, too.
@@ -66,6 +66,8 @@ pub struct Up {
     pub replaced: Vec<Replaced>,
     /// A running container has these waiting for its next restart: `agent`, `services`, `secrets`.
     pub pending: Vec<&'static str>,
+    /// The way to its agent.
+    pub link: Link,
 }
 
 /// Makes, starts or adopts the container, and returns as soon as it runs. One powerdev at a time.
@@ -106,7 +108,8 @@ pub async fn dry_run(env: &Environment, options: BringUp) -> anyhow::Result<Up> 
         Some(container) if container.state == RunState::Running => Done::Adopted,
         Some(_) => Done::Started,
     };
-    Ok(Up { done, plan, drift, replaced, pending: Vec::new() })
+    let link = env.link(current);
+    Ok(Up { done, plan, drift, replaced, pending: Vec::new(), link })
 }
 
 /// How a container differs from what the configuration asks for now. Its image counts as the right one: whether that
@@ -122,34 +125,6 @@ pub async fn drift(env: &Environment, container: &Container) -> anyhow::Result<V
     Ok(plan::differences(spec, &plan.container))
 }
 
-/// Writes agent, services and secrets for the next start of a container that is about to be started. From here on it
-/// is meant to run.
-///
-/// # Errors
-/// When they can't be written.
-pub fn refresh(env: &Environment, gpus: &Gpus) -> anyhow::Result<()> {
-    let services = plan::service_set(&env.settings, &env.host, gpus);
-    let owner = (env.host.uid, env.host.gid);
-    env.state.create()?;
-    env.state.mean_down(false)?;
-    inject::inject(&env.state, &services, &secrets(env), owner).map(drop)
-}
-
-/// What services and shells get besides plain variables, and nobody else sees: the project's secrets, and as with the
-/// docker CLI the proxies of its configuration, whose addresses may hold passwords.
-fn secrets(env: &Environment) -> BTreeMap<String, String> {
-    let mut secrets = env.settings.secrets.reveal().clone();
-    // One that makes no sense is told where it is needed: to connect, to pull, by the doctor.
-    for (name, value) in container_proxies(env.engine.endpoint()).unwrap_or_default() {
-        let spellings = [name.to_ascii_lowercase(), name];
-        let is_set = |name: &String| secrets.contains_key(name) || env.settings.environment.contains_key(name);
-        if !spellings.iter().any(is_set) {
-            secrets.extend(spellings.map(|name| (name, value.clone())));
-        }
-    }
-    secrets
-}
-
 /// The image to run: a container that is there keeps its own unless the build is to be looked at.
 async fn image(env: &Environment, ui: &Ui, options: BringUp, found: Option<&Container>) -> anyhow::Result<String> {
     match found {
@@ -163,20 +138,19 @@ async fn adopt(env: &Environment, container: &Container, image: &str, info: &Eng
     let (ports, replaced) = choose_ports(env, container.spec.as_ref().map(published), &[]);
     let plan = make_plan(env, image, info, ports)?;
     let drift = container.spec.as_ref().map(|spec| plan::differences(spec, &plan.container)).unwrap_or_default();
+    let link = env.link(container.spec.as_ref());
     if container.state == RunState::Running {
-        let services = plan::service_set(&env.settings, &env.host, &plan.container.gpus);
-        let pending = inject::pending(&env.state, &services, &secrets(env));
-        return Ok(Up { done: Done::Adopted, plan, drift, replaced, pending });
+        let pending = delivery::pending(env, container, &plan.container.gpus).await?;
+        return Ok(Up { done: Done::Adopted, plan, drift, replaced, pending, link });
     }
     if container.state == RunState::Paused {
         env.engine.unpause_container(&container.name).await?;
-        return Ok(Up { done: Done::Started, plan, drift, replaced, pending: Vec::new() });
+        return Ok(Up { done: Done::Started, plan, drift, replaced, pending: Vec::new(), link });
     }
-    make_folders(env)?;
-    refresh(env, &plan.container.gpus)?;
+    delivery::refresh(env, container, &plan.container.gpus).await?;
     env.engine.ensure_network(&plan.container.network, &plan.container.labels).await?;
     env.engine.start_container(&container.name).await.map_err(|error| port_taken_since(error, &container.name))?;
-    Ok(Up { done: Done::Started, plan, drift, replaced, pending: Vec::new() })
+    Ok(Up { done: Done::Started, plan, drift, replaced, pending: Vec::new(), link })
 }
 
 /// A stopped container's ports are settled; when somebody else has taken one since, only a new container helps.
@@ -196,8 +170,7 @@ async fn create(env: &Environment, old: Option<Container>, image: &str, info: &E
     let kept = old.as_ref().and_then(|container| container.spec.as_ref()).map(published);
     // Planned before the old one goes: a plan that can't be made must not cost the environment.
     let planned = make_plan(env, image, info, choose_ports(env, kept, &[]).0)?;
-    make_folders(env)?;
-    refresh(env, &planned.container.gpus)?;
+    let parcel = delivery::before_making(env, &planned.container.gpus)?;
     if let Some(old) = &old {
         super::stop(&env.engine, old, None).await?;
         env.engine.remove_container(&old.name, true).await?;
@@ -206,10 +179,11 @@ async fn create(env: &Environment, old: Option<Container>, image: &str, info: &E
     loop {
         let (ports, replaced) = choose_ports(env, None, &taken);
         let plan = make_plan(env, image, info, ports.clone())?;
-        match create_and_start(env, &plan).await {
+        match create_and_start(env, &plan, parcel.as_ref()).await {
             Ok(()) => {
                 env.state.remember_ports(&ports)?;
-                return Ok(Up { done, plan, drift: Vec::new(), replaced, pending: Vec::new() });
+                let link = env.link(Some(&plan.container));
+                return Ok(Up { done, plan, drift: Vec::new(), replaced, pending: Vec::new(), link });
             }
             Err(error) if error.is_port_taken() && taken.len() < PORT_TRIES * ports.len().max(1) => {
                 taken.extend(error.taken_port().map_or_else(|| ports.values().copied().collect(), |port| vec![port]));
@@ -220,11 +194,11 @@ async fn create(env: &Environment, old: Option<Container>, image: &str, info: &E
 }
 
 /// All of it, or nothing: a container that can't be started is removed, and so is a network made for it.
-async fn create_and_start(env: &Environment, plan: &Plan) -> Result<(), EngineError> {
+async fn create_and_start(env: &Environment, plan: &Plan, parcel: Option<&Parcel>) -> Result<(), EngineError> {
     let spec = &plan.container;
     let network = env.engine.ensure_network(&spec.network, &spec.labels);
     // Both to their end, whatever becomes of the other: what is made must be known to be removed.
-    let (network, volumes) = tokio::join!(network, volumes::prepare(&env.engine, spec));
+    let (network, volumes) = tokio::join!(network, volumes::prepare(&env.engine, spec, parcel));
     let made_network = matches!(network, Ok(true));
     let started = async {
         network?;
@@ -239,6 +213,9 @@ async fn create_and_start(env: &Environment, plan: &Plan) -> Result<(), EngineEr
         if made_network {
             env.engine.remove_network(&spec.network).await.ok();
         }
+        if parcel.is_some() {
+            volumes::take_back(&env.engine, spec).await.ok();
+        }
     }
     started
 }
@@ -246,7 +223,7 @@ async fn create_and_start(env: &Environment, plan: &Plan) -> Result<(), EngineEr
 fn make_plan(env: &Environment, image: &str, info: &EngineInfo, ports: BTreeMap<u16, u16>) -> anyhow::Result<Plan> {
     let facts = ImageFacts {
         tag: image.to_owned(),
-        share: AgentShare::Folders { agent: env.state.agent_dir(), run: env.state.run_dir() },
+        share: env.share(),
         gpu_runtime: info.gpu,
         ports,
         engine_cpus: info.cpus,
@@ -269,15 +246,10 @@ fn choose_ports(
     let has = has.unwrap_or_default();
     let wished = plan::wished_ports(&env.settings).into_iter().map(|(container, host)| Port { container, host });
     let (kept, missing): (Vec<Port>, Vec<Port>) = wished.partition(|port| has.contains_key(&port.container));
-    let (mut chosen, replaced) = ports::choose(&missing, env.settings.bind_address, &env.state.ports(), taken);
+    let (local, address) = (env.engine.endpoint().local, env.settings.bind_address);
+    // Nobody here can tell what is free on another machine: its Engine says so when it is too late, and is asked again.
+    let is_free = |port: u16| !local || ports::is_free(address, port);
+    let (mut chosen, replaced) = ports::choose(&missing, &env.state.ports(), taken, is_free);
     chosen.extend(kept.iter().map(|port| (port.container, has[&port.container])));
     (chosen, replaced)
-}
-
-/// Makes `.agent-mount` and what is in it, for the container's user. What is there already stays as it is.
-fn make_folders(env: &Environment) -> anyhow::Result<()> {
-    let owner = (env.host.uid, env.host.gid);
-    env.state.remember_project(&env.settings.dir)?;
-    make_folder(&env.settings.agent_mount(), 0o755, owner)?;
-    layout::folders(&env.settings.dir).iter().try_for_each(|folder| make_folder(folder, 0o755, owner))
 }

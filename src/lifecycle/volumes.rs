@@ -1,30 +1,88 @@
-//! New volumes belong to the container's user from the start.
+//! What lies in volumes before a container runs: folders of the container's user, and on an Engine elsewhere the agent
+//! with its services and secrets.
 //!
 //! The Engine gives a new volume the owner of the image's folder at its place, and root where the image has none.
-//! Rather than chown at every start, the folders are handed over once, when the home volume is made: through a
-//! container that is never started.
+//! Rather than chown at every start, the folders are handed over once, when the home volume is made. All of it goes in
+//! as one archive, through a container that is never started.
 
-use crate::engine::spec::{ContainerSpec, MountSource};
+use powerdev_protocol::paths;
+
+use crate::agent::parcel::{self, Delivered, Parcel};
+use crate::engine::spec::{ContainerSpec, MountSource, MountSpec};
 use crate::engine::{Engine, EngineError};
 
+/// The most that is read of what a volume holds, in bytes: services and secrets are text of some kilobytes.
+const MOST: usize = 16 << 20;
+
 /// Makes the spec's volumes, with the mount points inside of them, for the container's user, where the home volume
-/// isn't there yet.
+/// isn't there yet. With a parcel, in any case, and delivers it.
 ///
 /// # Errors
 /// What the Engine says. The helper container is removed in any case.
-pub async fn prepare(engine: &Engine, spec: &ContainerSpec) -> Result<(), EngineError> {
-    let Some(home) = volume_at(spec, powerdev_protocol::paths::HOME) else { return Ok(()) };
-    if engine.has_volume(home).await? {
+pub async fn prepare(engine: &Engine, spec: &ContainerSpec, parcel: Option<&Parcel>) -> Result<(), EngineError> {
+    let Some(home) = spec.volume_at(paths::HOME) else { return Ok(()) };
+    let new = !engine.has_volume(home).await?;
+    if parcel.is_none() && !new {
         return Ok(());
     }
+    if parcel.is_some() {
+        // Secrets go into no volume that is somebody else's: that is an error.
+        for volume in delivered_to(spec) {
+            engine.has_volume(volume).await?;
+        }
+    }
+    let mut tar = tar::Builder::new(Vec::new());
+    folders(&mut tar, spec, new);
+    if let Some(parcel) = parcel {
+        parcel.pack(&mut tar, &Delivered::default());
+    }
+    write(engine, spec, tar).await
+}
+
+/// Delivers what of the parcel isn't in the volume of a container that is there and doesn't run.
+///
+/// # Errors
+/// As [`prepare`].
+pub async fn deliver(engine: &Engine, spec: &ContainerSpec, parcel: &Parcel) -> Result<(), EngineError> {
+    let delivered = delivered(engine, &spec.name).await?;
+    let mut tar = tar::Builder::new(Vec::new());
+    if parcel.pack(&mut tar, &delivered) {
+        write(engine, spec, tar).await?;
+    }
+    Ok(())
+}
+
+/// Removes what was delivered, with its volumes: no secret stays where nothing runs.
+///
+/// # Errors
+/// What the Engine says.
+pub async fn take_back(engine: &Engine, spec: &ContainerSpec) -> Result<(), EngineError> {
+    for volume in delivered_to(spec) {
+        if engine.has_volume(volume).await? {
+            engine.remove_volume(volume).await?;
+        }
+    }
+    Ok(())
+}
+
+fn delivered_to(spec: &ContainerSpec) -> impl Iterator<Item = &str> {
+    [paths::AGENT_DIR, paths::RUN_DIR].into_iter().filter_map(|target| spec.volume_at(target))
+}
+
+/// What the volume of this container holds.
+///
+/// # Errors
+/// What the Engine says.
+pub async fn delivered(engine: &Engine, container: &str) -> Result<Delivered, EngineError> {
+    Ok(Delivered::read(&engine.read(container, Delivered::FOLDER, MOST).await?))
+}
+
+/// Unpacks an archive of the root folder into the spec's volumes.
+async fn write(engine: &Engine, spec: &ContainerSpec, tar: tar::Builder<Vec<u8>>) -> Result<(), EngineError> {
+    let volumes = spec.mounts.iter().filter(|mount| matches!(mount.source, MountSource::Volume { .. }));
     let helper = ContainerSpec {
         name: format!("{}-volumes", spec.name),
-        mounts: spec
-            .mounts
-            .iter()
-            .filter(|mount| matches!(mount.source, MountSource::Volume { .. }))
-            .cloned()
-            .collect(),
+        mounts: volumes.map(|mount| MountSpec { read_only: false, ..mount.clone() }).collect(),
         ports: Vec::new(),
         network: "none".into(),
         read_only_root: false,
@@ -34,35 +92,27 @@ pub async fn prepare(engine: &Engine, spec: &ContainerSpec) -> Result<(), Engine
     };
     engine.remove_container(&helper.name, true).await?;
     engine.create_container(&helper).await?;
-    let handed_over = engine.upload(&helper.name, "/", folders(spec)).await;
+    let tar = tar.into_inner().expect("writing to memory doesn't fail");
+    let handed_over = engine.upload(&helper.name, "/", tar).await;
     engine.remove_container(&helper.name, true).await?;
     handed_over
 }
 
-fn volume_at<'a>(spec: &'a ContainerSpec, target: &str) -> Option<&'a str> {
-    spec.mounts.iter().find(|mount| mount.target == target).and_then(|mount| match &mount.source {
-        MountSource::Volume { name, .. } => Some(name.as_str()),
-        MountSource::Bind(_) => None,
-    })
-}
-
-/// A tar of nothing but folders: each volume's root, and each mount point inside of a volume.
-fn folders(spec: &ContainerSpec) -> Vec<u8> {
+/// Nothing but folders: each volume's root, and each mount point inside of a volume. What the user may have changed
+/// meanwhile only where it is `new`.
+fn folders(tar: &mut tar::Builder<Vec<u8>>, spec: &ContainerSpec, new: bool) {
     let (uid, gid) = spec.user.split_once(':').unwrap_or((&spec.user, "0"));
-    let (uid, gid) = (uid.parse().unwrap_or(0), gid.parse().unwrap_or(0));
+    let user = (uid.parse().unwrap_or(0), gid.parse().unwrap_or(0));
     let roots: Vec<&str> =
         spec.mounts.iter().filter(|m| !matches!(m.source, MountSource::Bind(_))).map(|m| m.target.as_str()).collect();
     let inside = |target: &str| roots.iter().any(|root| target == *root || target.starts_with(&format!("{root}/")));
-    let mut tar = tar::Builder::new(Vec::new());
     for mount in spec.mounts.iter().filter(|mount| inside(&mount.target)) {
-        let mut header = tar::Header::new_gnu();
-        header.set_entry_type(tar::EntryType::Directory);
-        header.set_mode(0o755);
-        header.set_uid(uid);
-        header.set_gid(gid);
-        header.set_size(0);
-        let path = format!("{}/", mount.target.trim_start_matches('/'));
-        tar.append_data(&mut header, path, std::io::empty()).expect("writing to memory doesn't fail");
+        let (mode, owner) = match mount.target.as_str() {
+            paths::AGENT_DIR => (0o755, (0, 0)),
+            paths::RUN_DIR => (0o700, user),
+            _ if new => (0o755, user),
+            _ => continue,
+        };
+        parcel::folder(tar, mount.target.trim_start_matches('/'), mode, owner);
     }
-    tar.into_inner().expect("writing to memory doesn't fail")
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::AgentShare;
 use crate::config::{Settings, layout};
 use crate::engine::spec::Gpus;
 use crate::host::HostFacts;
@@ -10,7 +11,12 @@ use crate::host::HostFacts;
 pub(super) const SERVICES: &str = "POWERDEV_SERVICES";
 
 /// The settings that go inside and the project's own variables, which win over what the machine suggests.
-pub(super) fn plain(settings: &Settings, host: &HostFacts, gpus: &Gpus) -> BTreeMap<String, String> {
+pub(super) fn plain(
+    settings: &Settings,
+    host: &HostFacts,
+    gpus: &Gpus,
+    share: &AgentShare,
+) -> BTreeMap<String, String> {
     let mut all = BTreeMap::from([
         ("POWERDEV_PROJECT".to_owned(), settings.name.to_string()),
         ("npm_config_cache".to_owned(), format!("{}/npm", layout::CACHE)),
@@ -18,7 +24,7 @@ pub(super) fn plain(settings: &Settings, host: &HostFacts, gpus: &Gpus) -> BTree
     if let Some(timezone) = &host.timezone {
         all.insert("TZ".into(), timezone.clone());
     }
-    if host.ssh_agent.is_some() {
+    if host.ssh_agent.is_some() && share.is_local() {
         all.insert("SSH_AUTH_SOCK".into(), layout::SSH_AGENT.into());
     }
     if *gpus != Gpus::None {

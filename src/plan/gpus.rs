@@ -1,6 +1,6 @@
 //! Which GPUs to ask the Engine for.
 
-use super::{AgentShare, ImageFacts};
+use super::ImageFacts;
 use crate::config::{GpuRequest, Settings};
 use crate::engine::spec::Gpus;
 use crate::failure::Failure;
@@ -20,7 +20,7 @@ pub(super) fn choose(
     notices: &mut Vec<String>,
 ) -> Result<Gpus, Failure> {
     // NVML knows this machine alone: of an Engine elsewhere only its runtime can be asked.
-    let local = matches!(image.share, AgentShare::Folders { .. });
+    let local = image.share.is_local();
     match &settings.gpu {
         GpuRequest::None => Ok(Gpus::None),
         GpuRequest::Auto => Ok(automatic(local, host, image, notices)),
@@ -43,14 +43,12 @@ pub(super) fn choose(
 
 fn automatic(local: bool, host: &HostFacts, image: &ImageFacts, notices: &mut Vec<String>) -> Gpus {
     match (local, host.gpus.is_empty(), image.gpu_runtime) {
-        (true, false, true) => return Gpus::All,
+        // An Engine elsewhere that is set up for GPUs has some: only there can they be counted.
+        (true, false, true) | (false, _, true) => return Gpus::All,
         (true, false, false) => {
             notices.push(format!("{} found, but the Engine can't hand it out: {NO_RUNTIME}", listed(&host.gpus)));
         }
         (true, true, _) => notices.push("no NVIDIA GPU found: the environment runs without one".into()),
-        (false, _, true) => {
-            notices.push("the Engine runs elsewhere and may have GPUs: GPU=all asks for them".into());
-        }
         (false, _, false) => {}
     }
     Gpus::None

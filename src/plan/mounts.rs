@@ -10,6 +10,9 @@ use crate::config::{Security, Settings, layout};
 use crate::engine::spec::{MountSource, MountSpec, label};
 use crate::host::HostFacts;
 
+/// The volumes of the agent and of its control socket, by the end of their names, on an Engine elsewhere.
+pub const DELIVERED: [&str; 2] = ["agent", "run"];
+
 /// Every mount, in the order of their targets: a parent comes before what lies in it. What can't be mounted goes to
 /// the notices.
 pub(super) fn mounts(
@@ -19,7 +22,7 @@ pub(super) fn mounts(
     notices: &mut Vec<String>,
 ) -> Vec<MountSpec> {
     // A folder of this machine means nothing to an Engine elsewhere: it gets a volume of the same use.
-    let local = matches!(image.share, AgentShare::Folders { .. });
+    let local = image.share.is_local();
     let folder = |path: &Path, target: &str, name: &str| {
         if local { bind(path, target, false) } else { volume(settings, name, target, "state") }
     };
@@ -36,8 +39,9 @@ pub(super) fn mounts(
             all.push(bind(run, paths::RUN_DIR, false));
         }
         AgentShare::Volumes => {
-            all.push(MountSpec { read_only: true, ..volume(settings, "agent", paths::AGENT_DIR, "cache") });
-            all.push(volume(settings, "run", paths::RUN_DIR, "cache"));
+            let [agent, run] = DELIVERED;
+            all.push(MountSpec { read_only: true, ..volume(settings, agent, paths::AGENT_DIR, "cache") });
+            all.push(volume(settings, run, paths::RUN_DIR, "cache"));
         }
     }
     if local {
@@ -45,11 +49,24 @@ pub(super) fn mounts(
         all.extend(host.ssh_agent.as_ref().map(|socket| bind(socket, layout::SSH_AGENT, false)));
         all.extend(settings.mounts.iter().map(|mount| bind(&mount.source, &mount.target, mount.read_only)));
     }
-    if !local && (settings.external_dir.is_some() || !settings.mounts.is_empty()) {
-        notices.push("the Engine runs elsewhere: EXTERNAL_DIR and `mounts:` of this machine aren't mounted".into());
+    if !local {
+        notices.extend(left_out(settings, host));
     }
     all.sort_by(|one, other| one.target.cmp(&other.target));
     all
+}
+
+/// What an Engine elsewhere can't mount, since it is on this machine.
+fn left_out(settings: &Settings, host: &HostFacts) -> Option<String> {
+    let asked = [
+        ("EXTERNAL_DIR", settings.external_dir.is_some()),
+        ("`mounts:`", !settings.mounts.is_empty()),
+        ("~/.ssh", host.ssh_dir.is_some()),
+        ("the SSH agent", host.ssh_agent.is_some()),
+    ];
+    let names: Vec<&str> = asked.into_iter().filter(|(_, asked)| *asked).map(|(name, _)| name).collect();
+    (!names.is_empty())
+        .then(|| format!("the Engine runs elsewhere: left out, being on this machine: {}", names.join(", ")))
 }
 
 /// What of a read-only root must be writable all the same.

@@ -114,7 +114,7 @@ fn gpus_that_are_not_there_are_refused() {
 fn secrets_are_in_no_plan() {
     let settings = settings("", "MY_KEY=canary-in-a-coal-mine\nHF_TOKEN=canary-too\n");
     let plan = plan(&settings, &host(), &image()).expect("it can be planned");
-    let set = service_set(&settings, &host(), &plan.container.gpus);
+    let set = service_set(&settings, &host(), &plan.container.gpus, &image().share);
     for text in [serde_json::to_string(&plan), serde_json::to_string(&set)] {
         assert!(!text.expect("JSON").contains("canary"));
     }
@@ -123,7 +123,7 @@ fn secrets_are_in_no_plan() {
 #[test]
 fn the_agent_gets_every_service_and_their_order() {
     let yaml = "services:\n  a: {command: x, depends_on: {b: ready}}\n  b: {command: x}\n  off: {command: x, enabled: false}\nimage: mine:1\n";
-    let set = service_set(&settings(yaml, ""), &host(), &crate::engine::spec::Gpus::None);
+    let set = service_set(&settings(yaml, ""), &host(), &Gpus::None, &image().share);
     assert_eq!(set.environment["POWERDEV_SERVICES"], "b a");
     assert_eq!(set.environment["LOG_LEVEL"], "info");
     assert!(!set.services["off"].enabled);

@@ -1,13 +1,13 @@
 //! Signals that powerdev gets while a command runs inside, passed on to that command through the agent.
 
 use std::io;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
-use crate::agent::client::{AgentError, Client};
+use crate::agent::client::AgentError;
+use crate::agent::link::Link;
 
 /// SIGHUP.
 pub const HANG_UP: i32 = 1;
@@ -55,7 +55,7 @@ pub enum Verdict {
 pub struct Signals {
     caught: Vec<(i32, Signal)>,
     tty: bool,
-    run_dir: PathBuf,
+    link: Link,
     token: String,
     started: Instant,
     asked_to_end: u32,
@@ -66,7 +66,7 @@ impl Signals {
     ///
     /// # Errors
     /// When the system refuses.
-    pub fn catch(tty: bool, run_dir: PathBuf, token: String) -> io::Result<Self> {
+    pub fn catch(tty: bool, link: Link, token: String) -> io::Result<Self> {
         let numbers = [HANG_UP, INTERRUPT, QUIT, USER_1, USER_2, TERMINATE, RESIZE];
         let caught = numbers.map(|number| {
             let kind = match number {
@@ -83,7 +83,7 @@ impl Signals {
         Ok(Self {
             caught: caught.into_iter().collect::<io::Result<_>>()?,
             tty,
-            run_dir,
+            link,
             token,
             started: Instant::now(),
             asked_to_end: 0,
@@ -126,7 +126,7 @@ impl Signals {
     /// When the agent can't be asked, or doesn't know the command.
     pub async fn send(&self, number: i32) -> Result<(), AgentError> {
         loop {
-            let mut agent = Client::connect(&self.run_dir, ANSWER).await?;
+            let mut agent = self.link.connect(ANSWER).await?;
             match agent.signal(&self.token, number).await {
                 // The command has only just been started: it registers first thing.
                 Err(AgentError::Refused(_)) if self.started.elapsed() < REGISTRATION => {

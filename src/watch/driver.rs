@@ -12,6 +12,7 @@ use super::memory::{Memory, Watcher};
 use super::policy::{Action, Input, Limits, Policy};
 use super::report::Report;
 use super::sources::{self, Message, Scope};
+use crate::agent::link::Link;
 use crate::config::Name;
 use crate::engine::{Engine, EngineEvent, EngineEventKind};
 use crate::lifecycle::report::now_ms;
@@ -297,8 +298,7 @@ impl Driver<'_> {
         let Some(watched) = self.watched.get_mut(name) else { return };
         match (watched.policy.is_up(), &watched.agent) {
             (true, None) => {
-                let run_dir = watched.watcher.state().run_dir();
-                let task = sources::agent(name.to_owned(), run_dir, self.to.clone());
+                let task = sources::agent(name.to_owned(), link(&self.engine, name, watched), self.to.clone());
                 watched.agent = Some(tokio::spawn(task));
             }
             (false, Some(agent)) => {
@@ -327,8 +327,7 @@ impl Driver<'_> {
 
     fn ask_all(&self) {
         for (name, watched) in self.watched.iter().filter(|(_, watched)| watched.policy.is_up()) {
-            let run_dir = watched.watcher.state().run_dir();
-            tokio::spawn(sources::status(name.clone(), run_dir, self.to.clone()));
+            tokio::spawn(sources::status(name.clone(), link(&self.engine, name, watched), self.to.clone()));
         }
     }
 
@@ -355,6 +354,10 @@ impl Driver<'_> {
             Ended::Well
         }
     }
+}
+
+fn link(engine: &Engine, name: &str, watched: &Watched) -> Link {
+    Link::to(engine, &format!("powerdev-{name}"), None, watched.watcher.state())
 }
 
 /// Waits for a moment, in milliseconds since the Unix epoch; for ever where there is none.

@@ -1,6 +1,5 @@
 //! Where the watcher hears from: tasks that listen, and send what they hear to the one loop.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -8,7 +7,7 @@ use powerdev_protocol::{AgentStatus, EventKind};
 use tokio::sync::mpsc::Sender;
 
 use super::policy::{Seen, engine_health};
-use crate::agent::client::Client;
+use crate::agent::link::Link;
 use crate::engine::{Container, Engine, EngineError, EngineEvent, RunState};
 use crate::failure;
 use crate::lifecycle::report::now_ms;
@@ -149,10 +148,10 @@ fn seen(container: &Container) -> Seen {
 }
 
 /// Follows one agent for as long as its container runs: the loop ends this task.
-pub async fn agent(name: String, run_dir: PathBuf, to: Sender<Message>) {
+pub async fn agent(name: String, link: Link, to: Sender<Message>) {
     let mut backoff = Backoff::new(50, 5000);
     loop {
-        if let Ok(client) = Client::connect(&run_dir, PATIENCE).await
+        if let Ok(client) = link.connect(PATIENCE).await
             && let Ok(events) = client.events().await
         {
             let mut events = std::pin::pin!(events);
@@ -171,8 +170,8 @@ pub async fn agent(name: String, run_dir: PathBuf, to: Sender<Message>) {
 }
 
 /// Asks one agent how it is, once.
-pub async fn status(name: String, run_dir: PathBuf, to: Sender<Message>) {
-    if let Ok(mut client) = Client::connect(&run_dir, PATIENCE).await
+pub async fn status(name: String, link: Link, to: Sender<Message>) {
+    if let Ok(mut client) = link.connect(PATIENCE).await
         && let Ok(status) = client.status().await
     {
         // Nobody listens: nobody wants to know.

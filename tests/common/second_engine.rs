@@ -1,12 +1,19 @@
-//! A second Engine, to be killed, emptied and otherwise treated as the first one must not be.
+//! A second Engine, to be killed, emptied and otherwise treated as the first one must not be; or to be far away.
 
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
 
-use super::wait;
+use super::project::run_dir;
+use super::{engine, wait};
+
+/// What becomes the Engine: with its own loopback, and blind for the folder that is named first, if it isn't empty.
+const BEGIN: &str = "ip link set lo up && { [ -z \"$0\" ] || mount -t tmpfs none \"$0\"; } && exec dockerd \"$@\"";
 
 /// An Engine of our own, with a network of its own, since a second one would take the first one's bridge away, and
 /// with mounts of its own, so that none outlives it.
@@ -14,14 +21,32 @@ use super::wait;
 pub struct SecondEngine {
     daemon: Option<Child>,
     dir: TempDir,
+    /// It doesn't see the tests' projects.
+    elsewhere: bool,
 }
 
 impl SecondEngine {
     /// Starts it, with nothing on it.
     pub fn start() -> Self {
+        Self::start_with(false)
+    }
+
+    /// One that is as good as on another machine: it sees neither projects nor homes nor state folders of these tests.
+    /// [`SecondEngine::tcp`] reaches it. It has the tiny image.
+    pub fn elsewhere() -> Self {
+        let second = Self::start_with(true);
+        let archive = second.dir.path().join("tiny.tar");
+        let save = ["save", "-o", archive.to_str().expect("a plain path"), engine::tiny_image()];
+        assert!(Command::new("docker").args(save).status().expect("the docker CLI is installed").success());
+        let load = second.docker(&["load", "-i", archive.to_str().expect("a plain path")]);
+        assert!(load.status.success(), "{}", String::from_utf8_lossy(&load.stderr));
+        second
+    }
+
+    fn start_with(elsewhere: bool) -> Self {
         // Not in a project's folder: a socket's path must be short.
         let dir = tempfile::Builder::new().prefix("pd-engine").tempdir().expect("a temporary folder");
-        let mut engine = Self { daemon: None, dir };
+        let mut engine = Self { daemon: None, dir, elsewhere };
         engine.up();
         engine
     }
@@ -31,6 +56,25 @@ impl SecondEngine {
         format!("unix://{}/sock", self.dir.path().display())
     }
 
+    /// What `DOCKER_HOST` must be to reach it as one reaches another machine: bytes are passed on for as long as the
+    /// tests run.
+    pub fn tcp(&self) -> String {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let socket = self.socket();
+        std::thread::spawn(move || {
+            for connection in listener.incoming().filter_map(Result::ok) {
+                pass_on(connection, &socket);
+            }
+        });
+        format!("tcp://{address}")
+    }
+
+    /// Its socket, which is on this machine all the same.
+    pub fn socket(&self) -> PathBuf {
+        self.dir.path().join("sock")
+    }
+
     /// Starts it again, and waits until it answers.
     pub fn up(&mut self) {
         for stale in ["pid", "sock", "exec/containerd/containerd.pid", "exec/containerd/containerd.sock"] {
@@ -38,8 +82,11 @@ impl SecondEngine {
         }
         let at = |name: &str| self.dir.path().join(name).display().to_string();
         let log = std::fs::File::create(self.dir.path().join("log")).expect("writable");
+        let hidden = if self.elsewhere { run_dir().as_os_str() } else { "".as_ref() };
         let daemon = Command::new("unshare")
-            .args(["--net", "--mount", "dockerd", "--iptables=false", "--ip6tables=false", "--bridge=none"])
+            .args(["--net", "--mount", "sh", "-c", BEGIN])
+            .arg(hidden)
+            .args(["--iptables=false", "--ip6tables=false", "--bridge=none"])
             .args(["--data-root", &at("data"), "--exec-root", &at("exec"), "--pidfile", &at("pid")])
             .args(["-H", &self.host()])
             .stderr(log.try_clone().expect("a file can be shared"))
@@ -100,6 +147,21 @@ impl SecondEngine {
         let format = "{{.State.Running}}";
         self.docker(&["inspect", "-f", format, &format!("powerdev-{name}")]).stdout.starts_with(b"true")
     }
+}
+
+/// Both ways, each until its end. A connection that the Engine doesn't take is dropped.
+fn pass_on(connection: TcpStream, socket: &Path) {
+    let Ok(engine) = UnixStream::connect(socket) else { return };
+    let (mut in_from, mut in_to) = (connection.try_clone().expect("shared"), engine.try_clone().expect("shared"));
+    std::thread::spawn(move || {
+        std::io::copy(&mut in_from, &mut in_to).ok(); // Whoever is gone needs no more.
+        in_to.shutdown(std::net::Shutdown::Write).ok();
+    });
+    let (mut out_from, mut out_to) = (engine, connection);
+    std::thread::spawn(move || {
+        std::io::copy(&mut out_from, &mut out_to).ok(); // As above.
+        out_to.shutdown(std::net::Shutdown::Both).ok();
+    });
 }
 
 impl Drop for SecondEngine {

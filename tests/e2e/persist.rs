@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use crate::common::{Project, engine, wait};
 
 /// A port where nobody listens.
-const NO_ENGINE: &str = "tcp://127.0.0.1:1";
+const NO_ENGINE: &str = "unix:///nowhere.sock";
 
 fn folder(project: &Project, name: &str) -> PathBuf {
     let path = project.dir().join(".agent-mount").join(name);

@@ -1,7 +1,7 @@
 //! `powerdev-agent`: what runs inside of a powerdev container. One binary, several roles:
 //!
 //! - `init` is PID 1: it supervises the services ([`supervisor`]).
-//! - `health`, `ctl`, `attach`, `exec` and `tmux` are clients of its control socket ([`client`]).
+//! - `health`, `ctl`, `attach`, `connect`, `exec` and `tmux` are clients of its control socket ([`client`]).
 //! - `guard` keeps the web pages of others away from a service ([`guard`]).
 
 mod client;

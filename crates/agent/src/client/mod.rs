@@ -1,9 +1,11 @@
 //! The agent's other face: commands that run beside it in the container and talk to it over its control socket.
 //!
 //! `health` is the Engine's health check, `exec` turns an Engine exec into a shell or command with the project's
-//! environment, `attach` shows a service's terminal, `tmux` shows them all, `ctl` asks and commands.
+//! environment, `attach` shows a service's terminal, `tmux` shows them all, `ctl` asks and commands, `connect` is the way
+//! to the socket for a host that shares no folder with the container.
 
 mod attach;
+mod connect;
 mod connection;
 mod ctl;
 mod exec;
@@ -31,6 +33,7 @@ pub const USAGE: &str = "\
   attach [--stay] NAME                      a service's terminal; Ctrl-P Ctrl-Q leaves it
   exec [--directory DIR] [--env N=V] [-- COMMAND...]
                                             a command, or a login shell, in the project's environment
+  connect                                   the control socket on standard input and output, for the host
   tmux                                      a tmux server in the foreground, one session a service";
 
 /// Runs one of these commands. None when `command` is none of them.
@@ -40,6 +43,7 @@ pub fn run(command: &OsStr, arguments: Vec<OsString>) -> Option<ExitCode> {
         "health" => health::run(words),
         "ctl" => ctl::run(words),
         "attach" => attach::run(words),
+        "connect" => connect::run(words),
         "exec" => exec::run(words),
         "tmux" => tmux::run(words),
         _ => return None,

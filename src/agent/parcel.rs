@@ -1,0 +1,177 @@
+//! What a container finds at [`paths::AGENT_DIR`] where that is a volume: as archives, for an Engine elsewhere.
+//!
+//! A mark tells which agent is there, so that the same one isn't sent twice. It is emptied before the executable is
+//! written and filled in after: a parcel that was lost on its way is sent again.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+
+use powerdev_protocol::{ServiceSet, paths};
+
+use super::{BINARY, SHA256};
+
+/// Folder of the configuration, inside of a parcel.
+const CONFIG: &str = "opt/powerdev/config";
+const MARK: &str = "agent.sha256";
+const SERVICES: &str = "services.json";
+const SECRETS: &str = "secrets.json";
+/// The most that is read of one file that is there: the container's root could have written it.
+const MOST: u64 = 4 << 20;
+
+/// Services and secrets of one environment, and this powerdev's agent.
+#[derive(Debug, Clone)]
+pub struct Parcel {
+    services: Vec<u8>,
+    secrets: Vec<u8>,
+    owner: (u32, u32),
+}
+
+/// What a volume holds already; empty where it holds none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Delivered {
+    mark: Vec<u8>,
+    services: Vec<u8>,
+    secrets: Vec<u8>,
+}
+
+impl Parcel {
+    /// Packs them. `owner` is the container's user: the secrets are readable by it alone.
+    ///
+    /// # Errors
+    /// When they are no JSON, which they are.
+    pub fn new(
+        services: &ServiceSet,
+        secrets: &BTreeMap<String, String>,
+        owner: (u32, u32),
+    ) -> serde_json::Result<Self> {
+        Ok(Self { services: serde_json::to_vec_pretty(services)?, secrets: serde_json::to_vec(secrets)?, owner })
+    }
+
+    /// Puts what isn't delivered yet into an archive of the root folder. False: nothing is missing.
+    pub fn pack(&self, tar: &mut tar::Builder<Vec<u8>>, delivered: &Delivered) -> bool {
+        let pending = self.pending(delivered);
+        if pending.contains(&"agent") {
+            let mark = |tar: &mut _, content: &[u8]| file(tar, &format!("{CONFIG}/{MARK}"), content, 0o644, (0, 0));
+            folder(tar, "opt/powerdev/bin", 0o755, (0, 0));
+            folder(tar, CONFIG, 0o755, (0, 0));
+            mark(tar, b"");
+            file(tar, paths::AGENT_BIN.trim_start_matches('/'), BINARY, 0o755, (0, 0));
+            mark(tar, SHA256.as_bytes());
+        }
+        if pending.contains(&"services") {
+            file(tar, &format!("{CONFIG}/{SERVICES}"), &self.services, 0o644, (0, 0));
+        }
+        if pending.contains(&"secrets") {
+            file(tar, &format!("{CONFIG}/{SECRETS}"), &self.secrets, 0o600, self.owner);
+        }
+        !pending.is_empty()
+    }
+
+    /// What of it isn't delivered yet: `agent`, `services`, `secrets`.
+    pub fn pending(&self, delivered: &Delivered) -> Vec<&'static str> {
+        let compared = [
+            ("agent", delivered.mark == SHA256.as_bytes()),
+            ("services", delivered.services == self.services),
+            ("secrets", delivered.secrets == self.secrets),
+        ];
+        compared.into_iter().filter(|(_, same)| !same).map(|(what, _)| what).collect()
+    }
+}
+
+impl Delivered {
+    /// The folder whose archive [`Delivered::read`] takes.
+    pub const FOLDER: &str = "/opt/powerdev/config";
+
+    /// Reads the archive of [`Delivered::FOLDER`]. What can't be read counts as not delivered.
+    pub fn read(archive: &[u8]) -> Self {
+        Self::unpack(archive).unwrap_or_default()
+    }
+
+    fn unpack(archive: &[u8]) -> io::Result<Self> {
+        let mut found = Self::default();
+        for entry in tar::Archive::new(archive).entries()? {
+            let entry = entry?;
+            let name = entry.path()?.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+            let place = match name.as_str() {
+                MARK => &mut found.mark,
+                SERVICES => &mut found.services,
+                SECRETS => &mut found.secrets,
+                _ => continue,
+            };
+            entry.take(MOST).read_to_end(place)?;
+        }
+        Ok(found)
+    }
+}
+
+/// Adds a folder to an archive. `path` is relative to the root.
+pub fn folder(tar: &mut tar::Builder<Vec<u8>>, path: &str, mode: u32, owner: (u32, u32)) {
+    add(tar, tar::EntryType::Directory, &format!("{path}/"), &[], mode, owner);
+}
+
+fn file(tar: &mut tar::Builder<Vec<u8>>, path: &str, content: &[u8], mode: u32, owner: (u32, u32)) {
+    add(tar, tar::EntryType::Regular, path, content, mode, owner);
+}
+
+fn add(
+    tar: &mut tar::Builder<Vec<u8>>,
+    kind: tar::EntryType,
+    path: &str,
+    content: &[u8],
+    mode: u32,
+    (uid, gid): (u32, u32),
+) {
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_mode(mode);
+    header.set_uid(uid.into());
+    header.set_gid(gid.into());
+    header.set_size(content.len() as u64);
+    tar.append_data(&mut header, path, content).expect("writing to memory doesn't fail");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parcel(secret: &str) -> Parcel {
+        let secrets = BTreeMap::from([("KEY".to_owned(), secret.to_owned())]);
+        Parcel::new(&ServiceSet::default(), &secrets, (1000, 1001)).expect("plain data")
+    }
+
+    fn packed(parcel: &Parcel, delivered: &Delivered) -> Vec<u8> {
+        let mut tar = tar::Builder::new(Vec::new());
+        parcel.pack(&mut tar, delivered);
+        tar.into_inner().expect("memory")
+    }
+
+    #[test]
+    fn what_was_delivered_is_not_sent_again() {
+        let whole = packed(&parcel("one"), &Delivered::default());
+        let delivered = Delivered::read(&whole);
+        assert!(parcel("one").pending(&delivered).is_empty(), "{delivered:?}");
+        assert_eq!(parcel("two").pending(&delivered), ["secrets"]);
+        assert!(packed(&parcel("two"), &delivered).len() < BINARY.len(), "the agent stays where it is");
+        assert_eq!(parcel("one").pending(&Delivered::read(b"no archive")), ["agent", "services", "secrets"]);
+    }
+
+    #[test]
+    fn a_parcel_lost_on_its_way_is_sent_again() {
+        let whole = packed(&parcel("one"), &Delivered::default());
+        let broken = &whole[..BINARY.len() / 2];
+        let mut archive = tar::Archive::new(broken);
+        let marks = archive.entries().expect("an archive").filter_map(Result::ok);
+        let marks = marks.filter(|entry| entry.path().is_ok_and(|path| path.ends_with(MARK)));
+        assert!(marks.map(|entry| entry.size()).eq([0]), "emptied first, and not yet filled in");
+    }
+
+    #[test]
+    fn the_secrets_are_the_users_alone() {
+        let whole = packed(&parcel("one"), &Delivered::default());
+        let mut archive = tar::Archive::new(whole.as_slice());
+        let entries = archive.entries().expect("an archive").filter_map(Result::ok);
+        let mut secrets = entries.filter(|entry| entry.path().is_ok_and(|path| path.ends_with(SECRETS)));
+        let header = secrets.next().expect("there").header().clone();
+        assert_eq!((header.mode().ok(), header.uid().ok(), header.gid().ok()), (Some(0o600), Some(1000), Some(1001)));
+    }
+}
