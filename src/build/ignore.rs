@@ -65,6 +65,23 @@ impl Ignore {
         Ok(Self { patterns })
     }
 
+    /// Leaves out these paths and what lies below them, whatever characters they hold.
+    pub fn of_paths(paths: &[String]) -> Self {
+        let pattern = |path: &String| Pattern {
+            exception: false,
+            matcher: Regex::new(&format!("(?s)^{}(?:/.*)?$", regex::escape(path))).expect("an escaped path is valid"),
+            literal_prefix: path.split('/').map(str::to_owned).collect(),
+            literal: true,
+        };
+        Self { patterns: paths.iter().map(pattern).collect() }
+    }
+
+    /// These rules, and then those, which win.
+    pub fn then(mut self, other: Self) -> Self {
+        self.patterns.extend(other.patterns);
+        self
+    }
+
     /// Whether this path, relative to the context with `/` between its parts, is left out.
     pub fn leaves_out(&self, path: &str) -> bool {
         self.patterns.iter().rfind(|pattern| pattern.matcher.is_match(path)).is_some_and(|pattern| !pattern.exception)
@@ -176,6 +193,20 @@ mod tests {
 
     fn left_out(rules: &str, path: &str) -> bool {
         Ignore::parse(rules).expect(rules).leaves_out(path)
+    }
+
+    #[test]
+    fn paths_are_left_out_unless_a_later_rule_puts_them_back() {
+        let paths = [".env".to_owned(), "se[cret".to_owned()];
+        let rules = |text: &str| Ignore::of_paths(&paths).then(Ignore::parse(text).expect("valid"));
+        for left_out in [".env", "se[cret", "se[cret/below"] {
+            assert!(rules("").leaves_out(left_out), "{left_out}");
+        }
+        for kept in ["x.env", ".env.example", "sub/.env", "secret"] {
+            assert!(!rules("").leaves_out(kept), "{kept}");
+        }
+        assert!(!rules("!.env").leaves_out(".env"));
+        assert!(!rules("*\n!.e*").leaves_out(".env"));
     }
 
     #[test]

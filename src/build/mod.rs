@@ -18,6 +18,7 @@ mod recipe;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::Path;
 use std::time::Instant;
 
 use futures_util::StreamExt;
@@ -26,6 +27,7 @@ use sha2::{Digest, Sha256};
 
 use crate::agent::inject::cache_home;
 use crate::config::Settings;
+use crate::config::layout::AGENT_MOUNT;
 use crate::engine::spec::label;
 use crate::engine::{BuildEvent, BuildRequest, BuildSecrets, Engine, Hidden, Image, Logins, container_proxies};
 use crate::failure::Failure;
@@ -82,13 +84,24 @@ struct Wanted {
 impl Wanted {
     fn find(settings: &Settings, host: &HostFacts) -> anyhow::Result<Self> {
         let certificates = ca::certificates(&settings.ca_bundle)?;
-        let recipe = Recipe::find(&settings.dir, settings.profile, &certificates)?;
+        let private = private(settings);
+        let recipe = Recipe::find(&settings.dir, settings.profile, &certificates, &private)?;
         let arguments = arguments(&recipe, host);
         let hash = hash(&recipe, &arguments, settings.base_image.as_deref())?;
         let repository = repository(&recipe, settings);
         let tag = format!("{repository}:{}", &hash[..12]);
         Ok(Self { recipe, arguments, hash, repository, tag })
     }
+}
+
+/// What of a project no build sees unless its `.dockerignore` puts it back: what the environment writes, which would
+/// make every build a new one, and the files with secrets, which a `COPY .` would keep in a layer.
+fn private(settings: &Settings) -> Vec<String> {
+    let inside = |path: &Path| Some(path.strip_prefix(&settings.dir).ok()?.to_str()?.to_owned());
+    let file = settings.env_file.as_deref();
+    let resolved = file.and_then(|path| path.canonicalize().ok());
+    let files = file.and_then(inside).into_iter().chain(resolved.as_deref().and_then(inside));
+    [AGENT_MOUNT, ".env"].map(str::to_owned).into_iter().chain(files).collect()
 }
 
 /// How many CA certificates of this machine go into the image.

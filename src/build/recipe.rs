@@ -39,12 +39,18 @@ pub struct Recipe {
 }
 
 impl Recipe {
-    /// Finds the Dockerfile of this project and profile, and reads its context.
+    /// Finds the Dockerfile of this project and profile, and reads its context, without the paths in `private` unless
+    /// `.dockerignore` puts them back.
     ///
     /// # Errors
     /// A [`Failure`] when there is no such profile, or a file can't be read.
-    pub fn find(dir: &Path, profile: Profile, certificates: &BTreeMap<String, String>) -> anyhow::Result<Self> {
-        let mut recipe = match Self::of_project(dir, profile)? {
+    pub fn find(
+        dir: &Path,
+        profile: Profile,
+        certificates: &BTreeMap<String, String>,
+        private: &[String],
+    ) -> anyhow::Result<Self> {
+        let mut recipe = match Self::of_project(dir, profile, private)? {
             Some(recipe) => recipe,
             None => Self::embedded(profile)?,
         };
@@ -55,9 +61,9 @@ impl Recipe {
         Ok(recipe)
     }
 
-    fn of_project(dir: &Path, profile: Profile) -> anyhow::Result<Option<Self>> {
+    fn of_project(dir: &Path, profile: Profile, private: &[String]) -> anyhow::Result<Option<Self>> {
         let Some(Own { dockerfile, path, text, target }) = Own::find(dir, profile)? else { return Ok(None) };
-        let mut context = Context::of_folder(dir, &read_ignore(dir, path)?)?;
+        let mut context = Context::of_folder(dir, &Ignore::of_paths(private).then(read_ignore(dir, path)?))?;
         // It must be there even where the rules leave it out.
         context.put(path, 0o644, text);
         Ok(Some(Self { dockerfile, path: path.into(), target, context, project: Some(dir.to_owned()) }))
@@ -143,7 +149,7 @@ mod tests {
     use super::*;
 
     fn find(dir: &Path, profile: Profile) -> anyhow::Result<Recipe> {
-        Recipe::find(dir, profile, &BTreeMap::new())
+        Recipe::find(dir, profile, &BTreeMap::new(), &[])
     }
 
     #[test]

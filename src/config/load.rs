@@ -74,6 +74,7 @@ impl Loader<'_> {
             mounts: self.mounts()?,
             values: self.values(&name.to_string(), &services, &secrets),
             secrets: Secrets::new(secrets.into_iter().map(|(key, (value, _))| (key, value)).collect()),
+            env_file: self.layers.env_file.map(|file| file.path.clone()),
             services,
             environment,
             notices: Vec::new(),

@@ -72,6 +72,8 @@ pub struct Settings {
     pub environment: BTreeMap<String, String>,
     /// Every key of `.env` that is not a setting.
     pub secrets: Secrets,
+    /// The file that they are in, if there is one.
+    pub env_file: Option<PathBuf>,
     /// What `powerdev config` shows: every setting with its value and where it came from; secrets redacted.
     pub values: Vec<Value>,
     /// What the user should know, e.g. a value that was clamped.

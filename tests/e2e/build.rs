@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use rustix::process::Signal;
+use serde_json::Value;
 
 use crate::common::{Output, Project, engine, wait};
 
@@ -34,7 +35,7 @@ fn in_image(project: &Project, image: &str, command: &str) -> String {
 #[test]
 fn an_unchanged_build_answers_at_once_and_a_change_builds() {
     let project = project("COPY . /context\nRUN find /context | sort > /list\n");
-    project.write(".dockerignore", "target\n!target/keep\n.env\n");
+    project.write(".dockerignore", "target\n!target/keep\n");
     project.write("target/huge", "no");
     project.write("target/keep", "yes");
     project.env_file("TOKEN=hush\n");
@@ -58,6 +59,23 @@ fn an_unchanged_build_answers_at_once_and_a_change_builds() {
 }
 
 #[test]
+fn what_is_private_is_in_no_build_unless_put_back() {
+    let project = project("COPY . /context\nRUN cd /context && find . -type f | sort > /list\n");
+    project.env_file("TOKEN=hush\n");
+    project.write("other.env", "TOKEN=hush\n");
+    project.write(".agent-mount/docker_logs/idle.log", "one\n");
+    let with = |arguments: &[&str]| project.powerdev([&["build", "--json"], arguments].concat()).run().ok().json();
+    let list = |built: &Value| in_image(&project, built["image"].as_str().expect("a tag"), "cat /list");
+    let built = with(&[]);
+    assert_eq!(list(&built), "./Dockerfile\n./other.env\n./powerdev.yaml\n");
+    project.write(".agent-mount/docker_logs/idle.log", "one\ntwo\n");
+    assert_eq!(with(&[])["up_to_date"], true, "what the environment writes changes nothing");
+    assert_eq!(list(&with(&["--env-file", "other.env"])), "./Dockerfile\n./powerdev.yaml\n");
+    project.write(".dockerignore", "!.env\n");
+    assert!(list(&with(&[])).contains("./.env\n"));
+}
+
+#[test]
 fn a_failure_tells_step_line_and_last_words() {
     let project = project("ENV A=b\nRUN echo first && \\\n  for n in 1 2 3; do echo line $n; done && \\\n  exit 3\n");
     let output = project.powerdev(["build"]).run().code(7);
@@ -77,7 +95,6 @@ fn a_secret_reaches_the_build_and_nothing_else() {
         "RUN --mount=type=secret,id=GITHUB_TOKEN wc -c < /run/secrets/GITHUB_TOKEN > /length\n\
          RUN test ! -e /run/secrets/GITHUB_TOKEN\n",
     );
-    project.write(".dockerignore", ".env\n");
     project.env_file(&format!("GITHUB_TOKEN={canary}\n"));
     let output = build(&project, &[]).ok();
     let document = output.json();
