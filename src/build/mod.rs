@@ -29,7 +29,9 @@ use crate::agent::inject::cache_home;
 use crate::config::Settings;
 use crate::config::layout::AGENT_MOUNT;
 use crate::engine::spec::label;
-use crate::engine::{BuildEvent, BuildRequest, BuildSecrets, Engine, Hidden, Image, Logins, container_proxies};
+use crate::engine::{
+    BuildEvent, BuildRequest, BuildSecrets, Engine, EngineError, Hidden, Image, Logins, container_proxies,
+};
 use crate::failure::Failure;
 use crate::host::HostFacts;
 use crate::interrupt::interruptible;
@@ -117,6 +119,17 @@ pub fn pulled_image(settings: &Settings) -> String {
     let own = || recipe::own_base(&settings.dir, settings.profile);
     let image = settings.image.clone().or_else(own).or_else(|| settings.base_image.clone());
     image.unwrap_or_else(|| base::DEBIAN.to_owned())
+}
+
+/// Whether that one is here, or one that does in its place.
+///
+/// # Errors
+/// When the Engine can't be asked.
+pub async fn has_pulled_image(engine: &Engine, settings: &Settings) -> Result<bool, EngineError> {
+    match pulled_image(settings) {
+        image if image == base::DEBIAN => Ok(base::local(engine, None).await?.is_some()),
+        image => Ok(engine.image(&image).await?.is_some()),
+    }
 }
 
 /// The tag that [`ensure`] would build or find. Looks at files only.

@@ -69,7 +69,8 @@ pub async fn pull(engine: &Engine, image: &str, ui: &Ui) -> Result<Image, PullEr
     let (login, no_login) = login(image, ui).await;
     let since = Instant::now();
     ui.status(format_args!("pulling {image}"));
-    let mut shown = Shown { ui, image, bar: ui.bytes_bar(0, image), last: Pulled::default() };
+    let asking = ui.spinner(&format!("asking {}", Registry::of(image)));
+    let mut shown = Shown { ui, bar: asking, last: Pulled::default() };
     let pulled = engine.pull(image, login.as_ref(), |pulled| shown.update(pulled)).await;
     shown.bar.finish_and_clear();
     pulled.map_err(|source| PullError::Engine { source, login: no_login })?;
@@ -132,7 +133,7 @@ async fn take_back(engine: &Engine, image: &str, before: Option<&Image>, now: &I
 /// A bar on a terminal, a line a layer elsewhere.
 struct Shown<'a> {
     ui: &'a Ui,
-    image: &'a str,
+    /// A spinner until there is something to measure.
     bar: ProgressBar,
     last: Pulled,
 }
@@ -140,6 +141,10 @@ struct Shown<'a> {
 impl Shown<'_> {
     fn update(&mut self, pulled: Pulled) {
         let Pulled { current, total, done, layers, retrying } = pulled;
+        if self.last.total == 0 && total > 0 {
+            self.bar.finish_and_clear();
+            self.bar = self.ui.bytes_bar(total, "");
+        }
         self.bar.set_length(total);
         self.bar.set_position(current);
         let doing = match (retrying, current == total) {
@@ -147,7 +152,7 @@ impl Shown<'_> {
             (false, true) => "unpacking",
             (false, false) => "loading",
         };
-        self.bar.set_message(format!("{}: {doing}, {done} of {layers} layers", self.image));
+        self.bar.set_message(format!("{doing}, {done} of {layers} layers"));
         if !self.ui.live() {
             if retrying && !self.last.retrying {
                 self.ui.status("  the download broke off; the Engine tries again");

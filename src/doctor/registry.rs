@@ -32,8 +32,8 @@ pub(super) async fn check(settings: &Settings, facts: &Facts) -> Check {
     }
     if let Ok((engine, info)) = &facts.engine {
         detail.extend(way(&registry, info));
-        let here =
-            tokio::time::timeout(PATIENCE, engine.image(&image)).await.is_ok_and(|found| matches!(found, Ok(Some(_))));
+        let look = tokio::time::timeout(PATIENCE, build::has_pulled_image(engine, settings));
+        let here = look.await.is_ok_and(|found| found.unwrap_or(false));
         let direct = info.proxies.is_empty() && engine.endpoint().local;
         let proxied = PROXIES.iter().find(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
         if let (None, false, true, Some(name)) = (&trouble, here, direct, proxied) {

@@ -18,6 +18,11 @@ use super::process::die_with_us;
 const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 const LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 
+/// This machine's architecture, in an Engine's words.
+pub const NATIVE: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+/// One that this machine doesn't run.
+pub const FOREIGN: &str = if cfg!(target_arch = "aarch64") { "s390x" } else { "arm64" };
+
 /// A registry that runs until it is dropped.
 #[derive(Debug)]
 pub struct Registry {

@@ -89,6 +89,15 @@ pub struct Server {
 impl Server {
     /// Listens at this host's address.
     pub fn answering(host: &str, answer: &str) -> Self {
+        Self::start(host, "", answer)
+    }
+
+    /// Listens at this host's address, and answers nothing but POST.
+    pub fn answering_posts(host: &str, answer: &str) -> Self {
+        Self::start(host, "POST ", answer)
+    }
+
+    fn start(host: &str, wanted: &'static str, answer: &str) -> Self {
         let listener = TcpListener::bind((host, 0)).expect("a port is free");
         let address = listener.local_addr().expect("bound").to_string();
         let asked = Arc::new(Mutex::new(Vec::new()));
@@ -96,8 +105,10 @@ impl Server {
         std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 let Some(request) = read(&client) else { continue };
+                let status = if request.starts_with(wanted) { "200 OK" } else { "401 Unauthorized" };
                 remembered.lock().expect("nobody panics").push(request);
-                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", answer.len());
+                let head =
+                    format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", answer.len());
                 // Whoever went away needs no answer.
                 (&client).write_all(format!("{head}{answer}").as_bytes()).ok();
             }

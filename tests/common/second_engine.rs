@@ -23,18 +23,20 @@ pub struct SecondEngine {
     dir: TempDir,
     /// It doesn't see the tests' projects.
     elsewhere: bool,
+    arguments: Vec<String>,
+    variables: Vec<(String, String)>,
 }
 
 impl SecondEngine {
     /// Starts it, with nothing on it.
     pub fn start() -> Self {
-        Self::start_with(false)
+        Self::begin(false, &[], &[])
     }
 
     /// One that is as good as on another machine: it sees neither projects nor homes nor state folders of these tests.
     /// [`SecondEngine::tcp`] reaches it. It has the tiny image.
     pub fn elsewhere() -> Self {
-        let second = Self::start_with(true);
+        let second = Self::begin(true, &[], &[]);
         let archive = second.dir.path().join("tiny.tar");
         let save = ["save", "-o", archive.to_str().expect("a plain path"), engine::tiny_image()];
         assert!(Command::new("docker").args(save).status().expect("the docker CLI is installed").success());
@@ -43,10 +45,17 @@ impl SecondEngine {
         second
     }
 
-    fn start_with(elsewhere: bool) -> Self {
+    /// One with arguments and variables of its own.
+    pub fn start_with(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        Self::begin(false, arguments, variables)
+    }
+
+    fn begin(elsewhere: bool, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         // Not in a project's folder: a socket's path must be short.
         let dir = tempfile::Builder::new().prefix("pd-engine").tempdir().expect("a temporary folder");
-        let mut engine = Self { daemon: None, dir, elsewhere };
+        let arguments = arguments.iter().map(ToString::to_string).collect();
+        let variables = variables.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        let mut engine = Self { daemon: None, dir, elsewhere, arguments, variables };
         engine.up();
         engine
     }
@@ -89,6 +98,8 @@ impl SecondEngine {
             .args(["--iptables=false", "--ip6tables=false", "--bridge=none"])
             .args(["--data-root", &at("data"), "--exec-root", &at("exec"), "--pidfile", &at("pid")])
             .args(["-H", &self.host()])
+            .args(&self.arguments)
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .stderr(log.try_clone().expect("a file can be shared"))
             .stdout(log)
             .stdin(Stdio::null())

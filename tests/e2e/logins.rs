@@ -6,7 +6,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::common::{Output, Project, Registry, Server, engine};
+use crate::common::registry::NATIVE;
+use crate::common::{Output, Project, Registry, SecondEngine, Server, engine};
 
 const USER: &str = "somebody";
 /// In the usual alphabet its base64 has a `+` and a `/`, which Engines don't take.
@@ -17,7 +18,7 @@ fn private() -> (Registry, Project, String) {
     let registry = Registry::private(USER, CANARY);
     let project = Project::bare();
     let repository = format!("{}/image", project.name());
-    registry.push(&repository, "1", "amd64", 1);
+    registry.push(&repository, "1", NATIVE, 1);
     let image = format!("{}/{repository}:1", registry.address());
     project.write("powerdev.yaml", format!("image: {image}\nservices:\n  one:\n    command: exec sleep 1000000\n"));
     (registry, project, image)
@@ -124,7 +125,7 @@ fn a_helper_that_fails_is_told_and_doesnt_stop_what_needs_none() {
     assert_eq!(engine::image_id(&image), None);
 
     let open = Registry::open();
-    open.push(&format!("{}/open", project.name()), "1", "amd64", 1);
+    open.push(&format!("{}/open", project.name()), "1", NATIVE, 1);
     project.write("powerdev.yaml", format!("image: {}/{}/open:1\n", open.address(), project.name()));
     docker_config(&project, &json!({"credsStore": "nowhere"}));
     let output = pull(&project).ok();
@@ -133,17 +134,30 @@ fn a_helper_that_fails_is_told_and_doesnt_stop_what_needs_none() {
 
 #[test]
 fn an_identity_token_is_traded_in() {
-    let tokens = Server::answering("127.0.0.1", r#"{"access_token": "given", "token": "given", "expires_in": 300}"#);
+    let tokens =
+        Server::answering_posts("127.0.0.1", r#"{"access_token": "given", "token": "given", "expires_in": 300}"#);
     let registry = Registry::with_tokens(&format!("http://{}/token", tokens.address()));
     let project = Project::bare();
     let repository = format!("{}/image", project.name());
-    registry.push(&repository, "1", "amd64", 1);
+    registry.push(&repository, "1", NATIVE, 1);
     project.write("powerdev.yaml", format!("image: {}/{repository}:1\n", registry.address()));
     let auth = STANDARD.encode("00000000-0000-0000-0000-000000000000:");
     docker_config(&project, &json!({"auths": {registry.address(): {"auth": auth, "identitytoken": "refresh-4d1f"}}}));
     pull(&project).ok();
-    let asked = tokens.asked().join("\n");
-    assert!(asked.contains("grant_type=refresh_token") && asked.contains("refresh_token=refresh-4d1f"), "{asked}");
+    let traded = |asked: &[String]| {
+        let traded = |request: &String| {
+            request.contains("grant_type=refresh_token") && request.contains("refresh_token=refresh-4d1f")
+        };
+        assert!(asked.iter().any(traded), "{asked:?}");
+    };
+    let by_the_engine = tokens.asked();
+    traded(&by_the_engine);
+
+    registry.push(&repository, "2", NATIVE, 1);
+    project.write("powerdev.yaml", "");
+    project.write("Dockerfile", format!("FROM {}/{repository}:2 AS core\nRUN wc -c /noise\n", registry.address()));
+    pull(&project).ok();
+    traded(&tokens.asked()[by_the_engine.len()..]);
 }
 
 #[test]
@@ -186,4 +200,28 @@ fn the_doctor_tells_which_registry_and_which_login() {
     assert!(found["fix"].as_str().is_some_and(|fix| fix.contains("credsStore")), "{found}");
     helper(&project, "nowhere", "exit 1");
     assert_eq!(check()["verdict"], "ok");
+}
+
+#[test]
+fn the_doctor_tells_the_engines_mirrors_and_proxies_and_no_password() {
+    let proxy = format!("http://{USER}:{CANARY}@proxy.invalid:3128");
+    let engine = SecondEngine::start_with(&["--registry-mirror=https://mirror.invalid"], &[("HTTPS_PROXY", &proxy)]);
+    let project = Project::bare();
+    let doctor = |host: &str| {
+        let run = project.powerdev(["doctor", "--json"]).env("DOCKER_HOST", host).env("HTTPS_PROXY", &proxy).run();
+        let document = hushed(run).json();
+        let checks = document["checks"].as_array().expect("a list").clone();
+        checks.into_iter().find(|check| check["name"] == "registry").expect("it is looked at")
+    };
+    let found = doctor(&engine.host());
+    let detail = found["detail"].as_str().expect("text");
+    for part in ["docker.io for debian:trixie-slim", "mirrors: https://mirror.invalid/", "@proxy.invalid:3128"] {
+        assert!(detail.contains(part), "{detail}");
+    }
+    assert_eq!(found["verdict"], "ok");
+
+    // One that has no proxy where this machine needs one won't pull.
+    let found = doctor(&SecondEngine::start().host());
+    assert_eq!(found["verdict"], "warn", "{found}");
+    assert!(found["fix"].as_str().is_some_and(|fix| fix.contains("daemon.json")), "{found}");
 }

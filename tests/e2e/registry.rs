@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
+use crate::common::registry::{FOREIGN, NATIVE};
 use crate::common::{Fault, Project, Registry, Relay, engine, wait};
 
 const MEGABYTE: usize = 1 << 20;
@@ -27,7 +28,7 @@ fn project_of(address: &str, tag: &str) -> (Project, String) {
 fn a_projects_image_is_pulled_and_runs() {
     let registry = Registry::open();
     let (project, image) = project_of(registry.address(), "1");
-    registry.push(&repository(&project), "1", "amd64", MEGABYTE);
+    registry.push(&repository(&project), "1", NATIVE, MEGABYTE);
     let said = project.powerdev(["daemon"]).run().ok().err();
     for part in [format!("pulling {image}"), "2 of 2 layers".into(), format!("pulled {image} (")] {
         assert!(said.contains(&part), "no `{part}` in:\n{said}");
@@ -43,7 +44,7 @@ fn a_projects_image_is_pulled_and_runs() {
 fn pull_gets_the_newer_one() {
     let registry = Registry::open();
     let (project, image) = project_of(registry.address(), "latest");
-    registry.push(&repository(&project), "latest", "amd64", 1);
+    registry.push(&repository(&project), "latest", NATIVE, 1);
     let build = |flags: &[&str]| project.powerdev([&["build", "--json"], flags].concat()).run().ok();
     let first = build(&[]).json();
     assert_eq!((&first["image"], &first["up_to_date"]), (&image.as_str().into(), &false.into()));
@@ -51,7 +52,7 @@ fn pull_gets_the_newer_one() {
     assert_eq!((&same.json()["id"], &same.json()["up_to_date"]), (&first["id"], &true.into()));
     assert!(same.err().contains("is the newest already"), "{}", same.err());
 
-    registry.push(&repository(&project), "latest", "amd64", 1);
+    registry.push(&repository(&project), "latest", NATIVE, 1);
     assert_eq!(build(&[]).json()["id"], first["id"], "what is here is good enough");
     let newer = build(&["--pull"]).json();
     assert_ne!(newer["id"], first["id"]);
@@ -64,14 +65,14 @@ fn a_base_image_is_pulled_and_a_newer_one_builds_anew() {
     let registry = Registry::open();
     let project = Project::bare();
     let base = format!("{}/{}:1", registry.address(), repository(&project));
-    registry.push(&repository(&project), "1", "amd64", 1);
+    registry.push(&repository(&project), "1", NATIVE, 1);
     project.write("Dockerfile", "ARG BASE_IMAGE\nFROM ${BASE_IMAGE} AS core\nRUN wc -c /noise\n");
     let build = |flags: &[&str]| project.powerdev([&["build", "--json", "--base", &base], flags].concat()).run();
     let first = build(&[]).ok();
     assert!(first.err().contains(&format!("pulled {base}")), "{}", first.err());
     assert_eq!(build(&[]).ok().json()["up_to_date"], true);
     let old = engine::image_id(&base).expect("pulled");
-    registry.push(&repository(&project), "1", "amd64", 1);
+    registry.push(&repository(&project), "1", NATIVE, 1);
     let newer = build(&["--pull"]).ok().json();
     assert_ne!(newer["id"], first.json()["id"]);
     project.purge();
@@ -84,7 +85,7 @@ fn a_base_image_is_pulled_and_a_newer_one_builds_anew() {
 fn progress_is_live_on_a_terminal() {
     let registry = Registry::open();
     let (project, image) = project_of(registry.address(), "1");
-    registry.push(&repository(&project), "1", "amd64", 20 * MEGABYTE);
+    registry.push(&repository(&project), "1", NATIVE, 20 * MEGABYTE);
     let mut terminal = project.powerdev(["build"]).terminal(24, 160);
     terminal.expect(&format!("pulling {image}"));
     terminal.expect("of 2 layers");
@@ -111,7 +112,7 @@ fn what_a_registry_hasnt_got_is_told() {
     let registry = Registry::open();
     let (project, image) = project_of(registry.address(), "nope");
     refused(&project, &image, &["has no such image or tag", "check the name and the tag", "take `image:` out of"]);
-    registry.push(&repository(&project), "1", "amd64", 1);
+    registry.push(&repository(&project), "1", NATIVE, 1);
     refused(&project, &image, &["has no such image or tag"]);
 
     let (elsewhere, image) = project_of("127.0.0.1:1", "1");
@@ -119,32 +120,37 @@ fn what_a_registry_hasnt_got_is_told() {
 }
 
 #[test]
+fn a_registry_that_says_nothing_is_given_up_on() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let (project, image) = project_of(&silent.local_addr().expect("bound").to_string(), "1");
+    refused(&project, &image, &["can't be reached by the Engine", "nothing was heard of it for 20 s"]);
+}
+
+#[test]
 fn an_image_for_other_machines_is_refused() {
-    let other = if cfg!(target_arch = "aarch64") { "s390x" } else { "arm64" };
     let registry = Registry::open();
     let (project, image) = project_of(registry.address(), "list");
-    let pushed = registry.push(&repository(&project), "single", other, 1);
-    registry.push_list(&repository(&project), "list", &pushed, other);
+    let pushed = registry.push(&repository(&project), "single", FOREIGN, 1);
+    registry.push_list(&repository(&project), "list", &pushed, FOREIGN);
     refused(&project, &image, &["for other machines only", "architecture"]);
 
     // One without a list comes all the same, and goes again.
     let (project, image) = project_of(registry.address(), "single");
-    registry.push(&repository(&project), "single", other, 1);
+    registry.push(&repository(&project), "single", FOREIGN, 1);
     let output = project.powerdev(["daemon", "--json"]).run().code(4).json();
     let error = output["error"].as_str().expect("text");
-    assert!(error.contains(&format!("the image {image} is for {other}")), "{error}");
+    assert!(error.contains(&format!("the image {image} is for {FOREIGN}")), "{error}");
     assert_eq!(engine::leftovers(project.name()), []);
 }
 
 #[test]
 fn a_newer_image_that_cant_run_doesnt_replace_the_one_here() {
-    let other = if cfg!(target_arch = "aarch64") { "s390x" } else { "arm64" };
     let registry = Registry::open();
     let (project, image) = project_of(registry.address(), "1");
-    registry.push(&repository(&project), "1", "amd64", 1);
+    registry.push(&repository(&project), "1", NATIVE, 1);
     project.powerdev(["build"]).run().ok();
     let before = engine::image_id(&image);
-    registry.push(&repository(&project), "1", other, 1);
+    registry.push(&repository(&project), "1", FOREIGN, 1);
     project.powerdev(["build", "--pull"]).run().code(4);
     assert_eq!(engine::image_id(&image), before);
 }
@@ -153,7 +159,7 @@ fn a_newer_image_that_cant_run_doesnt_replace_the_one_here() {
 fn a_damaged_layer_is_told() {
     let registry = Registry::open();
     let (project, image) = project_of(registry.address(), "1");
-    let pushed = registry.push(&repository(&project), "1", "amd64", MEGABYTE);
+    let pushed = registry.push(&repository(&project), "1", NATIVE, MEGABYTE);
     registry.damage(&pushed.layer);
     refused(&project, &image, &["isn't what it announced", "try again"]);
 }
@@ -163,7 +169,7 @@ fn a_download_that_breaks_off_goes_on() {
     let registry = Registry::open();
     let relay = Relay::to(registry.address(), Fault::CutOnce(4 * MEGABYTE));
     let (project, image) = project_of(relay.address(), "1");
-    registry.push(&repository(&project), "1", "amd64", 8 * MEGABYTE);
+    registry.push(&repository(&project), "1", NATIVE, 8 * MEGABYTE);
     let said = project.powerdev(["build"]).run().ok().err();
     assert!(said.contains("the download broke off; the Engine tries again"), "{said}");
     assert!(said.contains(&format!("pulled {image}")), "{said}");
@@ -174,7 +180,7 @@ fn a_download_that_always_breaks_off_is_given_up() {
     let registry = Registry::open();
     let relay = Relay::to(registry.address(), Fault::Cut(64 << 10));
     let (project, image) = project_of(relay.address(), "1");
-    registry.push(&repository(&project), "1", "amd64", 8 * MEGABYTE);
+    registry.push(&repository(&project), "1", NATIVE, 8 * MEGABYTE);
     refused(&project, &image, &["broke off", "try again"]);
 }
 
@@ -183,7 +189,7 @@ fn ctrl_c_calls_a_pull_off() {
     let registry = Registry::open();
     let relay = Relay::to(registry.address(), Fault::Stall(MEGABYTE));
     let (project, _) = project_of(relay.address(), "1");
-    registry.push(&repository(&project), "1", "amd64", 8 * MEGABYTE);
+    registry.push(&repository(&project), "1", NATIVE, 8 * MEGABYTE);
     let mut terminal = project.powerdev(["up"]).terminal(24, 160);
     terminal.expect("of 2 layers");
     terminal.signal(Signal::INT);
@@ -198,7 +204,7 @@ fn ctrl_c_calls_a_pull_off() {
 fn ctrl_c_after_a_pull_ends_the_waiting_and_leaves_the_environment() {
     let registry = Registry::open();
     let (project, _) = project_of(registry.address(), "1");
-    registry.push(&repository(&project), "1", "amd64", 1);
+    registry.push(&repository(&project), "1", NATIVE, 1);
     let yaml = project.read("powerdev.yaml") + "    ready: { log: never said }\n";
     project.write("powerdev.yaml", yaml);
     let mut terminal = project.powerdev(["up"]).terminal(24, 160);
