@@ -37,7 +37,7 @@ powerdev goes by what the docker CLI is told, and writes none of it.
 | `auths` | Logins at registries, as `docker login` writes them: for images that are pulled, and for those that a build asks for |
 | `credHelpers`, `credsStore` | Programs (`docker-credential-…`) that know the login of one registry, or of all; each has half a minute to tell it |
 | `proxies` | Proxies for builds, services and shells: those under the Engine's address, else under `default` |
-| `HTTP_PROXY`, `HTTPS_PROXY`, `FTP_PROXY`, `NO_PROXY`, `ALL_PROXY` | Proxies for builds, in either spelling; they win over `proxies` |
+| `HTTP_PROXY`, `HTTPS_PROXY`, `FTP_PROXY`, `NO_PROXY`, `ALL_PROXY` | Proxies for builds, in either spelling; they win over those of `.env`, and these over `proxies` |
 
 Logins, and users and passwords in the addresses of proxies, are secret: they are in no image, no `docker inspect`, no
 document and no message. Pulling is the Engine's work, and goes by the Engine's own proxies and mirrors: `powerdev doctor`

@@ -182,7 +182,8 @@ pub async fn ensure(
     }
     // As with the docker CLI: what it can't be asked for, most builds don't need.
     let configured = container_proxies(engine.endpoint()).unwrap_or_default();
-    let Proxies { arguments: proxies, hidden } = Proxies::find(&configured, &recipe.dockerfile, ui);
+    let Proxies { arguments: proxies, hidden } =
+        Proxies::find(settings.secrets.reveal(), &configured, &recipe.dockerfile, ui);
     let base_label = base.iter().map(|base| (label::BASE.to_owned(), base.id.clone()));
     let request = BuildRequest {
         dockerfile: recipe.path.clone(),

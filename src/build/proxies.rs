@@ -21,13 +21,21 @@ pub struct Proxies {
 }
 
 impl Proxies {
-    /// Those of this process's environment, else `configured`: those of the docker CLI, by name in capitals.
+    /// Those of this process's environment, else of `.env` (`secrets`), else `configured`: those of the docker CLI, by
+    /// name in capitals.
     ///
     /// An argument that the Dockerfile declares would end up in the image's history: one with a password is left out,
     /// with a notice.
-    pub fn find(configured: &BTreeMap<String, String>, dockerfile: &Dockerfile, ui: &Ui) -> Self {
-        let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let mut arguments = both_spellings(set, configured);
+    pub fn find(
+        secrets: &BTreeMap<String, String>,
+        configured: &BTreeMap<String, String>,
+        dockerfile: &Dockerfile,
+        ui: &Ui,
+    ) -> Self {
+        let arguments = NAMES.iter().flat_map(|name| [(*name).to_owned(), name.to_ascii_lowercase()]);
+        let set = |name: String| Some((name.clone(), std::env::var(name).ok().filter(|value| !value.is_empty())?));
+        let environment = arguments.filter_map(set).collect();
+        let mut arguments = both_spellings(&[&environment, secrets, configured]);
         let hidden = Hidden::of(arguments.values());
         arguments.retain(|name, value| {
             let told = dockerfile.has_arg(name) && hidden.redact(value) != *value;
@@ -43,19 +51,20 @@ impl Proxies {
     }
 }
 
-/// Each variable as it is spelled, else as its other spelling says, else as is configured.
-fn both_spellings(
-    set: impl Fn(&str) -> Option<String>,
-    configured: &BTreeMap<String, String>,
-) -> BTreeMap<String, String> {
+/// Each variable from the first layer that has it: as it is spelled there, else as its other spelling says.
+fn both_spellings(layers: &[&BTreeMap<String, String>]) -> BTreeMap<String, String> {
     let mut arguments = BTreeMap::new();
     for name in NAMES {
         let small = name.to_ascii_lowercase();
-        let (capital_value, small_value) = (set(name), set(&small));
-        let either = capital_value.clone().or_else(|| small_value.clone()).or_else(|| configured.get(*name).cloned());
-        let Some(either) = either else { continue };
-        arguments.insert((*name).to_owned(), capital_value.unwrap_or_else(|| either.clone()));
-        arguments.insert(small, small_value.unwrap_or(either));
+        let found = layers.iter().map(|layer| (layer.get(*name), layer.get(&small))).find_map(|pair| match pair {
+            (Some(capital), small) => Some((capital, small.unwrap_or(capital))),
+            (None, Some(small)) => Some((small, small)),
+            (None, None) => None,
+        });
+        if let Some((capital_value, small_value)) = found {
+            arguments.insert((*name).to_owned(), capital_value.clone());
+            arguments.insert(small, small_value.clone());
+        }
     }
     arguments
 }
@@ -65,20 +74,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_spellings_are_passed_and_the_environment_wins() {
-        let environment = BTreeMap::from([("HTTP_PROXY", "http://here"), ("no_proxy", "b"), ("NO_PROXY", "a")]);
-        let configured =
-            [("HTTP_PROXY", "http://conf"), ("HTTPS_PROXY", "http://conf")].map(|(k, v)| (k.to_owned(), v.to_owned()));
-        let set = |name: &str| environment.get(name).map(ToString::to_string);
-        let found = both_spellings(set, &configured.into());
-        let expected = [
-            ("HTTPS_PROXY", "http://conf"),
+    fn both_spellings_are_passed_and_the_first_layer_wins() {
+        let layer = |pairs: &[(&str, &str)]| {
+            pairs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect::<BTreeMap<_, _>>()
+        };
+        let environment = layer(&[("HTTP_PROXY", "http://here"), ("no_proxy", "b"), ("NO_PROXY", "a")]);
+        let configured = layer(&[("http_proxy", "http://conf"), ("HTTPS_PROXY", "http://conf")]);
+        let expected = layer(&[
             ("HTTP_PROXY", "http://here"),
-            ("NO_PROXY", "a"),
             ("http_proxy", "http://here"),
+            ("HTTPS_PROXY", "http://conf"),
             ("https_proxy", "http://conf"),
+            ("NO_PROXY", "a"),
             ("no_proxy", "b"),
-        ];
-        assert_eq!(found.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect::<Vec<_>>(), expected);
+        ]);
+        assert_eq!(both_spellings(&[&environment, &configured]), expected);
     }
 }

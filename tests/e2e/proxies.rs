@@ -110,6 +110,13 @@ fn the_docker_clis_proxies_reach_builds_and_what_runs_inside() {
     assert_eq!(proxy.asked().len(), 1);
     assert!(!engine::history(built["image"].as_str().expect("a tag")).contains(CANARY));
 
+    // The project's own file says it closer.
+    let own = project(&fetch("three"));
+    docker_config(&own, &json!({"proxies": {"default": {"httpProxy": "http://nowhere.invalid:1"}}}));
+    own.env_file(&format!("http_proxy={url}\n"));
+    build(&own, &["--no-cache"], &[]).ok();
+    assert_eq!(proxy.asked().len(), 2);
+
     let runs = Project::new("one:\n  command: exec sleep 1000000\n");
     docker_config(&runs, &config);
     hushed(runs.powerdev(["daemon", "--json"]).run().ok());
