@@ -14,6 +14,7 @@ use tempfile::TempDir;
 
 use super::engine::tiny_root;
 use super::process::die_with_us;
+use super::project::run_dir;
 
 const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 const LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
@@ -72,7 +73,9 @@ impl Registry {
     }
 
     fn start_with(auth: &str, authorization: &str, htpasswd: &str) -> Self {
-        let dir = tempfile::Builder::new().prefix("pd-registry").tempdir().expect("a temporary folder");
+        // In the run's folder, so that the reaper removes it when nobody else can.
+        super::reaper::start();
+        let dir = tempfile::Builder::new().prefix("registry").tempdir_in(run_dir()).expect("a temporary folder");
         let at = dir.path().display().to_string();
         std::fs::write(dir.path().join("htpasswd"), htpasswd).expect("writable");
         let config = format!(
