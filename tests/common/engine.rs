@@ -116,6 +116,13 @@ pub fn image_id(tag: &str) -> Option<String> {
     block_on(docker().inspect_image(tag)).ok()?.id
 }
 
+/// Gives an image this tag, whoever had it. One that is gone gets none.
+pub fn tag(id: &str, tag: &str) {
+    let (repository, tag) = tag.rsplit_once(':').expect("a name and a tag");
+    let options = query::TagImageOptionsBuilder::new().repo(repository).tag(tag).build();
+    block_on(docker().tag_image(id, Some(options))).ok();
+}
+
 /// Where containers on the Engine's own bridge reach this machine.
 pub fn gateway() -> String {
     let bridge = block_on(docker().inspect_network("bridge", None::<query::InspectNetworkOptions>));
@@ -272,7 +279,7 @@ pub fn dev_user() -> (u32, u32) {
     }
 }
 
-/// What an Engine holds under one name: containers, networks, volumes, and images by tag, in the order of removal.
+/// What an Engine holds under one name: containers, networks, volumes and images, in the order of removal.
 pub fn leftovers(name: &str) -> Vec<Leftover> {
     let mut found = Vec::new();
     let docker = docker();
@@ -291,7 +298,9 @@ pub fn leftovers(name: &str) -> Vec<Leftover> {
         }
         let all = query::ListImagesOptionsBuilder::new().build();
         for image in docker.list_images(Some(all)).await.unwrap_or_default() {
-            found.extend(image.repo_tags.into_iter().filter(|tag| tag.contains(name)).map(Leftover::Image));
+            // One that was pulled by its digest, or has lost its tag to a newer one, has no tag.
+            let names = image.repo_tags.into_iter().chain(image.repo_digests);
+            found.extend(names.filter(|n| n.contains(name)).map(Leftover::Image));
         }
     });
     found
@@ -306,7 +315,7 @@ pub enum Leftover {
     Network(String),
     /// A volume's name.
     Volume(String),
-    /// An image's tag.
+    /// An image's tag, or its digest.
     Image(String),
 }
 

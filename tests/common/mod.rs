@@ -12,6 +12,7 @@
 // Every test binary uses a part of this module.
 #![allow(dead_code, unused_imports)]
 
+pub mod core_image;
 pub mod engine;
 pub mod process;
 pub mod project;

@@ -144,6 +144,9 @@ impl Project {
 impl Drop for Project {
     fn drop(&mut self) {
         self.purge();
+        if !std::thread::panicking() {
+            assert_eq!(engine::leftovers(&self.name), [], "left behind");
+        }
         // What a container wrote as another user may be beyond us; the run's folder is in the temporary one anyway.
         std::fs::remove_dir_all(&self.root).ok();
     }

@@ -34,9 +34,14 @@ pub fn start() -> &'static Mutex<Child> {
 
 /// Also removes this image's tag when the run has ended. For images whose tag doesn't hold the run's name.
 pub fn image(tag: &str) {
+    restore_image(tag, None);
+}
+
+/// Gives a tag back to the image that had it when the run has ended, or removes it if none had.
+pub fn restore_image(tag: &str, before: Option<&str>) {
     let mut reaper = start().lock().expect("nobody panics while talking to the reaper");
     let pipe = reaper.stdin.as_mut().expect("standard input is piped");
-    writeln!(pipe, "{tag}").expect("the reaper listens");
+    writeln!(pipe, "{tag} {}", before.unwrap_or_default()).expect("the reaper listens");
 }
 
 /// When this process was started as a reaper: waits for the end of the run, cleans up after it, gives true. For the
@@ -47,8 +52,11 @@ pub fn reap_if_told() -> bool {
     };
     let images: Vec<String> = std::io::stdin().lock().lines().map_while(Result::ok).collect();
     engine::purge(&run);
-    for tag in images {
-        Leftover::Image(tag).remove();
+    for (tag, before) in images.iter().filter_map(|line| line.split_once(' ')) {
+        match before {
+            "" => Leftover::Image(tag.to_owned()).remove(),
+            id => engine::tag(id, tag),
+        }
     }
     // What was under way when the run ended may have come into being since.
     engine::purge(&run);

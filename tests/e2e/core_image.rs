@@ -6,10 +6,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::common::{Output, Project, engine};
+use crate::common::{Output, Project, core_image, engine};
 
-/// The first build fetches and compiles.
-const BUILD: Duration = Duration::from_secs(1800);
 const UP: Duration = Duration::from_secs(180);
 
 const TOOLS: &[&str] = &[
@@ -49,7 +47,7 @@ fn inside(project: &Project, script: &str) -> Output {
 #[test]
 fn the_core_image_works_and_keeps_its_state() {
     let project = Project::bare();
-    project.powerdev(["build"]).deadline(BUILD).run().ok();
+    core_image::build(&project);
     assert_eq!(project.powerdev(["build", "--json"]).run().ok().json()["up_to_date"], true);
     project.powerdev(["up"]).deadline(UP).run().ok();
 
