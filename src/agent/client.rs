@@ -174,7 +174,7 @@ impl Client {
             self.answer().await
         };
         match timeout_at(deadline, exchange).await.map_err(|_| AgentError::TimedOut { after })?? {
-            Response::Error { message } => Err(AgentError::Refused(message)),
+            Response::Error { message, .. } => Err(AgentError::Refused(message)),
             response => Ok(response),
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::common::{Output, Project, core_image, engine};
+use crate::common::{Output, Project, core_image, engine, wait};
 
 const UP: Duration = Duration::from_secs(180);
 
@@ -75,6 +75,44 @@ fn the_core_image_works_and_keeps_its_state() {
         "cat ~/.claude.json && test -e ~/.claude/kept && test -s ~/.local/share/ruv-swarm/ruv-swarm.db",
     );
     assert_eq!(kept.ok().out(), "{\"kept\": 1}\n");
+}
+
+#[test]
+fn a_service_is_seen_and_typed_to_in_its_tmux_session() {
+    let project = Project::bare();
+    core_image::build(&project);
+    let talk = "command: [bash, -c, 'while read -r line; do echo \"got <$line>\"; done']";
+    project.write("powerdev.yaml", format!("services: {{ claude-flow: {{ enabled: false }}, talk: {{ {talk} }} }}\n"));
+    project.powerdev(["up"]).deadline(UP).run().ok();
+    let pid = |service: &str| {
+        // Whatever its health is.
+        let status = project.powerdev(["status", "--json"]).run().json();
+        let services = status["services"].as_array().expect("services").iter();
+        services.filter(|found| found["name"] == service).find_map(|found| found["pid"].as_i64())
+    };
+    let talks = pid("talk").expect("it runs");
+    let hear = |word: &str| {
+        let mut terminal = project.powerdev(["exec", "--", "tmux", "attach", "-t", "talk"]).terminal(24, 100);
+        terminal.expect("talk");
+        terminal.send(format!("{word}\r"));
+        terminal.expect(&format!("got <{word}>"));
+        // As C-b d does, which tmux takes for pasted text when it comes as fast as a program types.
+        inside(&project, "tmux detach-client -s talk").ok();
+        terminal.expect("detached");
+        assert_eq!(terminal.wait().0, 0);
+    };
+    hear("one");
+    assert_eq!(pid("talk"), Some(talks), "who looks away ends nothing");
+
+    // A viewer is all that it is: without it the service goes on, and a new one shows it again.
+    let server = pid("tmux").expect("it runs");
+    inside(&project, "kill -9 $(tmux display-message -p '#{pid}')").ok();
+    wait::until("another tmux server is ready", UP, || {
+        let another = pid("tmux").is_some_and(|pid| pid != server);
+        (another && inside(&project, "tmux has-session -t talk").code == 0).then_some(())
+    });
+    hear("two");
+    assert_eq!(pid("talk"), Some(talks));
 }
 
 /// From the host, on the port that `status` tells. Gives that port.

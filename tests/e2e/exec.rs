@@ -33,6 +33,19 @@ fn streams_codes_and_folders() {
 }
 
 #[test]
+fn another_user_goes_without_the_secrets_it_cannot_read() {
+    let project = Project::new(IDLE);
+    project.env_file("TOKEN=hush\nSECURITY=strict\n");
+    project.powerdev(["up"]).run().ok();
+    let length = |user: &[&str]| project.powerdev(["exec"]).args(user).args(["--", "sh", "-c", "echo ${#TOKEN}"]).run();
+    assert_eq!(length(&[]).ok().out(), "4\n");
+    // Root, but without the capability to read what isn't its own.
+    let root = length(&["-u", "0"]).ok();
+    assert_eq!(root.out(), "0\n");
+    assert!(root.err().contains("can't read the project's secrets: going on without them"), "{}", root.err());
+}
+
+#[test]
 fn twenty_megabytes_both_ways() {
     let project = running();
     let input: Vec<u8> = (0..20u32 << 18).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();

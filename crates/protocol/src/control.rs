@@ -89,7 +89,22 @@ pub enum Response {
     Error {
         /// One line.
         message: String,
+        /// What was asked about isn't there: no such service.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        absent: bool,
     },
+}
+
+impl Response {
+    /// Refused or failed.
+    pub fn refused(message: impl Into<String>) -> Self {
+        Self::Error { message: message.into(), absent: false }
+    }
+
+    /// Refused, since what was asked about isn't there.
+    pub fn absent(message: impl Into<String>) -> Self {
+        Self::Error { message: message.into(), absent: true }
+    }
 }
 
 /// One thing that happened.

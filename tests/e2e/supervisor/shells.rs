@@ -175,6 +175,8 @@ fn ctl_asks_and_commands_from_inside() {
     assert_eq!(ctl(&["start", "--wait", "web"]).0, 0);
     assert_eq!(cell.service("web").state, ServiceState::Ready);
     let (code, said) = ctl(&["restart", "wbe"]);
-    assert!(code == 1 && said.contains("wbe"), "{code} {said}");
+    assert!(code == 4 && said.contains("no service `wbe` here; there are: web"), "{code} {said}");
+    let (code, said) = cell.engine_exec(&[paths::AGENT_BIN, "attach", "wbe"], b"");
+    assert!(code == 4 && said.contains("no service `wbe`"), "{code} {said}");
     assert_eq!(ctl(&["dance"]).0, 2);
 }

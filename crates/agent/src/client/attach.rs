@@ -113,8 +113,8 @@ impl Session {
             size: if raw { terminal::size() } else { None },
             replay: if terminal { REPLAY } else { 0 },
         };
-        if let Response::Error { message } = agent.ask(&request)? {
-            return Err(ClientError::Refused(message));
+        if let Response::Error { message, absent } = agent.ask(&request)? {
+            return Err(ClientError::of_answer(message, absent));
         }
         let (socket, incoming) = agent.into_parts();
         socket.set_nonblocking(true).map_err(ClientError::io("can't set up the connection"))?;

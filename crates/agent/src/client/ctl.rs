@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use powerdev_protocol::{
-    Action, AgentStatus, Event, EventKind, ExitCode as Code, Health, Request, Response, SCHEMA_VERSION, ServiceStatus,
+    Action, AgentStatus, Event, EventKind, Health, Request, Response, SCHEMA_VERSION, ServiceStatus,
 };
 use serde::Serialize;
 
@@ -41,7 +41,7 @@ pub fn run(mut words: Words) -> Result<ExitCode, ClientError> {
 fn status(out: &Out, services_only: bool) -> Result<ExitCode, ClientError> {
     let status = match Connection::open(DEADLINE)?.ask(&Request::Status)? {
         Response::Status(status) => status,
-        Response::Error { message } => return Err(ClientError::Refused(message)),
+        Response::Error { message, absent } => return Err(ClientError::of_answer(message, absent)),
         other => return Err(ClientError::Refused(format!("the agent answered {other:?} to status"))),
     };
     #[derive(Serialize)]
@@ -63,7 +63,7 @@ fn status(out: &Out, services_only: bool) -> Result<ExitCode, ClientError> {
 fn events(out: &Out) -> Result<ExitCode, ClientError> {
     let mut agent = Connection::open(DEADLINE)?;
     match agent.ask(&Request::Events)? {
-        Response::Error { message } => return Err(ClientError::Refused(message)),
+        Response::Error { message, absent } => return Err(ClientError::of_answer(message, absent)),
         _ => agent.be_patient()?,
     }
     while let Some(event) = agent.next::<Event>()? {
@@ -103,18 +103,16 @@ fn command(action: Action, mut words: Words, json: bool) -> Result<ExitCode, Cli
         #[serde(skip_serializing_if = "Option::is_none")]
         error: Option<&'a str>,
     }
-    let error = match &answer {
-        Response::Error { message } => Some(message.as_str()),
+    let error = match answer {
+        Response::Error { message, absent } => Some(ClientError::of_answer(message, absent)),
         _ => None,
     };
     if out.json {
-        out.document(&Done { service: &name, action, ok: error.is_none(), error })?;
-        return Ok(if error.is_none() { ExitCode::SUCCESS } else { Code::Failed.into() });
+        let told = error.as_ref().map(ToString::to_string);
+        out.document(&Done { service: &name, action, ok: error.is_none(), error: told.as_deref() })?;
+        return Ok(error.map_or(ExitCode::SUCCESS, |error| error.exit_code()));
     }
-    match error {
-        Some(message) => Err(ClientError::Refused(message.into())),
-        None => Ok(ExitCode::SUCCESS),
-    }
+    error.map_or(Ok(ExitCode::SUCCESS), Err)
 }
 
 impl Out {

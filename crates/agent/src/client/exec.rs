@@ -3,8 +3,9 @@
 //! The host starts it through an Engine exec, so that no secret has to travel through the Engine's API, where
 //! `docker inspect` would show it.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ use std::time::Duration;
 use powerdev_protocol::{Request, paths};
 
 use super::{ClientError, Connection, Words};
-use crate::environment;
+use crate::environment::{self, FileError};
 
 /// Registering is a courtesy: an agent that is slower than this doesn't keep the command waiting.
 const DEADLINE: Duration = Duration::from_millis(300);
@@ -36,7 +37,7 @@ struct Arguments {
 pub fn run(words: Words) -> Result<ExitCode, ClientError> {
     let arguments = parse(words)?;
     let services = environment::read_services(Path::new(paths::SERVICES_FILE))?;
-    let secrets = environment::read_secrets(Path::new(paths::SECRETS_FILE))?;
+    let secrets = secrets()?;
     let mut variables = environment::compose(&services, &secrets, None);
     variables.extend(arguments.variables);
     enter(arguments.directory.as_deref())?;
@@ -47,6 +48,18 @@ pub fn run(words: Words) -> Result<ExitCode, ClientError> {
     let command = if arguments.command.is_empty() { login_shell(&variables) } else { arguments.command };
     let error = Command::new(&command[0]).args(&command[1..]).env_clear().envs(variables.iter().cloned()).exec();
     Err(not_run(&command[0], &variables, &error))
+}
+
+/// The project's secrets. Another user than the services', root without its powers among them, goes without.
+fn secrets() -> Result<BTreeMap<String, String>, ClientError> {
+    match environment::read_secrets(Path::new(paths::SECRETS_FILE)) {
+        Err(FileError::Read { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
+            let line = "powerdev-agent: this user can't read the project's secrets: going on without them";
+            writeln!(io::stderr(), "{line}").ok(); // The command matters more than who hears of it.
+            Ok(BTreeMap::new())
+        }
+        other => Ok(other?),
+    }
 }
 
 fn parse(mut words: Words) -> Result<Arguments, ClientError> {

@@ -19,7 +19,7 @@ pub fn run(words: Words) -> Result<ExitCode, ClientError> {
     words.end()?;
     let health = match Connection::open(DEADLINE)?.ask(&Request::Health)? {
         Response::Health(health) => health,
-        Response::Error { message } => return Err(ClientError::Refused(message)),
+        Response::Error { message, absent } => return Err(ClientError::of_answer(message, absent)),
         other => return Err(ClientError::Refused(format!("the agent answered {other:?} to health"))),
     };
     writeln!(std::io::stdout(), "{}", line(&health)).map_err(ClientError::io("can't write the answer"))?;

@@ -70,6 +70,9 @@ enum ClientError {
     /// The agent said no.
     #[error("{0}")]
     Refused(String),
+    /// What was asked about isn't there.
+    #[error("{0}")]
+    Absent(String),
     /// A file that the host wrote can't be used.
     #[error(transparent)]
     File(#[from] FileError),
@@ -99,10 +102,15 @@ impl ClientError {
         |source| Self::Io { what: what.into(), source }
     }
 
+    /// What an agent's [`powerdev_protocol::Response::Error`] is.
+    fn of_answer(message: String, absent: bool) -> Self {
+        if absent { Self::Absent(message) } else { Self::Refused(message) }
+    }
+
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Usage(_) => Code::Usage.into(),
-            Self::Connection(_) => Code::NotRunning.into(),
+            Self::Connection(_) | Self::Absent(_) => Code::NotRunning.into(),
             Self::NotRun { code, .. } => (*code).into(),
             Self::Refused(_) | Self::File(_) | Self::Io { .. } => Code::Failed.into(),
         }

@@ -25,7 +25,7 @@ impl Supervisor {
         while let Some(message) = self.control.next(key) {
             match message {
                 Message::Request(Ok(request)) => self.request(key, request),
-                Message::Request(Err(message)) => self.answer(key, &Response::Error { message }),
+                Message::Request(Err(message)) => self.answer(key, &Response::refused(message)),
                 Message::Frame(kind, payload) => self.frame(key, kind, &payload),
                 Message::Nonsense => return self.control.hang_up(key, &mut self.poll),
             }
@@ -42,22 +42,21 @@ impl Supervisor {
             Request::Health => Response::Health(self.current_health()),
             Request::Status => Response::Status(Box::new(self.status())),
             Request::Service { name, action, wait } => match self.service_request(key, &name, action, wait) {
-                Ok(Some(response)) => response,
-                Ok(None) => return,
-                Err(message) => Response::Error { message },
+                Some(response) => response,
+                None => return,
             },
             Request::Events => return self.follow(key),
             Request::Attach { name, size, replay } => match self.index(&name) {
                 Ok(index) => return self.attach(key, index, size, replay),
-                Err(message) => Response::Error { message },
+                Err(absent) => absent,
             },
             Request::Register { token } => match self.register(key, token) {
                 Ok(()) => Response::Ok,
-                Err(message) => Response::Error { message },
+                Err(message) => Response::refused(message),
             },
             Request::Signal { token, signal } => match self.signal_registered(&token, signal) {
                 Ok(()) => Response::Ok,
-                Err(message) => Response::Error { message },
+                Err(message) => Response::refused(message),
             },
         };
         self.answer(key, &response);
@@ -90,24 +89,22 @@ impl Supervisor {
         }
     }
 
-    fn index(&self, name: &str) -> Result<usize, String> {
+    /// A service's place; else the answer to whoever asked for it.
+    fn index(&self, name: &str) -> Result<usize, Response> {
         self.units.iter().position(|unit| unit.name == name).ok_or_else(|| {
             let known: Vec<&str> = self.units.iter().map(|unit| unit.name.as_str()).collect();
-            format!("no service `{name}` here; there are: {}", known.join(", "))
+            Response::absent(format!("no service `{name}` here; there are: {}", known.join(", ")))
         })
     }
 
     /// None: the answer comes when it is done.
-    fn service_request(
-        &mut self,
-        key: Key,
-        name: &str,
-        action: Action,
-        wait: bool,
-    ) -> Result<Option<Response>, String> {
-        let index = self.index(name)?;
+    fn service_request(&mut self, key: Key, name: &str, action: Action, wait: bool) -> Option<Response> {
+        let index = match self.index(name) {
+            Ok(index) => index,
+            Err(absent) => return Some(absent),
+        };
         if self.shutdown.is_some() && action != Action::Stop {
-            return Err("the environment is stopping".into());
+            return Some(Response::refused("the environment is stopping"));
         }
         let (input, ready) = match action {
             Action::Start => (Input::Start, true),
@@ -119,10 +116,10 @@ impl Supervisor {
         }
         self.feed(index, input);
         if !wait {
-            return Ok(Some(Response::Ok));
+            return Some(Response::Ok);
         }
         self.answer_waiting(index);
-        Ok(None)
+        None
     }
 
     /// Answers those who wait for a service, if it is where they want it, or won't get there.
@@ -131,16 +128,17 @@ impl Supervisor {
         let ready = match state {
             ServiceState::Ready | ServiceState::Completed => Some(Response::Ok),
             ServiceState::Failed | ServiceState::Backoff | ServiceState::Stopped => {
-                Some(Response::Error { message: self.units[index].complaint() })
+                Some(Response::refused(self.units[index].complaint()))
             }
             ServiceState::Waiting | ServiceState::Starting | ServiceState::Unhealthy | ServiceState::Stopping => None,
         };
         let gone = match state {
             ServiceState::Stopped => Some(Response::Ok),
             ServiceState::Stopping => None,
-            _ => Some(Response::Error {
-                message: format!("{} was started meanwhile: {}", self.units[index].name, state_name(state)),
-            }),
+            _ => {
+                let name = &self.units[index].name;
+                Some(Response::refused(format!("{name} was started meanwhile: {}", state_name(state))))
+            }
         };
         for (goal, response) in [(true, ready), (false, gone)] {
             let Some(response) = response else { continue };
