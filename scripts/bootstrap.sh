@@ -97,7 +97,7 @@ rust() {
     if have cargo && at_least "$(rust_found)" "$wanted"; then
         return
     fi
-    say "Rust $wanted or newer is needed, found: $(rust_found || true)"
+    say "Rust $wanted or newer is needed, found: $(rust_found || echo none)"
     if have rustup; then
         rustup toolchain install stable --profile minimal -c clippy,rustfmt >&2 && return
     else
@@ -120,7 +120,7 @@ rust() {
         fi
     fi
     die "no Rust $wanted or newer can be had here: rustup isn't reachable, the distribution has ${version:-none}" \
-        "put cargo $wanted on the PATH (https://rustup.rs), then run this again"
+        "put cargo $wanted or newer on the PATH (https://rustup.rs), then run this again"
 }
 
 rust_lints() {
@@ -224,9 +224,12 @@ engine() {
 
 # ---------------------------------------------------------------------------------------------------- base image
 
-# A machine that can pull, pulls. One that can't makes its base image from the distribution's mirror.
+# A machine that can pull, pulls. One that can't makes its base image from the distribution's mirror. A user who isn't root
+# needs newuidmap for that: the image's files belong to more than one user.
 base_image() {
-    have mmdebstrap && return
+    local packages=(mmdebstrap debian-archive-keyring)
+    [ "$(id -u)" -eq 0 ] || packages+=(uidmap)
+    have mmdebstrap && { [ "$(id -u)" -eq 0 ] || have newuidmap; } && return
     [ -z "$(scripts/run.sh docker image ls -q --filter 'reference=powerdev*/*' --filter 'reference=powerdev-base' 2>/dev/null)" ] || return 0
     need curl:curl
     # 401 is the registry's greeting to those who haven't logged in.
@@ -234,7 +237,7 @@ base_image() {
     200 | 401) return ;;
     esac
     say "no image registry can be reached: the base image will come from Debian's mirror"
-    apt_install mmdebstrap debian-archive-keyring
+    apt_install "${packages[@]}"
 }
 
 # ---------------------------------------------------------------------------------------------------- registry

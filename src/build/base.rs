@@ -100,12 +100,23 @@ async fn bootstrap(engine: &Engine, ui: &Ui) -> anyhow::Result<()> {
         engine.remove_image(BOOTSTRAPPED).await.ok();
         let last: Vec<&str> = said.lines().rev().filter(|line| line.starts_with("E:")).take(3).collect();
         return Err(failed(format!("can't make a base image: mmdebstrap failed: {}", last.join("; ")))
-            .hint("it needs a Debian mirror: check the network, or name an image that is here with BASE_IMAGE")
+            .hint(bootstrap_hint(&said))
             .into());
     }
     read?;
     imported?;
     Ok(())
+}
+
+/// What to do about what mmdebstrap said.
+fn bootstrap_hint(said: &str) -> &'static str {
+    if said.contains("unable to pick chroot mode") {
+        "without being root it needs newuidmap (`sudo apt-get install uidmap`) and a range of user IDs for you in \
+         /etc/subuid and /etc/subgid (`sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $USER`); \
+         or name an image that is here with BASE_IMAGE"
+    } else {
+        "it needs a Debian mirror: check the network, or name an image that is here with BASE_IMAGE"
+    }
 }
 
 fn spawn() -> std::io::Result<Child> {
@@ -118,4 +129,16 @@ fn spawn() -> std::io::Result<Child> {
     command.arg("--dpkgopt=path-include=/usr/share/doc/*/copyright");
     command.args(["--format=tar", "trixie", "-"]).args(MIRRORS);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bootstrap_hint;
+
+    #[test]
+    fn an_unprivileged_user_is_told_what_mmdebstrap_lacks() {
+        let said = "E: unable to pick chroot mode automatically (use --mode for manual selection)\n";
+        assert!(bootstrap_hint(said).contains("apt-get install uidmap"));
+        assert!(bootstrap_hint("E: apt-get update failed\n").contains("mirror"));
+    }
 }
