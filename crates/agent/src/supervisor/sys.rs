@@ -32,20 +32,23 @@ pub fn keep_descriptors() {
 /// Blocks every signal that can be blocked and returns a descriptor that they are read from. From now on no signal
 /// but KILL and STOP can end this process, nor a fault that isn't its own.
 pub fn take_signals() -> io::Result<OwnedFd> {
-    let mut all = MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: sigfillset initialises the set that it is given; the other calls only read it.
+    // Not through libc: some versions keep 32 and 33 to themselves and leave them as they were, which is deadly.
+    let all = u64::MAX;
+    let size = size_of_val(&all);
+    // SAFETY: system calls that read a set of the kernel's size and write nothing.
     let fd = unsafe {
-        libc::sigfillset(all.as_mut_ptr());
-        if libc::sigprocmask(libc::SIG_SETMASK, all.as_ptr(), std::ptr::null_mut()) != 0 {
+        if libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const all, std::ptr::null::<u64>(), size)
+            != 0
+        {
             return Err(io::Error::last_os_error());
         }
-        libc::signalfd(-1, all.as_ptr(), libc::SFD_CLOEXEC | libc::SFD_NONBLOCK)
+        libc::syscall(libc::SYS_signalfd4, -1, &raw const all, size, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK)
     };
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: signalfd returned a new descriptor that nobody else owns.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
 /// The next pending signal's number, if there is one.
