@@ -264,7 +264,8 @@ base_image
 case ${1:-} in
 test)
     rust_lints
-    need docker:docker.io ip:iproute2 shellcheck:shellcheck tmux:tmux zsh:zsh fish:fish
+    need docker:docker.io ip:iproute2 shellcheck:shellcheck tmux:tmux zsh:zsh fish:fish ps:procps
+    as_root true # A few tests need it. Where sudo wants a password, it asks now.
     registry
     dpkg-query -W busybox-static >/dev/null 2>&1 || apt_install busybox-static
     ;;

@@ -1,6 +1,7 @@
 //! The Engine as the tests see it: past powerdev, so that what powerdev says can be checked.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::OnceLock;
@@ -127,7 +128,13 @@ pub fn tag(id: &str, tag: &str) {
 pub fn gateway() -> String {
     let bridge = block_on(docker().inspect_network("bridge", None::<query::InspectNetworkOptions>));
     let configs = bridge.expect("the Engine has a bridge").ipam.and_then(|ipam| ipam.config).unwrap_or_default();
-    configs.into_iter().find_map(|config| config.gateway).expect("a bridge has a gateway")
+    let config = configs.into_iter().next().expect("a bridge has addresses");
+    // Engine 20.10 names the gateway of a bridge only if it found the bridge when it started: else it is the first.
+    config.gateway.unwrap_or_else(|| {
+        let subnet = config.subnet.expect("a bridge has a subnet");
+        let network: Ipv4Addr = subnet.split('/').next().unwrap_or_default().parse().expect("an address");
+        Ipv4Addr::from_bits(network.to_bits() + 1).to_string()
+    })
 }
 
 /// What `docker history --no-trunc` shows of an image.

@@ -19,6 +19,7 @@ pub mod project;
 pub mod reaper;
 pub mod registry;
 pub mod relay;
+pub mod root;
 pub mod second_engine;
 pub mod terminal;
 pub mod wait;

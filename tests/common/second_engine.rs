@@ -3,14 +3,14 @@
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal};
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use super::project::run_dir;
-use super::{engine, wait};
+use super::{engine, root, wait};
 
 /// What becomes the Engine: with its own loopback, and blind for the folder that is named first, if it isn't empty.
 const BEGIN: &str = "ip link set lo up && { [ -z \"$0\" ] || mount -t tmpfs none \"$0\"; } && exec dockerd \"$@\"";
@@ -19,12 +19,11 @@ const BEGIN: &str = "ip link set lo up && { [ -z \"$0\" ] || mount -t tmpfs none
 /// with mounts of its own, so that none outlives it.
 #[derive(Debug)]
 pub struct SecondEngine {
-    daemon: Option<Child>,
     dir: TempDir,
     /// It doesn't see the tests' projects.
     elsewhere: bool,
     arguments: Vec<String>,
-    variables: Vec<(String, String)>,
+    variables: Vec<String>,
 }
 
 impl SecondEngine {
@@ -54,8 +53,8 @@ impl SecondEngine {
         // Not in a project's folder: a socket's path must be short.
         let dir = tempfile::Builder::new().prefix("pd-engine").tempdir().expect("a temporary folder");
         let arguments = arguments.iter().map(ToString::to_string).collect();
-        let variables = variables.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-        let mut engine = Self { daemon: None, dir, elsewhere, arguments, variables };
+        let variables = variables.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let mut engine = Self { dir, elsewhere, arguments, variables };
         engine.up();
         engine
     }
@@ -86,43 +85,48 @@ impl SecondEngine {
 
     /// Starts it again, and waits until it answers.
     pub fn up(&mut self) {
-        for stale in ["pid", "sock", "exec/containerd/containerd.pid", "exec/containerd/containerd.sock"] {
-            std::fs::remove_file(self.dir.path().join(stale)).ok();
-        }
         let at = |name: &str| self.dir.path().join(name).display().to_string();
+        let stale = ["pid", "sock", "exec/containerd/containerd.pid", "exec/containerd/containerd.sock"];
+        assert!(root::command("rm").arg("-f").args(stale.map(at)).status().expect("rm").success());
         let log = std::fs::File::create(self.dir.path().join("log")).expect("writable");
         let hidden = if self.elsewhere { run_dir().as_os_str() } else { "".as_ref() };
-        let daemon = Command::new("unshare")
-            .args(["--net", "--mount", "sh", "-c", BEGIN])
+        // Not below sudo, which stops with what it runs, and stops its whole process group.
+        let started = root::command("env")
+            .args(&self.variables)
+            .args(["setsid", "--fork", "unshare", "--net", "--mount", "sh", "-c", BEGIN])
             .arg(hidden)
             .args(["--iptables=false", "--ip6tables=false", "--bridge=none"])
             .args(["--data-root", &at("data"), "--exec-root", &at("exec"), "--pidfile", &at("pid")])
             .args(["-H", &self.host()])
             .args(&self.arguments)
-            .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .stderr(log.try_clone().expect("a file can be shared"))
             .stdout(log)
             .stdin(Stdio::null())
-            .spawn()
-            .expect("unshare and dockerd are installed");
-        self.daemon = Some(daemon);
+            .status()
+            .expect("setsid is installed");
+        assert!(started.success(), "setsid: {started}");
         wait::until("the second Engine answers", Duration::from_secs(40), || {
             self.docker(&["version"]).status.success().then_some(())
         });
     }
 
+    /// Its process, while there is one. A dead one may stay a zombie, where process 1 is a careless one.
+    fn pid(&self) -> Option<String> {
+        let pid = std::fs::read_to_string(self.dir.path().join("pid")).ok()?;
+        let status = std::fs::read_to_string(format!("/proc/{}/status", pid.trim())).ok()?;
+        let alive = status.contains("Name:\tdockerd\n") && !status.contains("State:\tZ");
+        alive.then(|| pid.trim().to_owned())
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
-        let daemon = self.daemon.as_ref().expect("it runs");
-        let pid = Pid::from_raw(daemon.id().cast_signed()).expect("a process ID");
-        rustix::process::kill_process(pid, signal).expect("ours to kill");
+        root::shell(&format!("kill -{} {}", signal.as_raw(), self.pid().expect("it runs")));
     }
 
     /// Ends it by a signal.
     pub fn kill(&mut self, signal: Signal) {
         self.signal(signal);
-        let mut daemon = self.daemon.take().expect("it runs");
-        daemon.wait().expect("a child can be waited for");
+        wait::until("the second Engine ends", Duration::from_secs(40), || self.pid().is_none().then_some(()));
     }
 
     /// Runs the docker CLI against it.
@@ -181,8 +185,9 @@ impl Drop for SecondEngine {
         for id in String::from_utf8_lossy(&all).lines() {
             self.docker(&["rm", "-f", id]);
         }
-        if self.daemon.is_some() {
+        if self.pid().is_some() {
             self.kill(Signal::TERM);
         }
+        root::command("rm").arg("-rf").arg(self.dir.path()).status().ok();
     }
 }

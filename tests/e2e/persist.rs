@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::common::{Project, engine, wait};
+use crate::common::{Project, engine, root, wait};
 
 /// A port where nobody listens.
 const NO_ENGINE: &str = "unix:///nowhere.sock";
@@ -178,9 +178,6 @@ fn interrupted_it_ends_clean() {
 
 #[test]
 fn a_full_disk_tells_how_much_is_missing_and_leaves_nothing() {
-    if !rustix::process::geteuid().is_root() {
-        panic!("this test mounts a small tmpfs and needs root");
-    }
     let project = Project::bare();
     let mount = folder(&project, "");
     let mounted = Mounted::tmpfs(&mount, "4m");
@@ -198,7 +195,7 @@ struct Mounted(PathBuf);
 
 impl Mounted {
     fn tmpfs(at: &Path, size: &str) -> Self {
-        let made = std::process::Command::new("mount")
+        let made = root::command("mount")
             .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
             .arg(at)
             .status()
@@ -210,6 +207,6 @@ impl Mounted {
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        std::process::Command::new("umount").arg("-l").arg(&self.0).status().ok();
+        root::command("umount").arg("-l").arg(&self.0).status().ok();
     }
 }
