@@ -55,6 +55,8 @@ FROM base AS node
 ARG NODE_VERSION
 ARG NPM_VERSION
 ARG TARGETARCH
+# A download that breaks off fails, whatever comes after the pipe.
+SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 RUN arch=$(case "${TARGETARCH:-$(dpkg --print-architecture)}" in arm64) echo arm64;; *) echo x64;; esac) \
  && registry=https://registry.npmjs.org \
  && mkdir -p /out/lib/node_modules/npm \

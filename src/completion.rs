@@ -8,6 +8,7 @@ use clap::{Command, CommandFactory};
 use clap_complete::env::{Bash, EnvCompleter, Fish, Zsh};
 use clap_complete::{ArgValueCandidates, ArgValueCompleter, CompleteEnv, CompletionCandidate, PathCompleter};
 
+use crate::backup::Store;
 use crate::cli::Cli;
 use crate::config;
 use crate::state::StateDir;
@@ -76,7 +77,9 @@ pub fn answer() {
 
 /// The command line, with candidates for what clap can't know: whatever is called SERVICE takes a service's name.
 fn command() -> Command {
-    with_services(Cli::command()).mut_arg("project", |arg| arg.add(ArgValueCompleter::new(projects)))
+    with_services(Cli::command())
+        .mut_arg("project", |arg| arg.add(ArgValueCompleter::new(projects)))
+        .mut_subcommand("restore", |restore| restore.mut_arg("name", |arg| arg.add(ArgValueCandidates::new(backups))))
 }
 
 fn with_services(command: Command) -> Command {
@@ -89,13 +92,29 @@ fn with_services(command: Command) -> Command {
         .mut_subcommands(with_services)
 }
 
+/// The project and the file that the line names.
+fn given() -> (Option<PathBuf>, Option<PathBuf>) {
+    let project = option(std::env::args_os(), "--project").map(|given| StateDir::resolve(&PathBuf::from(given)));
+    (project, option(std::env::args_os(), "--env-file").map(PathBuf::from))
+}
+
 /// The services of the project that the line is about. A configuration that can't be read has none.
 fn services() -> Vec<CompletionCandidate> {
-    let given = option(std::env::args_os(), "--project").map(|given| StateDir::resolve(&PathBuf::from(given)));
-    let env_file = option(std::env::args_os(), "--env-file").map(PathBuf::from);
-    let Ok(settings) = config::load(given.as_deref(), env_file.as_deref()) else { return Vec::new() };
+    let (project, env_file) = given();
+    let Ok(settings) = config::load(project.as_deref(), env_file.as_deref()) else { return Vec::new() };
     let enabled = settings.services.iter().filter(|(_, service)| service.enabled);
     enabled.map(|(name, service)| CompletionCandidate::new(name).help(Some(service.command.join(" ").into()))).collect()
+}
+
+/// The backups of that project that can be restored, newest first, after the word for the newest.
+fn backups() -> Vec<CompletionCandidate> {
+    let (project, env_file) = given();
+    let found = config::identity_with(project.as_deref(), env_file.as_deref()).ok();
+    let store = found.and_then(|(_, dir)| Store::look(&dir).ok().flatten());
+    let all = store.and_then(|store| store.list().ok()).unwrap_or_default();
+    let names = all.into_iter().rev().filter(|backup| backup.complete()).map(|backup| backup.name);
+    let candidates = ["latest".to_owned()].into_iter().chain(names).enumerate();
+    candidates.map(|(order, name)| CompletionCandidate::new(name).display_order(Some(order))).collect()
 }
 
 /// Environments by name, and folders.

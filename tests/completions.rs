@@ -60,6 +60,9 @@ fn completed(terminal: &mut Terminal, typed: &str) -> String {
 fn commands_services_and_environments_are_completed_in_every_shell() {
     let project = project();
     let name = project.name();
+    project.write(".agent-mount/docker_data/note", "kept");
+    let backup = project.powerdev(["persist", "--json"]).env("DOCKER_HOST", "unix:///nowhere").run().ok().json();
+    let backup = backup["name"].as_str().expect("it has a name");
     for (shell_name, arguments) in SHELLS {
         let mut terminal = shell(&project, shell_name, arguments);
         for (typed, expected) in [
@@ -68,6 +71,8 @@ fn commands_services_and_environments_are_completed_in_every_shell() {
             ("powerdev services restart beta", "powerdev services restart beta-db".to_owned()),
             ("powerdev status --js", "powerdev status --json".to_owned()),
             (&format!("powerdev --project {}", &name[..name.len() - 1]), format!("powerdev --project {name}")),
+            ("powerdev restore 20", format!("powerdev restore {backup}")),
+            ("powerdev restore la", "powerdev restore latest".to_owned()),
             ("powerdev completions z", "powerdev completions zsh".to_owned()),
         ] {
             assert_eq!(completed(&mut terminal, typed), expected, "{shell_name}: {typed}");

@@ -30,15 +30,6 @@ fn shell_scripts_pass_shellcheck() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
-/// hadolint comes with the image, not with Debian: used where it is.
-#[test]
-fn dockerfile_passes_hadolint_where_it_is() {
-    let recipe = root().join("Dockerfile");
-    if let Ok(output) = Command::new("hadolint").arg("--no-color").arg(&recipe).output() {
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
-    }
-}
-
 #[test]
 fn ci_is_one_line_that_calls_make_test() {
     let script = fs::read_to_string(root().join(".ci/run")).expect("it is there");

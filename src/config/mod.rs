@@ -19,6 +19,7 @@ pub mod suggest;
 mod tests;
 mod text;
 mod types;
+mod variables;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -116,7 +117,10 @@ pub fn load(project: Option<&Path>, env_file: Option<&Path>) -> anyhow::Result<S
 /// # Errors
 /// A [`crate::failure::Failure`] with [`powerdev_protocol::ExitCode::Usage`]: file, line, the value, a suggestion.
 pub fn load_with(project: Option<&Path>, env_file: Option<&Path>, flags: &Overrides) -> anyhow::Result<Settings> {
-    load::load(&project::folder(project)?, env_file, &|variable| std::env::var_os(variable), flags)
+    let mut settings = load::load(&project::folder(project)?, env_file, &|variable| std::env::var_os(variable), flags)?;
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    settings.notices.extend(variables::unknown(names));
+    Ok(settings)
 }
 
 /// [`load`] without the environment of whoever runs the tests.

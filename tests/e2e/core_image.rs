@@ -59,6 +59,11 @@ fn the_core_image_works_and_keeps_its_state() {
     assert_eq!(missing.ok().out(), "", "tools that aren't there");
     assert!(inside(&project, "claude --version").ok().out().contains("Claude Code"));
     assert_eq!(inside(&project, "hadolint - <<< $'FROM scratch\\nRUN cd x' | grep -c DL3003").ok().out(), "1\n");
+    // The image's own Dockerfile passes what is in the image.
+    project.write(".agent-mount/docker_workspace/Dockerfile", include_str!("../../Dockerfile"));
+    project.write(".agent-mount/docker_workspace/.hadolint.yaml", include_str!("../../.hadolint.yaml"));
+    let said = inside(&project, "cd ~/workspace && hadolint --no-color Dockerfile");
+    assert_eq!((said.code, said.out()), (0, ""));
     inside(&project, "python3 -m venv /tmp/venv && /tmp/venv/bin/pip --version").ok();
     assert!(inside(&project, "tmux list-sessions").ok().out().contains("claude-flow"));
 

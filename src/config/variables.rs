@@ -1,0 +1,73 @@
+//! Variables of the environment that look like settings and are none.
+
+use super::suggest::nearest;
+use super::table::{PREFIX, SETTINGS};
+
+/// With the prefix of settings, but for other things: the agent's and its services', the build's, the tests'.
+const OTHERS: [&str; 8] = [
+    "POWERDEV_AGENT",
+    "POWERDEV_AGENT_SHA",
+    "POWERDEV_ALLOW_ORIGINS",
+    "POWERDEV_BLESS",
+    "POWERDEV_COMPLETE",
+    "POWERDEV_PROJECT",
+    "POWERDEV_SERVICE",
+    "POWERDEV_SERVICES",
+];
+const TESTS: &str = "POWERDEV_TEST_";
+
+/// A notice for each of these variables that was meant for powerdev and isn't known to it, in order of their names.
+pub fn unknown(names: impl Iterator<Item = String>) -> Vec<String> {
+    let known: Vec<String> = SETTINGS.iter().map(|setting| setting.variable()).collect();
+    let stray = |name: &String| {
+        name.starts_with(PREFIX)
+            && !name.starts_with(TESTS)
+            && !OTHERS.contains(&name.as_str())
+            && !known.contains(name)
+    };
+    let mut strays: Vec<String> = names.filter(stray).collect();
+    strays.sort();
+    strays.iter().map(|name| notice(name, &known)).collect()
+}
+
+fn notice(name: &str, known: &[String]) -> String {
+    let near = nearest(name, known.iter().map(String::as_str)).map(str::to_owned);
+    // POWERDEV_MEMORY is short for POWERDEV_DOCKER_MEMORY.
+    let long = || {
+        let short = |known: &&String| known.replacen("DOCKER_", "", 1);
+        known.iter().find(|known| nearest(name, [short(known).as_str()]).is_some()).cloned()
+    };
+    match near.or_else(long) {
+        Some(meant) => format!("{name} in the environment is no setting: did you mean {meant}?"),
+        None => format!("{name} in the environment is no setting: it does nothing"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(names: &[&str]) -> Vec<String> {
+        unknown(names.iter().map(ToString::to_string))
+    }
+
+    #[test]
+    fn what_is_misspelt_is_told_with_what_was_meant() {
+        let told = told(&["POWERDEV_PROFIEL", "POWERDEV_MEMROY", "POWERDEV_XYZZY"]);
+        assert_eq!(
+            told,
+            [
+                "POWERDEV_MEMROY in the environment is no setting: did you mean POWERDEV_DOCKER_MEMORY?",
+                "POWERDEV_PROFIEL in the environment is no setting: did you mean POWERDEV_PROFILE?",
+                "POWERDEV_XYZZY in the environment is no setting: it does nothing",
+            ]
+        );
+    }
+
+    #[test]
+    fn settings_and_what_is_for_others_are_no_strays() {
+        assert!(
+            told(&["POWERDEV_GPU", "POWERDEV_NAME", "POWERDEV_AGENT", "POWERDEV_TEST_X", "PATH", "MEMROY"]).is_empty()
+        );
+    }
+}
