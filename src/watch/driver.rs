@@ -105,9 +105,8 @@ impl Watched {
     }
 
     /// Whoever started it since `powerdev stop`, past powerdev perhaps, means it to run.
-    fn started_by_hand(&self, at_ns: i64) -> anyhow::Result<()> {
+    fn started_by_hand(&self, started: SystemTime) -> anyhow::Result<()> {
         let state = self.watcher.state();
-        let started = SystemTime::UNIX_EPOCH + Duration::from_nanos(at_ns.unsigned_abs());
         if state.meant_down().is_some_and(|since| since < started) { state.mean_down(false) } else { Ok(()) }
     }
 }
@@ -256,8 +255,13 @@ impl Driver<'_> {
     fn feed(&mut self, name: &str, input: Input) -> anyhow::Result<()> {
         let Some(watched) = self.watched.get_mut(name) else { return Ok(()) };
         let now = now_ms();
-        if let Input::Engine(at_ns, EngineEventKind::Start) = input
-            && let Err(error) = watched.started_by_hand(at_ns)
+        let started = match &input {
+            Input::Engine(at_ns, EngineEventKind::Start) => Some(Duration::from_nanos(at_ns.unsigned_abs())),
+            Input::Connected(Some(seen)) => Some(Duration::from_millis(seen.started_ms)),
+            _ => None,
+        };
+        if let Some(started) = started
+            && let Err(error) = watched.started_by_hand(SystemTime::UNIX_EPOCH + started)
         {
             self.audience.notice(format!("{error:#}"));
         }

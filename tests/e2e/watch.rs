@@ -139,6 +139,14 @@ fn what_died_while_no_watcher_was_there_is_started() {
     project.powerdev(["stop", "--time", "1"]).run().ok();
     project.powerdev(["watch", "--once"]).run().code(4);
     assert!(!engine::is_running(&project.container()));
+
+    // Started since by somebody, and gone by accident: the stop before is history.
+    engine::start_again(&project.container());
+    project.powerdev(["watch", "--once"]).run().ok();
+    kill_pid(&project.container());
+    wait::until("it is down", LONG, || (!engine::is_running(&project.container())).then_some(()));
+    project.powerdev(["watch", "--once"]).run().ok();
+    assert!(engine::is_running(&project.container()));
 }
 
 #[test]
