@@ -35,6 +35,10 @@ pub struct ImageFacts {
     pub engine_cpus: u32,
     /// Memory that the Engine has, in bytes; 0: not known.
     pub engine_memory: u64,
+    /// The Engine can limit CPUs. One that can't refuses a container with such a limit.
+    pub limits_cpus: bool,
+    /// The Engine can limit memory.
+    pub limits_memory: bool,
 }
 
 /// How the agent gets into the container.
@@ -96,6 +100,11 @@ const STOP_MARGIN: f64 = 5.0;
 pub fn plan(settings: &Settings, host: &HostFacts, image: &ImageFacts) -> anyhow::Result<Plan> {
     let mut notices = Vec::new();
     let limits = limits(settings, host, image.engine_cpus, image.engine_memory, &mut notices);
+    for (what, can) in [("CPUs", image.limits_cpus), ("memory", image.limits_memory)] {
+        if !can {
+            notices.push(format!("the Engine can't limit {what}: `powerdev doctor` says why, under cgroups"));
+        }
+    }
     let gpus = gpus::choose(settings, host, image, &mut notices)?;
     let (cap_add, security_opt, read_only_root) = security(settings.security);
     let container = ContainerSpec {
@@ -114,7 +123,7 @@ pub fn plan(settings: &Settings, host: &HostFacts, image: &ImageFacts) -> anyhow
         cap_add,
         security_opt,
         read_only_root,
-        nano_cpus: limits.cpus.nano(),
+        nano_cpus: if image.limits_cpus { limits.cpus.nano() } else { 0 },
         memory: i64::try_from(limits.memory.0).unwrap_or(i64::MAX),
         pids_limit: settings.pids.into(),
         shm_size: i64::try_from(settings.shm.0).unwrap_or(i64::MAX),

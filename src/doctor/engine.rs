@@ -57,7 +57,10 @@ async fn disk(root_dir: &str, local: bool) -> Check {
 
 fn cgroups(info: &crate::engine::EngineInfo) -> Check {
     let limits = info.warnings.iter().filter(|warning| warning.contains("limit support"));
-    let missing: Vec<&str> = limits.map(|warning| warning.trim_start_matches("WARNING: ")).collect();
+    let mut missing: Vec<&str> = limits.map(|warning| warning.trim_start_matches("WARNING: ")).collect();
+    // Not every Engine warns of these.
+    missing.extend((!info.limits_cpus).then_some("CPUs can't be limited"));
+    missing.extend((!info.limits_memory).then_some("memory can't be limited"));
     let version = format!("version {}", info.cgroup_version);
     if missing.iter().any(|warning| !warning.contains("swap")) {
         return Check::warn("cgroups", format!("{version}; {}", missing.join(", ")))

@@ -26,6 +26,10 @@ pub struct EngineInfo {
     pub kernel: String,
     /// `1` or `2`.
     pub cgroup_version: String,
+    /// It can limit CPUs; else it refuses a container with such a limit.
+    pub limits_cpus: bool,
+    /// It can limit memory; else it leaves such a limit out.
+    pub limits_memory: bool,
     /// It runs without root.
     pub rootless: bool,
     /// Where it keeps its data, on its machine.
@@ -82,6 +86,8 @@ impl Engine {
             arch: info.architecture.unwrap_or_default(),
             kernel: info.kernel_version.unwrap_or_default(),
             cgroup_version: info.cgroup_version.map_or_else(|| "1".into(), |version| version.to_string()),
+            limits_cpus: info.cpu_cfs_quota.unwrap_or(true),
+            limits_memory: info.memory_limit.unwrap_or(true),
             rootless: security_options.iter().any(|option| option == "rootless"),
             root_dir: info.docker_root_dir.unwrap_or_default(),
             storage_driver: info.driver.unwrap_or_default(),

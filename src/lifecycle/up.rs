@@ -228,6 +228,8 @@ fn make_plan(env: &Environment, image: &str, info: &EngineInfo, ports: BTreeMap<
         ports,
         engine_cpus: info.cpus,
         engine_memory: info.memory,
+        limits_cpus: info.limits_cpus,
+        limits_memory: info.limits_memory,
     };
     plan::plan(&env.settings, &env.host, &facts)
 }

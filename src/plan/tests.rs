@@ -46,6 +46,8 @@ fn image() -> ImageFacts {
         ports: BTreeMap::new(),
         engine_cpus: 8,
         engine_memory: 32 * GIB,
+        limits_cpus: true,
+        limits_memory: true,
     }
 }
 
@@ -91,6 +93,16 @@ fn plans_of_a_table_of_configurations() {
     let bare = HostFacts { ssh_dir: None, ssh_agent: None, timezone: None, uid: 501, gid: 20, ..host() };
     snapshot!("no_ssh_no_time_zone", default(), bare, image());
     snapshot!("engine_elsewhere", default(), host(), ImageFacts { share: AgentShare::Volumes, ..gpus });
+}
+
+#[test]
+fn an_engine_that_cannot_limit_gets_no_limit_that_it_would_refuse() {
+    let image = ImageFacts { limits_cpus: false, limits_memory: false, ..image() };
+    let plan = plan(&settings("cpus: 2\n", ""), &host(), &image).expect("it can be planned");
+    assert_eq!(plan.container.nano_cpus, 0);
+    for what in ["the Engine can't limit CPUs", "the Engine can't limit memory"] {
+        assert!(plan.notices.iter().any(|notice| notice.contains(what)), "{:?}", plan.notices);
+    }
 }
 
 #[test]
