@@ -177,6 +177,9 @@ pub struct AgentStatus {
     pub services: Vec<ServiceStatus>,
     /// What the container uses.
     pub usage: Usage,
+    /// Processes of nobody that the agent has reaped: orphans of services and shells.
+    #[serde(default)]
+    pub orphans: u64,
     /// Lines of the services' output that were dropped since nobody took them (the Engine gone, the disk full).
     pub dropped_lines: u64,
     /// Notices that the operator should see, e.g. that logs can't be written.

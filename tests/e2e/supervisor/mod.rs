@@ -6,3 +6,4 @@ mod reaping;
 mod shells;
 mod stopping;
 mod surroundings;
+mod zombies;

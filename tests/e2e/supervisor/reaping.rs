@@ -1,106 +1,96 @@
 //! Every child is reaped at once, and no exit status is lost.
 
-use std::collections::HashMap;
-use std::fs;
-use std::time::{Duration, Instant};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use powerdev_protocol::{Action, EventKind, ServiceState};
+use powerdev_protocol::{Event, EventKind, ServiceState};
 use serde_json::json;
 
 use super::cell::Cell;
+use super::zombies::LookOut;
 use crate::common::{engine, wait};
 
-/// Twenty thousand processes take their time where two processors are shared with other tests.
-const STORM_PATIENCE: Duration = Duration::from_secs(180);
-
-/// Makes 2,500 orphans: each subshell starts another and ends, so that the other is PID 1's to reap. Each leaves a byte.
-const STORM: &str = "i=0; while [ $i -lt 2500 ]; do ( (printf x >> /out/orphans; exit 3) & ); i=$((i+1)); done";
-const STORMS: [&str; 4] = ["storm1", "storm2", "storm3", "storm4"];
-const ORPHANS: usize = 10_000;
-/// Dies again and again with a code of its own; each life leaves a line.
+/// Makes 2,500 orphans: each subshell starts another and ends, so that the other is PID 1's to reap.
+const ORPHANS: &str = "until [ -e /out/go ]; do sleep 0.01; done; \
+    i=0; while [ $i -lt 2500 ]; do ( (exit 3) & ); i=$((i+1)); done; echo > /out/$POWERDEV_SERVICE";
+/// Dies again and again, each time with a code that tells which life it was, until there is calm.
+const NUMBERED: &str = "n=0; [ -e /out/$POWERDEV_SERVICE ] && read -r n < /out/$POWERDEV_SERVICE; n=$((n+1)); \
+    [ -e /out/calm ] && exec sleep 1000; echo $n > /out/$POWERDEV_SERVICE; exit $((n % 200 + 1))";
+/// Dies again and again with one code; each life leaves a line.
 const CHURN: &str = "echo >> /out/$POWERDEV_SERVICE; exit 7";
-/// How long a child of PID 1 may be a zombie, less what PID 1 waited for a processor.
-const ZOMBIE: Duration = Duration::from_millis(100);
-
-/// Looks at PID 1's children, from outside.
-struct Coroner {
-    /// In the host's count.
-    pid: i32,
-    /// Each zombie, by process ID and start, with when it was first seen and how long PID 1 had waited until then.
-    seen: HashMap<(i32, String), (Instant, Duration)>,
-}
-
-impl Coroner {
-    fn new(cell: &Cell) -> Self {
-        Self { pid: engine::pid(cell.name()), seen: HashMap::new() }
-    }
-
-    /// Gives the number of zombies.
-    fn look(&mut self) -> usize {
-        let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.pid)).expect("PID 1 runs");
-        let zombies = children.split_whitespace().filter_map(|pid| {
-            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-            let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-            (fields.next()? == "Z").then_some((pid.parse().ok()?, fields.nth(18)?.to_owned()))
-        });
-        let (now, waited) = (Instant::now(), self.waited());
-        let mut found = HashMap::new();
-        for zombie in zombies {
-            let (since, waited_then) = self.seen.get(&zombie).copied().unwrap_or((now, waited));
-            let age = now.duration_since(since).saturating_sub(waited - waited_then);
-            assert!(age < ZOMBIE, "{} has been a zombie for {age:?}", zombie.0);
-            found.insert(zombie, (since, waited_then));
-        }
-        self.seen = found;
-        self.seen.len()
-    }
-
-    /// How long PID 1 could have run and had no processor: that is the machine's doing, not its own.
-    fn waited(&self) -> Duration {
-        let schedule = fs::read_to_string(format!("/proc/{}/schedstat", self.pid)).expect("PID 1 runs");
-        let waited = schedule.split_whitespace().nth(1).and_then(|field| field.parse().ok());
-        Duration::from_nanos(waited.expect("nanoseconds"))
-    }
-}
+/// Twenty thousand processes take their time where two processors are shared with other tests.
+const STORM: Duration = Duration::from_secs(180);
+/// How long a zombie may be one.
+const LIMIT: Duration = Duration::from_millis(100);
 
 #[test]
 fn ten_thousand_orphans_leave_no_zombie_and_no_exit_status_is_lost() {
-    let storm = json!({"command": format!("until [ -e /out/go ]; do sleep 0.02; done; {STORM}"), "restart": {"policy": "never"}});
-    let churn = json!({"command": CHURN, "restart": {"backoff": 0.01, "max_backoff": 0.01, "jitter": 0}});
-    let mut services =
-        json!({"idle": {"command": "exec sleep 1000"}, "churn1": churn, "churn2": churn, "churn3": churn});
-    for name in STORMS {
-        services[name] = storm.clone();
+    let storms = ["storm1", "storm2", "storm3", "storm4"];
+    let churns = ["churn1", "churn2", "churn3"];
+    let mut services = json!({"idle": {"command": "exec sleep 1000"}});
+    for name in storms {
+        services[name] = json!({"command": ORPHANS, "restart": {"policy": "never"}});
+    }
+    for (name, tty) in churns.into_iter().zip([true, false, true]) {
+        let restart = json!({"backoff": 0.01, "max_backoff": 0.01, "jitter": 0});
+        services[name] = json!({"command": NUMBERED, "tty": tty, "restart": restart});
     }
     let cell = Cell::start(services);
-    let idle_pid = cell.service("idle").pid;
-    let mut coroner = Coroner::new(&cell);
-    cell.engine_exec(&["/bin/touch", "/out/go"], b"");
-    let orphans = || fs::metadata(cell.out_path("orphans")).map_or(0, |file| file.len() as usize);
-    wait::until("every orphan has lived, and every one is reaped", STORM_PATIENCE, || {
-        let zombies = coroner.look();
-        (orphans() == ORPHANS && zombies == 0).then_some(())
-    });
-    for storm in STORMS {
+    let idle = cell.wait_state("idle", ServiceState::Ready);
+    let look_out = LookOut::on(engine::pid(cell.name()), LIMIT);
+    let events = cell.events();
+    // What has been told of before is not in the events.
+    let before = churns.map(|name| cell.service(name).restarts);
+    std::fs::write(cell.out_path("go"), "").expect("written");
+    wait::until("every orphan has been reaped", STORM, || (cell.status().orphans >= 10_000).then_some(()));
+    for storm in storms {
         cell.wait_state(storm, ServiceState::Completed);
     }
-    assert_eq!(orphans(), ORPHANS);
-    for churn in ["churn1", "churn2", "churn3"] {
-        // Stopped between two lives, so that the last one counts as any other.
-        wait::until("the service is stopped in its back-off", super::cell::PATIENCE, || {
-            cell.wait_state(churn, ServiceState::Backoff);
-            cell.command(churn, Action::Stop);
-            let stopped = cell.service(churn);
-            let own_end =
-                stopped.last_exit.as_ref().is_some_and(|exit| exit.code == Some(7) && exit.reason.contains('7'));
-            if !own_end {
-                cell.command(churn, Action::Start);
-            }
-            own_end.then_some(())
-        });
+    assert_eq!(cell.status().orphans, 10_000, "each of them once, and nobody else");
+    {
+        let report = look_out.report();
+        assert!(report.looks > 20, "{report:?}");
+        assert!(report.overdue.is_empty(), "zombies for longer than {LIMIT:?}: {report:?}");
     }
-    assert_eq!(cell.service("idle").pid, idle_pid, "what had no part in it goes on");
-    assert_eq!(cell.service("idle").restarts, 0);
+    std::fs::write(cell.out_path("calm"), "").expect("written");
+    let lives = churns.map(|name| {
+        cell.wait(name, |service| {
+            let lives = cell.out(name).and_then(|lives| lives.trim().parse().ok()).unwrap_or(0);
+            service.state == ServiceState::Ready && service.restarts == lives
+        })
+        .restarts
+    });
+    let mut told = Vec::new();
+    let mut calm = BTreeSet::new();
+    events.wait("each churn's last life is told", |event| {
+        if let EventKind::Service { name, to: ServiceState::Ready, restarts, .. } = &event.kind {
+            let index = churns.iter().position(|churn| churn == name);
+            calm.extend(index.filter(|index| lives[*index] == *restarts));
+        }
+        told.push(event);
+        (calm.len() == churns.len()).then_some(())
+    });
+    let exits = exits(&told);
+    for ((name, lives), before) in churns.into_iter().zip(lives).zip(before) {
+        assert!(lives > before + 20, "{name} churned: {before} and {lives} lives");
+        let told = exits.get(name).map(Vec::as_slice).unwrap_or_default();
+        let codes: Vec<i32> = (1..=lives).map(|life| i32::try_from(life % 200 + 1).expect("it fits")).collect();
+        assert!(codes.ends_with(told), "{name}: each life's own code, in their order: {told:?}");
+        assert!(told.len() + 1 >= (lives - before) as usize, "{name}: {} of {} exits", told.len(), lives - before);
+    }
+    let idle_now = cell.service("idle");
+    assert_eq!((idle_now.pid, idle_now.restarts), (idle.pid, 0), "what had no part in it goes on");
+}
+
+/// Every exit code that the events tell, by service.
+fn exits(events: &[Event]) -> BTreeMap<String, Vec<i32>> {
+    let mut exits = BTreeMap::<String, Vec<i32>>::new();
+    for event in events {
+        if let EventKind::Service { name, exit: Some(exit), .. } = &event.kind {
+            exits.entry(name.clone()).or_default().extend(exit.code);
+        }
+    }
+    exits
 }
 
 #[test]
@@ -120,14 +110,9 @@ fn every_life_is_counted_and_every_exit_told() {
         assert_eq!(failed.restarts, 39, "{name}: 40 lives are 39 restarts");
         assert_eq!(cell.out(name).map(|lives| lives.lines().count()), Some(40), "{name}");
     }
-    let mut exits = std::collections::BTreeMap::<String, Vec<Option<i32>>>::new();
-    for event in events.so_far() {
-        if let EventKind::Service { name, exit: Some(exit), .. } = event.kind {
-            exits.entry(name).or_default().push(exit.code);
-        }
-    }
+    let exits = exits(&events.so_far());
     for name in ["one", "two", "three"] {
-        assert_eq!(exits.get(name), Some(&vec![Some(7); 40]), "{name}");
+        assert_eq!(exits.get(name), Some(&vec![7; 40]), "{name}");
     }
 }
 

@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
 
 use powerdev_protocol::service::{HttpProbe, Probe};
 use rustix::io::Errno;
@@ -11,12 +10,12 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use super::poll::{Flags, Key, Poll, Source};
 use super::readiness::SAYING;
-use super::spawn::{self, Plan};
+use super::spawn::{self, Launch, Place, Plan, Progress as Launched};
 use super::sys;
 
 /// What a probe's command needs to run as the service would: environment and working directory. Asked for only if
 /// there is a command to run.
-pub type Surroundings<'a> = &'a dyn Fn() -> (Vec<(OsString, OsString)>, PathBuf);
+pub type Surroundings<'a> = &'a dyn Fn() -> (Vec<(OsString, OsString)>, Place);
 
 /// How far it has come.
 #[derive(Debug)]
@@ -41,7 +40,7 @@ pub struct Attempt {
 enum Kind {
     Connect { port: u16 },
     Http { port: u16, request: Vec<u8>, connected: bool },
-    Process { pid: i32 },
+    Process(Launch),
 }
 
 impl Attempt {
@@ -89,28 +88,42 @@ impl Attempt {
         let (fd, output) = pipe.map_err(|error| error.to_string())?;
         rustix::io::ioctl_fionbio(&fd, true).map_err(|error| error.to_string())?;
         let null = spawn::null().map_err(|error| error.to_string())?;
-        let (environment, directory) = surroundings();
+        let (environment, place) = surroundings();
         let plan = Plan {
             command,
             environment: &environment,
-            directory: &directory,
+            place: &place,
             stdio: [null.as_fd(), output.as_fd(), output.as_fd()],
             terminal: false,
             extra: None,
         };
-        let pid = spawn::spawn(&plan).map_err(|error| error.to_string())?.pid;
+        let launch = Launch::start(&plan).map_err(|error| error.to_string())?;
         match poll.add(&fd, Flags::IN, source) {
-            Ok(key) => Ok(Self { fd, key, kind: Kind::Process { pid }, reply: Vec::new() }),
+            Ok(key) => Ok(Self { fd, key, kind: Kind::Process(launch), reply: Vec::new() }),
             Err(error) => {
-                sys::kill(-pid, libc::SIGKILL).ok(); // Gone already is as good.
+                launch.kill();
                 Err(error.to_string())
             }
         }
     }
 
-    /// Whether this is the probe's process.
-    pub fn is_process(&self, pid: i32) -> bool {
-        matches!(self.kind, Kind::Process { pid: own } if own == pid)
+    /// The probe's process, if it is one.
+    pub fn process(&self) -> Option<i32> {
+        match &self.kind {
+            Kind::Process(launch) => launch.process(),
+            Kind::Connect { .. } | Kind::Http { .. } => None,
+        }
+    }
+
+    /// Why the probe's process, which has ended, never came to run its program.
+    pub fn failure(&mut self) -> Option<String> {
+        match &mut self.kind {
+            Kind::Process(launch) => match launch.read() {
+                Launched::Failed(error) => Some(error.to_string()),
+                Launched::Running | Launched::Pending => None,
+            },
+            Kind::Connect { .. } | Kind::Http { .. } => None,
+        }
     }
 
     /// Its descriptor can be read or written.
@@ -136,7 +149,7 @@ impl Attempt {
                 let end = self.read();
                 judge_http(&self.reply, end)
             }
-            Kind::Process { .. } => {
+            Kind::Process(_) => {
                 if self.read() {
                     // Its end comes as an exit status; until then there is nothing to wait for here.
                     poll.remove(self.key, &self.fd);
@@ -146,11 +159,18 @@ impl Attempt {
         }
     }
 
-    /// Ends it, and returns what it said.
-    pub fn abandon(mut self, poll: &mut Poll) -> String {
-        if let Kind::Process { pid } = self.kind {
+    /// Ends it, and returns what it said. `reaped`: its process is gone, and its number may soon be another's.
+    pub fn abandon(mut self, reaped: bool, poll: &mut Poll) -> String {
+        if self.process().is_some() {
             self.read();
-            sys::kill(-pid, libc::SIGKILL).ok(); // Gone already is as good.
+        }
+        if let Kind::Process(launch) = &self.kind {
+            if let Some(pid) = launch.process() {
+                sys::kill(-pid, libc::SIGKILL).ok(); // Gone already is as good.
+            }
+            if !reaped {
+                launch.kill(); // It may not lead its group yet.
+            }
         }
         poll.remove(self.key, &self.fd);
         saying(&self.reply)

@@ -1,5 +1,6 @@
 //! The child's side of [`super::spawn`]: between fork and exec. Nothing here may allocate, lock or panic; it is system
-//! calls on what was prepared before.
+//! calls on what was prepared before. Whatever looks at a file is done here and not by the supervisor: a file system
+//! that hangs must hang nobody else.
 //!
 //! A service with a terminal gets two processes. The first leads the terminal's session and does nothing else for as
 //! long as anything of the service lives; the second, a child of the supervisor as well, becomes the service. Were
@@ -25,19 +26,23 @@ pub enum Step {
     Exec = 3,
     /// No failure: the process behind a terminal's session leader.
     Process = 4,
+    /// The program is there; the interpreter or loader that it names isn't.
+    Loader = 5,
 }
 
 /// What the child is to become. The pointers are those of NUL-terminated strings and lists of them.
 #[derive(Debug)]
 pub struct Orders {
-    /// The program's path.
-    pub program: *const libc::c_char,
+    /// The paths at which the program may lie. The first that can be run is.
+    pub programs: *const *const libc::c_char,
     /// Its arguments.
     pub arguments: *const *const libc::c_char,
     /// Its environment.
     pub environment: *const *const libc::c_char,
     /// Its working directory.
     pub directory: *const libc::c_char,
+    /// It runs in the root where that directory can't be entered.
+    pub or_root: bool,
     /// Open descriptors, all above 2.
     pub stdio: [RawFd; 3],
     /// Those are a terminal.
@@ -58,12 +63,37 @@ pub unsafe fn run(orders: &Orders) -> ! {
     // SAFETY: the caller's promise is passed on; the rest are system calls on integers.
     unsafe {
         let entered = if orders.terminal { enter_terminal(orders) } else { check(libc::setsid()) };
-        let ready = entered.and_then(|()| prepare(orders));
-        if ready.is_ok() {
-            libc::execve(orders.program, orders.arguments, orders.environment);
-        }
-        report(orders.report, ready.err().unwrap_or(Step::Exec), *libc::__errno_location());
+        let failed = match entered.and_then(|()| prepare(orders)) {
+            Ok(()) => execute(orders),
+            Err(step) => step,
+        };
+        report(orders.report, failed, *libc::__errno_location());
         libc::_exit(127)
+    }
+}
+
+/// Runs the first program that can be run, as `execvp` would. Returns why none can, with errno set.
+unsafe fn execute(orders: &Orders) -> Step {
+    // SAFETY: the caller's promise: lists of NUL-terminated strings that end with a null pointer.
+    unsafe {
+        let mut kept = libc::ENOENT;
+        let mut at = orders.programs;
+        while !(*at).is_null() {
+            libc::execve(*at, orders.arguments, orders.environment);
+            let error = *libc::__errno_location();
+            match error {
+                libc::ENOENT if libc::access(*at, libc::F_OK) == 0 => {
+                    *libc::__errno_location() = error;
+                    return Step::Loader;
+                }
+                libc::ENOENT | libc::ENOTDIR | libc::ENODEV | libc::ESTALE | libc::ETIMEDOUT => {}
+                libc::EACCES => kept = error,
+                _ => return Step::Exec,
+            }
+            at = at.add(1);
+        }
+        *libc::__errno_location() = kept;
+        Step::Exec
     }
 }
 
@@ -77,14 +107,13 @@ unsafe fn enter_terminal(orders: &Orders) -> Result<(), Step> {
         let flags = libc::CLONE_PARENT | libc::SIGCHLD;
         match libc::syscall(libc::SYS_clone, libc::c_long::from(flags), 0usize, 0usize, 0usize, 0usize) {
             0 => {
+                // Told by itself and first of all: whoever reaps it must know of it, however soon it ends.
+                report(orders.report, Step::Process, libc::getpid());
                 check(libc::setpgid(0, 0))?;
                 // Every signal is still blocked, or this would stop it.
                 check(libc::tcsetpgrp(terminal, libc::getpid()))
             }
-            pid if pid > 0 => {
-                report(orders.report, Step::Process, pid as i32);
-                lead(orders.last)
-            }
+            pid if pid > 0 => lead(orders.last),
             _ => Err(Step::Setup),
         }
     }
@@ -124,7 +153,8 @@ unsafe fn prepare(orders: &Orders) -> Result<(), Step> {
         let mut none = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
         libc::sigemptyset(none.as_mut_ptr());
         check(libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut()))?;
-        if libc::chdir(orders.directory) == 0 { Ok(()) } else { Err(Step::Directory) }
+        let entered = libc::chdir(orders.directory) == 0 || orders.or_root && libc::chdir(c"/".as_ptr()) == 0;
+        if entered { Ok(()) } else { Err(Step::Directory) }
     }
 }
 

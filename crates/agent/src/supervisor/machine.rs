@@ -7,6 +7,8 @@ use powerdev_protocol::{LastExit, Restart, RestartPolicy, Service, ServiceState}
 
 /// How long the children of a service that died by itself may take to follow it.
 const LEFTOVER_GRACE: Duration = Duration::from_secs(1);
+/// How long a program may take to begin. Longer takes what lies on a file system that hangs.
+const LAUNCH_LIMIT: Duration = Duration::from_secs(10);
 /// How often what survives a KILL is killed again: it may have forked in between.
 const KILL_AGAIN: Duration = Duration::from_millis(100);
 
@@ -19,9 +21,9 @@ pub enum Input {
     DependencyFailed(LastExit),
     /// What failed and it depends on was given another chance.
     DependencyBack,
-    /// Its process runs.
+    /// Its program runs.
     Spawned,
-    /// Its process could not be made. `passing`: for want of something that may be there again soon.
+    /// Its program could not be run. `passing`: for want of something that may be there again soon.
     SpawnFailed {
         /// With the code that a shell would give.
         exit: LastExit,
@@ -56,7 +58,7 @@ pub enum Input {
 /// What is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// Make its process, then tell [`Input::Spawned`] or [`Input::SpawnFailed`].
+    /// Make its process, and tell [`Input::Spawned`] or [`Input::SpawnFailed`] once it is known which.
     Spawn,
     /// Send the stop signal to its whole tree.
     Terminate,
@@ -66,15 +68,32 @@ pub enum Action {
 
 #[derive(Debug, Clone, PartialEq)]
 enum Phase {
-    Waiting { again: bool },
-    Starting { deadline: Option<Instant> },
-    Ready { since: Instant },
+    Waiting {
+        again: bool,
+    },
+    /// Its process is made; its program doesn't run yet.
+    Launching {
+        deadline: Instant,
+    },
+    Starting {
+        deadline: Option<Instant>,
+    },
+    Ready {
+        since: Instant,
+    },
     Unhealthy,
-    Ending { next: Next, kill_at: Instant },
-    Backoff { until: Instant },
+    Ending {
+        next: Next,
+        kill_at: Instant,
+    },
+    Backoff {
+        until: Instant,
+    },
     Stopped,
     Completed,
-    Failed { by_dependency: bool },
+    Failed {
+        by_dependency: bool,
+    },
 }
 
 /// What comes after the end.
@@ -86,6 +105,8 @@ enum Next {
     Judge,
     /// As above; it was ended since it didn't become ready.
     Late,
+    /// As above; it was ended since its program didn't even begin.
+    Hung,
 }
 
 /// One service.
@@ -126,7 +147,7 @@ impl Machine {
     pub fn state(&self) -> ServiceState {
         match self.phase {
             Phase::Waiting { .. } => ServiceState::Waiting,
-            Phase::Starting { .. } => ServiceState::Starting,
+            Phase::Launching { .. } | Phase::Starting { .. } => ServiceState::Starting,
             Phase::Ready { .. } => ServiceState::Ready,
             Phase::Unhealthy => ServiceState::Unhealthy,
             Phase::Ending { .. } => ServiceState::Stopping,
@@ -135,6 +156,11 @@ impl Machine {
             Phase::Completed => ServiceState::Completed,
             Phase::Failed { .. } => ServiceState::Failed,
         }
+    }
+
+    /// Its process is made, but its program doesn't run yet.
+    pub fn is_launching(&self) -> bool {
+        matches!(self.phase, Phase::Launching { .. })
     }
 
     /// Restarts by policy so far.
@@ -155,6 +181,7 @@ impl Machine {
     /// When it wants [`Input::Tick`].
     pub fn wake_at(&self) -> Option<Instant> {
         match self.phase {
+            Phase::Launching { deadline } => Some(deadline),
             Phase::Starting { deadline } => deadline,
             Phase::Ending { kill_at, .. } => Some(kill_at),
             Phase::Backoff { until } => Some(until),
@@ -165,7 +192,7 @@ impl Machine {
     /// Takes what happened. `chance` is a random number from 0 to 1, for the jitter.
     pub fn step(&mut self, input: Input, now: Instant, chance: f64) -> Option<Action> {
         match input {
-            Input::DependenciesMet => self.dependencies_met(),
+            Input::DependenciesMet => self.dependencies_met(now),
             Input::DependencyFailed(exit) => {
                 if matches!(self.phase, Phase::Waiting { .. }) {
                     self.last_exit = Some(exit);
@@ -182,7 +209,8 @@ impl Machine {
             Input::Spawned => self.spawned(now),
             Input::SpawnFailed { exit, passing } => self.spawn_failed(exit, passing, now, chance),
             Input::Good => {
-                if matches!(self.phase, Phase::Starting { .. } | Phase::Unhealthy) {
+                self.note_start();
+                if matches!(self.phase, Phase::Launching { .. } | Phase::Starting { .. } | Phase::Unhealthy) {
                     self.phase = Phase::Ready { since: now };
                 }
                 None
@@ -213,17 +241,26 @@ impl Machine {
         }
     }
 
-    fn dependencies_met(&mut self) -> Option<Action> {
+    fn dependencies_met(&mut self, now: Instant) -> Option<Action> {
         let Phase::Waiting { again } = self.phase else { return None };
         self.restarts += u32::from(again);
-        // Asking twice must not start two.
-        self.phase = Phase::Starting { deadline: None };
+        self.phase = Phase::Launching { deadline: now + self.launch_limit() };
         Some(Action::Spawn)
     }
 
+    /// A program that may not take longer to be ready may not take longer to begin either.
+    fn launch_limit(&self) -> Duration {
+        self.readiness.filter(|limit| !limit.is_zero()).map_or(LAUNCH_LIMIT, |limit| limit.min(LAUNCH_LIMIT))
+    }
+
     fn spawned(&mut self, now: Instant) -> Option<Action> {
-        self.proven = false;
-        self.refusals = 0;
+        match self.phase {
+            Phase::Launching { .. } => {}
+            // It was told to end before there was anybody to hear it.
+            Phase::Ending { .. } => return Some(Action::Terminate),
+            _ => return None,
+        }
+        self.note_start();
         self.phase = match self.readiness {
             Some(limit) => Phase::Starting { deadline: (!limit.is_zero()).then(|| now + limit) },
             None => Phase::Ready { since: now },
@@ -231,7 +268,17 @@ impl Machine {
         None
     }
 
+    fn note_start(&mut self) {
+        if self.is_launching() {
+            self.proven = false;
+            self.refusals = 0;
+        }
+    }
+
     fn spawn_failed(&mut self, exit: LastExit, passing: bool, now: Instant, chance: f64) -> Option<Action> {
+        if matches!(self.phase, Phase::Ending { .. }) {
+            return self.died(exit, true, now, chance);
+        }
         self.last_exit = Some(exit);
         if passing {
             self.refusals += 1;
@@ -249,6 +296,10 @@ impl Machine {
                 Next::Stop => "stopped on request".into(),
                 Next::Again => "restarted on request".into(),
                 Next::Late => format!("not ready within {} s", self.readiness.unwrap_or_default().as_secs_f64()),
+                Next::Hung => format!(
+                    "its program did not begin within {} s: does the file system that it lies on answer?",
+                    self.launch_limit().as_secs_f64()
+                ),
                 Next::Judge => exit.reason,
             };
             self.last_exit = Some(exit);
@@ -271,13 +322,14 @@ impl Machine {
             Next::Stop => self.phase = Phase::Stopped,
             Next::Again => self.phase = Phase::Waiting { again: false },
             Next::Judge => self.judge(false, now, chance),
-            Next::Late => self.judge(true, now, chance),
+            Next::Late | Next::Hung => self.judge(true, now, chance),
         }
         None
     }
 
     fn tick(&mut self, now: Instant) -> Option<Action> {
         match self.phase {
+            Phase::Launching { deadline } if deadline <= now => self.end(Next::Hung, now),
             Phase::Starting { deadline: Some(deadline) } if deadline <= now => self.end(Next::Late, now),
             Phase::Backoff { until } if until <= now => {
                 self.phase = Phase::Waiting { again: true };
@@ -297,7 +349,11 @@ impl Machine {
             Phase::Backoff { .. } | Phase::Stopped | Phase::Completed | Phase::Failed { .. } => {
                 self.phase = Phase::Waiting { again: false };
             }
-            Phase::Waiting { .. } | Phase::Starting { .. } | Phase::Ready { .. } | Phase::Unhealthy => return None,
+            Phase::Waiting { .. }
+            | Phase::Launching { .. }
+            | Phase::Starting { .. }
+            | Phase::Ready { .. }
+            | Phase::Unhealthy => return None,
         }
         self.failures = 0;
         None
@@ -307,7 +363,11 @@ impl Machine {
     fn end(&mut self, next: Next, now: Instant) -> Option<Action> {
         let kill_at = now + self.grace;
         match &mut self.phase {
-            Phase::Starting { .. } | Phase::Ready { .. } | Phase::Unhealthy | Phase::Completed => {
+            Phase::Launching { .. }
+            | Phase::Starting { .. }
+            | Phase::Ready { .. }
+            | Phase::Unhealthy
+            | Phase::Completed => {
                 self.note_proof(now);
                 self.phase = Phase::Ending { next, kill_at };
                 return Some(Action::Terminate);

@@ -56,6 +56,8 @@ const HOUSEKEEPING: Duration = Duration::from_secs(5);
 const LAST_WORDS: Duration = Duration::from_millis(200);
 /// A turn that panicked is followed by a rest, so that one that always does costs no CPU.
 const AFTER_PANIC: Duration = Duration::from_millis(100);
+/// Signals that are dealt with in one turn: somebody who sends one after the other keeps nothing else waiting.
+const SIGNALS: usize = 64;
 /// Notices that are kept.
 const NOTICES: usize = 16;
 
@@ -110,6 +112,10 @@ struct Supervisor {
     started_ms: u64,
     sha256: Option<String>,
     is_pid_1: bool,
+    /// Children that were made here and not reaped yet: the services' processes, their sessions' leaders, probes.
+    made: BTreeSet<i32>,
+    /// Children that were reaped and not made here: what services and shells left behind.
+    orphans: u64,
     /// A child was reaped in this turn.
     reaped: bool,
     scanned: Instant,
@@ -145,6 +151,8 @@ impl Supervisor {
             started_ms: now_ms(),
             sha256: None,
             is_pid_1,
+            made: BTreeSet::new(),
+            orphans: 0,
             reaped: false,
             scanned: Instant::now(),
         })
@@ -183,7 +191,8 @@ impl Supervisor {
     fn event(&mut self, source: Source, key: Key, flags: Flags) {
         match source {
             Source::Signals => {
-                while let Some(signal) = sys::next_signal(&self.signals) {
+                for _ in 0..SIGNALS {
+                    let Some(signal) = sys::next_signal(&self.signals) else { break };
                     self.signal(signal);
                 }
             }
@@ -199,6 +208,7 @@ impl Supervisor {
             Source::Console => {} // Each turn ends with writing to it.
             Source::Stream(index) => self.stream(index, key),
             Source::Probe(index) => self.probe_event(index, key),
+            Source::Launch(index) => self.launch_event(index),
         }
     }
 

@@ -31,6 +31,8 @@ pub enum Source {
     Stream(usize),
     /// A service's readiness probe.
     Probe(usize),
+    /// A service's process, on its way to its program.
+    Launch(usize),
 }
 
 /// An epoll instance and who registered with it.

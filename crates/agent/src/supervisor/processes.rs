@@ -87,6 +87,8 @@ pub struct Known<'a> {
     pub name: &'a str,
     /// The main process that it had last.
     pub leader: Option<i32>,
+    /// The process of its probe.
+    pub probe: Option<i32>,
     /// What leads its terminal's session. It is the supervisor's, and not one of the service's processes.
     pub session: Option<i32>,
 }
@@ -100,7 +102,8 @@ pub fn by_service(
 ) -> Vec<Vec<i32>> {
     let mut found = vec![Vec::new(); services.len()];
     let mut owners: BTreeMap<i32, usize> = BTreeMap::new();
-    let led_by = |id: i32| services.iter().position(|known| known.leader == Some(id) || known.session == Some(id));
+    let led_by =
+        |id: i32| services.iter().position(|known| [known.leader, known.session, known.probe].contains(&Some(id)));
     for process in below(root, processes) {
         if services.iter().any(|known| known.session == Some(process.pid)) {
             continue;
@@ -153,7 +156,7 @@ mod tests {
             Process { zombie: true, ..process(40, 1, 10) },
         ];
         let mark = |pid| (pid == 14).then(|| "web".to_string());
-        let known = |name, leader, session| Known { name, leader, session };
+        let known = |name, leader, session| Known { name, leader, session, probe: None };
         let services = [
             known("web", Some(10), None),
             known("db", Some(20), None),

@@ -70,6 +70,11 @@ impl Prober {
         }
     }
 
+    /// The process of a probe that is under way.
+    pub fn process(&self) -> Option<i32> {
+        self.attempt.as_ref().and_then(|(attempt, _)| attempt.process())
+    }
+
     /// What the last failed probe said.
     pub fn said(&self) -> Option<&str> {
         self.said.as_deref()
@@ -99,10 +104,15 @@ impl Prober {
         Ok(preparation)
     }
 
-    /// The service's process runs: probing begins.
-    pub fn begin(&mut self, now: Instant) {
+    /// The service's process is made: what it says by itself counts from now on.
+    pub fn begin(&mut self) {
         (self.tries, self.failures, self.ready, self.running, self.said) = (0, 0, false, true, None);
-        self.next_at = self.asks().then_some(now);
+        self.next_at = None;
+    }
+
+    /// The service's program runs: it may be asked.
+    pub fn ask(&mut self, now: Instant) {
+        self.next_at = (self.running && self.asks()).then_some(now);
     }
 
     /// The service's process is gone or going: probing ends. What the last probe said is kept.
@@ -110,7 +120,7 @@ impl Prober {
         self.running = false;
         self.next_at = None;
         if let Some((attempt, _)) = self.attempt.take() {
-            attempt.abandon(poll);
+            attempt.abandon(false, poll);
         }
         self.close_listening(poll);
     }
@@ -130,7 +140,7 @@ impl Prober {
                 return None;
             }
             let (attempt, _) = self.attempt.take()?;
-            let said = attempt.abandon(poll);
+            let said = attempt.abandon(false, poll);
             let limit = format!("no answer within {} s", self.config.timeout);
             return self.conclude(Err(if said.is_empty() { limit } else { format!("{limit}: {said}") }), now);
         }
@@ -158,7 +168,7 @@ impl Prober {
             Progress::Pending => None,
             Progress::Done(result) => {
                 if let Some((attempt, _)) = self.attempt.take() {
-                    attempt.abandon(poll);
+                    attempt.abandon(false, poll);
                 }
                 self.conclude(result, now)
             }
@@ -167,16 +177,18 @@ impl Prober {
 
     /// The process of a probe ended. None in the outer place: it wasn't this one's.
     pub fn exited(&mut self, pid: i32, code: Option<i32>, now: Instant, poll: &mut Poll) -> Option<Option<Verdict>> {
-        if !self.attempt.as_ref().is_some_and(|(attempt, _)| attempt.is_process(pid)) {
+        if self.process() != Some(pid) {
             return None;
         }
-        let (attempt, _) = self.attempt.take()?;
-        let said = attempt.abandon(poll);
-        let result = match code {
-            Some(0) => Ok(()),
-            Some(code) if said.is_empty() => Err(format!("the probe exited with {code}")),
-            Some(code) => Err(format!("the probe exited with {code}: {said}")),
-            None => Err("the probe was killed".into()),
+        let (mut attempt, _) = self.attempt.take()?;
+        let unborn = attempt.failure();
+        let said = attempt.abandon(true, poll);
+        let result = match (unborn, code) {
+            (Some(why), _) => Err(why),
+            (None, Some(0)) => Ok(()),
+            (None, Some(code)) if said.is_empty() => Err(format!("the probe exited with {code}")),
+            (None, Some(code)) => Err(format!("the probe exited with {code}: {said}")),
+            (None, None) => Err("the probe was killed".into()),
         };
         Some(self.conclude(result, now))
     }

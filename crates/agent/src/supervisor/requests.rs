@@ -83,6 +83,7 @@ impl Supervisor {
             health: self.current_health(),
             services: self.units.iter().map(|unit| unit.status(now)).collect(),
             usage: self.counters.clone(),
+            orphans: self.orphans,
             dropped_lines: self.console.dropped() + logs().map(|log| log.dropped()).sum::<u64>(),
             notices: self.notices.iter().cloned().chain(troubles).chain(of_units).collect(),
             sha256: self.sha256.get_or_insert_with(own_sha256).clone(),

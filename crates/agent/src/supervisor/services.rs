@@ -14,6 +14,7 @@ use super::machine::{Action, Input};
 use super::poll::{Key, Timer};
 use super::processes::Known;
 use super::readiness::Verdict;
+use super::spawn::SpawnError;
 use super::unit::{Unit, state_name};
 use super::{Supervisor, exits, health, now_ms, processes, sys};
 use crate::environment;
@@ -60,7 +61,7 @@ impl Supervisor {
                 self.publish(index);
             }
             next = match action {
-                Some(Action::Spawn) => Some(self.spawn(index)),
+                Some(Action::Spawn) => self.spawn(index),
                 Some(Action::Terminate) => {
                     let signal = signal_number(&self.units[index].service.stop.signal).unwrap_or(libc::SIGTERM);
                     self.signal_tree(index, signal)
@@ -82,7 +83,8 @@ impl Supervisor {
         self.timers.set(Timer::Probe(index), at);
     }
 
-    fn spawn(&mut self, index: usize) -> Input {
+    /// Makes its process. What comes of it is told by [`Supervisor::launch_event`], unless there is none.
+    fn spawn(&mut self, index: usize) -> Option<Input> {
         // Read anew for each process, and not kept.
         let secrets = read_secrets(&self.options.secrets).unwrap_or_else(|trouble| {
             self.notice(trouble);
@@ -92,21 +94,47 @@ impl Supervisor {
         let environment = environment::compose(&self.set, &secrets, Some((&unit.name, &unit.service)));
         match unit.spawn(environment, &self.options.run_dir, &mut self.poll) {
             Ok(()) => {
-                if let Some(prober) = &mut unit.prober {
-                    prober.begin(Instant::now());
-                }
-                Input::Spawned
+                self.made.extend(unit.pid.into_iter().chain(unit.session));
+                None
             }
-            Err(error) => {
-                unit.ended(&mut self.poll);
-                let input =
-                    Input::SpawnFailed { exit: exits::of_failure(&error, now_ms()), passing: error.is_passing() };
-                if error.is_passing() {
-                    self.look_at_counters();
-                }
-                input
+            Err(error) => Some(self.not_launched(index, &error)),
+        }
+    }
+
+    fn not_launched(&mut self, index: usize, error: &SpawnError) -> Input {
+        let unit = &mut self.units[index];
+        unit.ended(&mut self.poll);
+        unit.release();
+        let passing = error.is_passing();
+        if passing {
+            self.look_at_counters();
+        }
+        Input::SpawnFailed { exit: exits::of_failure(error, now_ms()), passing }
+    }
+
+    /// A service's process tells how far it has come on the way to its program.
+    pub(super) fn launch_event(&mut self, index: usize) {
+        let unit = &mut self.units[index];
+        if unit.launch.is_none() {
+            return;
+        }
+        let result = unit.look_at_launch(&mut self.poll);
+        self.made.extend(unit.pid);
+        match result {
+            None => {}
+            Some(Ok(())) => self.launched(index),
+            Some(Err(error)) => {
+                let input = self.not_launched(index, &error);
+                self.feed(index, input);
             }
         }
+    }
+
+    fn launched(&mut self, index: usize) {
+        if let Some(prober) = &mut self.units[index].prober {
+            prober.ask(Instant::now());
+        }
+        self.feed(index, Input::Spawned);
     }
 
     /// The live processes of each service.
@@ -125,7 +153,11 @@ impl Supervisor {
                 sys::kill(*pid, libc::SIGCONT).ok(); // A stopped process can't act on a signal.
             }
         }
-        let gone = tree.is_empty() && self.units[index].pid.is_none();
+        let unit = &self.units[index];
+        if let (Some((launch, _)), libc::SIGKILL) = (&unit.launch, signal) {
+            launch.kill(); // What leads its session is none of the tree, and may be all that there is.
+        }
+        let gone = tree.is_empty() && unit.is_idle();
         gone.then(|| {
             self.units[index].release();
             Input::Gone
@@ -141,12 +173,18 @@ impl Supervisor {
     }
 
     fn reaped_one(&mut self, pid: i32, status: WaitStatus) {
+        if let Some(unit) = self.units.iter_mut().find(|unit| unit.session == Some(pid)) {
+            unit.session_ended();
+        }
+        // It may be one that told of itself just before its end.
+        for index in 0..self.units.len() {
+            self.launch_event(index);
+        }
+        if !self.made.remove(&pid) {
+            self.orphans += 1;
+        }
         if let Some(index) = self.units.iter().position(|unit| unit.pid == Some(pid)) {
             return self.main_ended(index, status);
-        }
-        if let Some(unit) = self.units.iter_mut().find(|unit| unit.session == Some(pid)) {
-            unit.session = None; // Somebody else killed it: its number may soon be another's.
-            return;
         }
         let now = Instant::now();
         for index in 0..self.units.len() {
@@ -158,6 +196,9 @@ impl Supervisor {
     }
 
     fn main_ended(&mut self, index: usize, status: WaitStatus) {
+        if self.units[index].end_launch(&mut self.poll) {
+            self.launched(index); // Had it failed, it would have said so before its end.
+        }
         let oom = status.terminating_signal() == Some(libc::SIGKILL) && self.look_at_counters();
         // Its last lines come before the news of its end.
         for key in self.units[index].streams.outputs() {
@@ -214,10 +255,11 @@ impl Supervisor {
             // What is wrong with the secrets was told when the service was started.
             let secrets = read_secrets(path).unwrap_or_default();
             let environment = environment::compose(set, &secrets, Some((&unit.name, &unit.service)));
-            let directory = unit.directory(&environment);
-            (environment, directory)
+            let place = unit.place(&environment);
+            (environment, place)
         };
         let verdict = prober.tick(Instant::now(), &mut self.poll, &surroundings);
+        self.made.extend(prober.process());
         unit.prober = Some(prober);
         self.verdict(index, verdict);
     }
@@ -242,7 +284,7 @@ impl Supervisor {
 
     /// Looks whether anything is left of the services that have lost their main process.
     fn look_for_remains(&mut self) {
-        let ending = |unit: &Unit| unit.pid.is_none() && unit.machine.state() == ServiceState::Stopping;
+        let ending = |unit: &Unit| unit.is_idle() && unit.machine.state() == ServiceState::Stopping;
         if !self.units.iter().any(ending) {
             return;
         }
@@ -297,7 +339,8 @@ impl Supervisor {
                 Condition::Completed => state == ServiceState::Completed,
                 Condition::Ready => matches!(state, ServiceState::Ready | ServiceState::Completed),
                 Condition::Started => {
-                    state == ServiceState::Completed || state.is_running() && state != ServiceState::Stopping
+                    let runs = state.is_running() && !dependency.machine.is_launching();
+                    state == ServiceState::Completed || runs && state != ServiceState::Stopping
                 }
             };
         }
@@ -309,7 +352,8 @@ impl Supervisor {
         let unit = &mut self.units[index];
         let now = (unit.machine.state(), unit.pid, unit.machine.restarts());
         let (from, told_pid, _) = unit.told;
-        if now == unit.told {
+        // On its way to its program there is nothing to tell yet; mostly that takes less than a millisecond.
+        if now == unit.told || unit.machine.is_launching() {
             return;
         }
         unit.told = now;

@@ -36,9 +36,13 @@ struct Rest {
 impl Supervisor {
     /// A signal to stop. The second one kills what is left.
     pub(super) fn stop(&mut self, signal: i32) {
-        if self.shutdown.is_some() {
-            self.console.say(&format!("{} again: what is left is killed", signal_name(signal)));
-            return self.hurry();
+        if let Some(shutdown) = &self.shutdown {
+            // Once is enough: what survives a KILL is killed again and again without being told to.
+            if !shutdown.hurry {
+                self.console.say(&format!("{} again: what is left is killed", signal_name(signal)));
+                self.hurry();
+            }
+            return;
         }
         self.console.say(&format!("stopping ({})", signal_name(signal)));
         self.begin_shutdown(0);

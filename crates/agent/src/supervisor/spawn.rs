@@ -1,21 +1,18 @@
 //! Makes processes. Everything that needs memory is prepared before the fork; [`super::child`] is what runs after it.
+//!
+//! Making one doesn't wait for it: a program on a dead server may hang in its exec for as long as it likes. How far it
+//! has come is read from a pipe that the loop watches.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
-use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
 use super::child::{self, Orders, REPORT, Step};
 use super::sys;
-
-/// How long the exec itself may take before it is taken to have worked: a folder on a server that hangs must not
-/// hang PID 1.
-const EXEC_LIMIT: Duration = Duration::from_secs(2);
 
 /// A process to be made.
 #[derive(Debug)]
@@ -25,13 +22,22 @@ pub struct Plan<'a> {
     /// The whole environment.
     pub environment: &'a [(OsString, OsString)],
     /// Working directory.
-    pub directory: &'a Path,
+    pub place: &'a Place,
     /// What become its descriptors 0, 1 and 2.
     pub stdio: [BorrowedFd<'a>; 3],
     /// Descriptor 0 is a terminal, to become its controlling one.
     pub terminal: bool,
     /// A further descriptor, and the number that it is to have.
     pub extra: Option<(BorrowedFd<'a>, RawFd)>,
+}
+
+/// Where a process runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The directory.
+    pub directory: PathBuf,
+    /// The root will do where that can't be entered.
+    pub or_root: bool,
 }
 
 /// Why there is no process.
@@ -55,13 +61,16 @@ pub enum SpawnError {
     /// Something between fork and exec failed.
     #[error("its process could not be set up: {0}")]
     Setup(#[source] io::Error),
+    /// Somebody killed it between fork and exec.
+    #[error("its process was killed before its program ran")]
+    Killed,
 }
 
 impl SpawnError {
     /// Whether it failed for want of what may be there again soon: processes, memory, descriptors.
     pub fn is_passing(&self) -> bool {
         let error = match self {
-            Self::NotFound(_) | Self::Nul => return false,
+            Self::NotFound(_) | Self::Nul | Self::Killed => return false,
             Self::Fork(error) | Self::Directory(_, error) | Self::Exec(_, error, _) | Self::Setup(error) => error,
         };
         matches!(Errno::from_io_error(error), Some(Errno::AGAIN | Errno::NOMEM | Errno::MFILE | Errno::NFILE))
@@ -79,148 +88,177 @@ impl SpawnError {
 
 /// What the child needs, as the kernel wants it.
 struct Prepared {
-    program: CString,
+    programs: Vec<CString>,
     arguments: Vec<CString>,
     environment: Vec<CString>,
     directory: CString,
 }
 
-/// A process that was made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Spawned {
-    /// Its ID. It leads a process group, and a session unless something else leads that.
-    pub pid: i32,
-    /// The process that leads its terminal's session, to be killed when nothing else of it is left.
-    pub session: Option<i32>,
+/// How far a launch has come.
+#[derive(Debug)]
+pub enum Progress {
+    /// Its program doesn't run yet.
+    Pending,
+    /// Its program runs, or has ended since.
+    Running,
+    /// It never will. What was made of it ends by itself, but for a session's leader.
+    Failed(SpawnError),
 }
 
-/// Makes the process, and returns once its program runs.
-pub fn spawn(plan: &Plan<'_>) -> Result<Spawned, SpawnError> {
-    let prepared = prepare(plan)?;
-    let pointers = |strings: &[CString]| {
-        strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect::<Vec<*const libc::c_char>>()
-    };
-    let (arguments, environment) = (pointers(&prepared.arguments), pointers(&prepared.environment));
-    let (report, report_to) = error_pipe(plan).map_err(|error| SpawnError::Fork(error.into()))?;
-    let orders = Orders {
-        program: prepared.program.as_ptr(),
-        arguments: arguments.as_ptr(),
-        environment: environment.as_ptr(),
-        directory: prepared.directory.as_ptr(),
-        stdio: plan.stdio.map(|fd| fd.as_raw_fd()),
-        terminal: plan.terminal,
-        extra: plan.extra.map(|(from, to)| (from.as_raw_fd(), to)),
-        report: report_to.as_raw_fd(),
-        last: sys::last_descriptor(),
-    };
-    // SAFETY: this process has one thread, so no lock is held across the fork. The pointers are those of strings
-    // that live until the end of this function.
-    let child = unsafe {
-        match libc::fork() {
-            0 => child::run(&orders),
-            pid => pid,
+/// A process on its way to its program.
+#[derive(Debug)]
+pub struct Launch {
+    /// Readable when there is news.
+    report: OwnedFd,
+    process: Option<i32>,
+    session: Option<i32>,
+    /// For the words of a failure.
+    program: String,
+    directory: PathBuf,
+}
+
+impl Launch {
+    /// Makes the process, and returns without waiting for its program.
+    pub fn start(plan: &Plan<'_>) -> Result<Self, SpawnError> {
+        let prepared = prepare(plan)?;
+        let pointers = |strings: &[CString]| {
+            strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect::<Vec<*const libc::c_char>>()
+        };
+        let [programs, arguments, environment] =
+            [&prepared.programs, &prepared.arguments, &prepared.environment].map(|strings| pointers(strings));
+        let (report, report_to) = error_pipe(plan).map_err(|error| SpawnError::Fork(error.into()))?;
+        let orders = Orders {
+            programs: programs.as_ptr(),
+            arguments: arguments.as_ptr(),
+            environment: environment.as_ptr(),
+            directory: prepared.directory.as_ptr(),
+            or_root: plan.place.or_root,
+            stdio: plan.stdio.map(|fd| fd.as_raw_fd()),
+            terminal: plan.terminal,
+            extra: plan.extra.map(|(from, to)| (from.as_raw_fd(), to)),
+            report: report_to.as_raw_fd(),
+            last: sys::last_descriptor(),
+        };
+        // SAFETY: this process has one thread, so no lock is held across the fork. The pointers are those of strings
+        // that live until the end of this function.
+        let child = unsafe {
+            match libc::fork() {
+                0 => child::run(&orders),
+                pid => pid,
+            }
+        };
+        if child < 0 {
+            return Err(SpawnError::Fork(io::Error::last_os_error()));
         }
-    };
-    if child < 0 {
-        return Err(SpawnError::Fork(io::Error::last_os_error()));
+        let (process, session) = if plan.terminal { (None, Some(child)) } else { (Some(child), None) };
+        let program = plan.command.first().cloned().unwrap_or_default();
+        Ok(Self { report, process, session, program, directory: plan.place.directory.clone() })
     }
-    drop(report_to);
-    let (second, failure) = read_reports(&report);
-    let spawned = match second {
-        Some(pid) => Spawned { pid, session: Some(child) },
-        None => Spawned { pid: child, session: None },
-    };
-    let failure = match failure {
-        Some((step, errno)) => explain(step, errno, plan, &prepared),
-        // A leader that hasn't said yet whom it leads: no service can be matched to its process.
-        None if plan.terminal && second.is_none() => SpawnError::Setup(io::ErrorKind::TimedOut.into()),
-        None => return Ok(spawned),
-    };
-    [Some(spawned.pid), spawned.session].into_iter().flatten().for_each(sys::kill_and_reap);
-    Err(failure)
+
+    /// The process itself, once it is known. It leads a process group, and a session unless something else does.
+    pub fn process(&self) -> Option<i32> {
+        self.process
+    }
+
+    /// What leads its terminal's session, to be killed when nothing else of it is left.
+    pub fn session(&self) -> Option<i32> {
+        self.session
+    }
+
+    /// What leads the session was reaped: its number may soon be another's.
+    pub fn session_ended(&mut self) {
+        self.session = None;
+    }
+
+    /// Reads the news.
+    pub fn read(&mut self) -> Progress {
+        loop {
+            let mut message = [0; REPORT];
+            match rustix::io::read(&self.report, &mut message) {
+                Ok(REPORT) => {}
+                Err(Errno::INTR) => continue,
+                Err(Errno::AGAIN) => return Progress::Pending,
+                // Exec closed the last copy of the pipe's other end, or a death did.
+                Ok(_) | Err(_) if self.process.is_some() => return Progress::Running,
+                Ok(_) | Err(_) => return Progress::Failed(SpawnError::Killed),
+            }
+            let [step, number @ ..] = message;
+            let number = i32::from_ne_bytes(number);
+            if step == Step::Process as u8 {
+                self.process = Some(number);
+            } else {
+                return Progress::Failed(self.explain(step, number));
+            }
+        }
+    }
+
+    /// Gives it up: nothing of it is left running.
+    pub fn kill(&self) {
+        for pid in self.process.into_iter().chain(self.session) {
+            sys::kill(pid, libc::SIGKILL).ok(); // Gone already is as good.
+        }
+    }
+
+    fn explain(&self, step: u8, errno: i32) -> SpawnError {
+        let error = io::Error::from_raw_os_error(errno);
+        if step == Step::Directory as u8 {
+            return SpawnError::Directory(self.directory.clone(), error);
+        }
+        if step == Step::Setup as u8 {
+            return SpawnError::Setup(error);
+        }
+        if step == Step::Exec as u8 && errno == libc::ENOENT && !self.program.contains('/') {
+            return SpawnError::NotFound(self.program.clone());
+        }
+        let hint = match errno {
+            libc::ENOEXEC => " (a script needs `#!` and its interpreter in the first line)",
+            _ if step == Step::Loader as u8 => " (the interpreter or loader that it names is missing)",
+            _ => "",
+        };
+        SpawnError::Exec(self.program.clone(), error, hint)
+    }
+}
+
+impl AsFd for Launch {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.report.as_fd()
+    }
 }
 
 fn prepare(plan: &Plan<'_>) -> Result<Prepared, SpawnError> {
     let text = |bytes: &[u8]| CString::new(bytes).map_err(|_| SpawnError::Nul);
-    let program = find_program(plan)?;
     let mut environment = Vec::with_capacity(plan.environment.len());
     for (name, value) in plan.environment {
         environment.push(text(&[name.as_bytes(), b"=", value.as_bytes()].concat())?);
     }
     Ok(Prepared {
-        program: text(program.as_os_str().as_bytes())?,
+        programs: candidates(plan).iter().map(|path| text(path.as_os_str().as_bytes())).collect::<Result<_, _>>()?,
         arguments: plan.command.iter().map(|word| text(word.as_bytes())).collect::<Result<_, _>>()?,
         environment,
-        directory: text(plan.directory.as_os_str().as_bytes())?,
+        directory: text(plan.place.directory.as_os_str().as_bytes())?,
     })
 }
 
-/// As `execvp` would, but in the process's own PATH.
-fn find_program(plan: &Plan<'_>) -> Result<PathBuf, SpawnError> {
+/// Where the program may lie: in the process's own PATH, as `execvp` would have it in the caller's. Not looked at
+/// here; what is relative is so to the process's directory.
+fn candidates(plan: &Plan<'_>) -> Vec<PathBuf> {
     let name = plan.command.first().map_or("", String::as_str);
     if name.contains('/') {
-        return Ok(name.into());
+        return vec![name.into()];
     }
     let path = plan.environment.iter().find(|(key, _)| key == "PATH").map(|(_, value)| value.as_os_str());
     let path = path.unwrap_or(OsStr::new("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"));
-    let is_program =
-        |candidate: &PathBuf| candidate.is_file() && rustix::fs::access(candidate, rustix::fs::Access::EXEC_OK).is_ok();
-    std::env::split_paths(path)
-        .map(|folder| plan.directory.join(folder).join(name))
-        .find(is_program)
-        .ok_or_else(|| SpawnError::NotFound(name.into()))
+    std::env::split_paths(path).map(|folder| folder.join(name)).collect()
 }
 
 /// The pipe on which the child tells what failed; exec closes it. Its end in the child lies above all numbers that
 /// the child's own descriptors get.
 fn error_pipe(plan: &Plan<'_>) -> Result<(OwnedFd, OwnedFd), Errno> {
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    rustix::io::ioctl_fionbio(&read, true)?;
     let above = plan.extra.map_or(3, |(_, number)| number.saturating_add(1).max(3));
     let write = rustix::io::fcntl_dupfd_cloexec(&write, above)?;
     Ok((read, write))
-}
-
-/// Reads what the child reports until its program runs: the process behind a session leader, and a failure.
-fn read_reports(report: &OwnedFd) -> (Option<i32>, Option<(u8, i32)>) {
-    let (mut process, mut failure) = (None, None);
-    let end = Instant::now() + EXEC_LIMIT;
-    loop {
-        let left = end.saturating_duration_since(Instant::now());
-        let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
-        let mut wanted = [PollFd::new(report, PollFlags::IN)];
-        let mut message = [0; REPORT];
-        if rustix::event::poll(&mut wanted, Some(&left)) != Ok(1)
-            || rustix::io::read(report, &mut message) != Ok(REPORT)
-        {
-            return (process, failure);
-        }
-        let [step, number @ ..] = message;
-        let number = i32::from_ne_bytes(number);
-        if step == Step::Process as u8 {
-            process = Some(number);
-        } else {
-            failure = Some((step, number));
-        }
-    }
-}
-
-fn explain(step: u8, errno: i32, plan: &Plan<'_>, prepared: &Prepared) -> SpawnError {
-    let error = io::Error::from_raw_os_error(errno);
-    if step == Step::Directory as u8 {
-        return SpawnError::Directory(plan.directory.into(), error);
-    }
-    if step == Step::Setup as u8 {
-        return SpawnError::Setup(error);
-    }
-    let program = PathBuf::from(OsString::from_vec(prepared.program.as_bytes().to_vec()));
-    let hint = match errno {
-        libc::ENOEXEC => " (a script needs `#!` and its interpreter in the first line)",
-        libc::ENOENT if plan.directory.join(&program).exists() => {
-            " (the interpreter or loader that it names is missing)"
-        }
-        _ => "",
-    };
-    SpawnError::Exec(program.display().to_string(), error, hint)
 }
 
 /// `/dev/null`, for who needs no input.
@@ -244,24 +282,31 @@ pub fn fill_stdio() {
 mod tests {
     use super::*;
 
-    fn try_spawn(command: &[&str], directory: &str) -> Result<Spawned, SpawnError> {
+    fn try_launch(command: &[&str], directory: &str) -> Result<(), SpawnError> {
         let null = null().expect("/dev/null");
         let command: Vec<String> = command.iter().map(ToString::to_string).collect();
-        let environment = [("PATH".into(), "/usr/bin:/bin".into())];
-        spawn(&Plan {
+        let environment = [("PATH".into(), "/no/such/folder:/etc/passwd:/usr/bin:/bin".into())];
+        let mut launch = Launch::start(&Plan {
             command: &command,
             environment: &environment,
-            directory: Path::new(directory),
+            place: &Place { directory: directory.into(), or_root: false },
             stdio: [null.as_fd(); 3],
             terminal: false,
             extra: None,
-        })
+        })?;
+        let mut news = [rustix::event::PollFd::new(&launch, rustix::event::PollFlags::IN)];
+        rustix::event::poll(&mut news, None).expect("it ends or runs");
+        match launch.read() {
+            Progress::Failed(error) => Err(error),
+            Progress::Running => Ok(()),
+            Progress::Pending => panic!("there was news"),
+        }
     }
 
     #[test]
     fn what_cannot_be_run_is_told_with_its_reason() {
-        let script = tempfile::tempdir().expect("a temporary folder");
-        let script = script.path().join("script");
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let script = folder.path().join("script");
         std::fs::write(&script, "#!/no/such/interpreter\n").expect("writes");
         std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("chmod");
         let script = script.to_str().expect("UTF-8");
@@ -273,10 +318,16 @@ mod tests {
             (&["true"], "/no/such/folder", 126, "its directory /no/such/folder can't be entered"),
             (&["/bin/a\0b"], "/", 126, "NUL"),
         ] {
-            let error = try_spawn(command, directory).expect_err(part);
+            let error = try_launch(command, directory).expect_err(part);
             assert!(error.to_string().contains(part), "{command:?}: {error}");
             assert_eq!(error.exit_code(), code, "{error}");
             assert!(!error.is_passing());
         }
+    }
+
+    #[test]
+    fn a_program_is_found_in_the_path_and_in_the_directory() {
+        try_launch(&["true"], "/").expect("it is in one of the folders");
+        try_launch(&["./bin/true"], "/usr").expect("relative to the directory");
     }
 }

@@ -7,13 +7,6 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 /// The highest signal number of Linux.
 pub const LAST_SIGNAL: i32 = 64;
 
-/// Kills a child and takes its status, which is of no interest.
-pub fn kill_and_reap(child: i32) {
-    kill(child, libc::SIGKILL).ok(); // Gone already is as good.
-    // SAFETY: waits for a child, whose status isn't written anywhere.
-    unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
-}
-
 /// The highest number of an open descriptor.
 pub fn last_descriptor() -> i32 {
     let open = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();

@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Instant, SystemTime};
 
 use powerdev_protocol::control::TerminalSize;
@@ -12,11 +12,11 @@ use super::console::Console;
 use super::lines::Replay;
 use super::logfile::{LogFile, timestamp};
 use super::machine::Machine;
-use super::poll::{Key, Poll};
+use super::poll::{Flags, Key, Poll, Source};
 use super::processes::Known;
 use super::pty;
 use super::readiness::{Preparation, Prober, Verdict};
-use super::spawn::{self, Plan, SpawnError, Spawned};
+use super::spawn::{Launch, Place, Plan, Progress, SpawnError};
 use super::streams::{Kind, Read, Streams};
 use super::sys;
 
@@ -31,6 +31,8 @@ pub struct Unit {
     pub service: Service,
     /// Its state.
     pub machine: Machine,
+    /// Its process, while its program doesn't run yet.
+    pub launch: Option<(Launch, Key)>,
     /// Its main process, until it is reaped.
     pub pid: Option<i32>,
     /// Its last main process: the process group that others may still be in.
@@ -75,6 +77,7 @@ impl Unit {
             service: service.clone(),
             told: (machine.state(), None, 0),
             machine,
+            launch: None,
             pid: None,
             leader: None,
             session: None,
@@ -89,16 +92,15 @@ impl Unit {
     }
 
     /// Where it runs.
-    pub fn directory(&self, environment: &[(OsString, OsString)]) -> PathBuf {
+    pub fn place(&self, environment: &[(OsString, OsString)]) -> Place {
         if let Some(directory) = &self.service.directory {
-            return directory.into();
+            return Place { directory: directory.into(), or_root: false };
         }
         let home = environment.iter().find(|(name, _)| name == "HOME").map(|(_, value)| value.as_os_str());
-        let home = Path::new(home.unwrap_or(OsStr::new("/")));
-        if home.is_dir() { home.into() } else { "/".into() }
+        Place { directory: home.unwrap_or(OsStr::new("/")).into(), or_root: true }
     }
 
-    /// Makes its process.
+    /// Makes its process, which is then on its way to its program: see [`Unit::look_at_launch`].
     pub fn spawn(
         &mut self,
         mut environment: Vec<(OsString, OsString)>,
@@ -123,18 +125,58 @@ impl Unit {
             self.streams.open(None, self.index, poll)
         });
         let ends = ends.map_err(failed)?;
-        let Spawned { pid, session } = spawn::spawn(&Plan {
+        let launch = Launch::start(&Plan {
             command: &self.service.command,
             environment: &environment,
-            directory: &self.directory(&environment),
+            place: &self.place(&environment),
             stdio: ends.stdio(),
             terminal: ends.is_terminal(),
             extra: descriptor.as_ref().map(|(fd, number)| (fd.as_fd(), *number)),
         })?;
-        self.pid = Some(pid);
-        self.leader = Some(pid);
-        self.session = session;
+        let key = poll.add(&launch, Flags::IN, Source::Launch(self.index)).map_err(|error| {
+            launch.kill();
+            failed(error)
+        })?;
+        self.pid = launch.process();
+        self.leader = self.pid;
+        self.session = launch.session();
+        self.launch = Some((launch, key));
+        if let Some(prober) = &mut self.prober {
+            prober.begin();
+        }
         Ok(())
+    }
+
+    /// Reads how far its process has come. Some: it is known now whether its program runs.
+    pub fn look_at_launch(&mut self, poll: &mut Poll) -> Option<Result<(), SpawnError>> {
+        let (launch, _) = self.launch.as_mut()?;
+        let progress = launch.read();
+        self.pid = launch.process();
+        self.leader = self.pid;
+        let result = match progress {
+            Progress::Pending => return None,
+            Progress::Running => Ok(()),
+            Progress::Failed(error) => {
+                (self.pid, self.leader) = (None, None);
+                Err(error)
+            }
+        };
+        self.end_launch(poll);
+        Some(result)
+    }
+
+    /// What there was to know of it is known. Tells whether it was under way until now.
+    pub fn end_launch(&mut self, poll: &mut Poll) -> bool {
+        let launch = self.launch.take();
+        if let Some((launch, key)) = &launch {
+            poll.remove(*key, launch);
+        }
+        launch.is_some()
+    }
+
+    /// Nothing of it runs or is about to, as far as it is known by itself: what it left to others may.
+    pub fn is_idle(&self) -> bool {
+        self.pid.is_none() && self.launch.is_none()
     }
 
     /// Its main process was reaped, or could not be made: reads what it left, and closes its input.
@@ -148,7 +190,16 @@ impl Unit {
 
     /// By what its processes are known.
     pub fn known(&self) -> Known<'_> {
-        Known { name: &self.name, leader: self.leader, session: self.session }
+        let probe = self.prober.as_ref().and_then(Prober::process);
+        Known { name: &self.name, leader: self.leader, session: self.session, probe }
+    }
+
+    /// What leads its terminal's session was reaped: its number may soon be another's.
+    pub fn session_ended(&mut self) {
+        self.session = None;
+        if let Some((launch, _)) = &mut self.launch {
+            launch.session_ended();
+        }
     }
 
     /// Nothing of it is left: its terminal's session is let go.

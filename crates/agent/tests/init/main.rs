@@ -6,6 +6,7 @@
 mod attach;
 mod faults;
 mod harness;
+mod launch;
 mod readiness;
 mod restart;
 mod start;

@@ -287,3 +287,47 @@ fn no_order_of_inputs_starts_two_processes_or_panics() {
         }
     }
 }
+
+#[test]
+fn a_program_that_does_not_begin_is_ended_and_tried_again() {
+    let mut run = Run::new(r#"{"command":"x","restart":{"jitter":0}}"#);
+    run.give(Input::DependenciesMet);
+    assert_eq!(run.state(), ServiceState::Starting);
+    assert_eq!(run.machine.wake_at(), Some(run.now + LAUNCH_LIMIT));
+    run.pass(10.0);
+    assert_eq!(run.give(Input::Tick), Some(Action::Terminate));
+    assert_eq!(run.give(died(1)), None);
+    assert_eq!(run.state(), ServiceState::Backoff);
+    let reason = run.machine.last_exit().expect("it ended").reason.clone();
+    assert!(reason.starts_with("its program did not begin within 10 s"), "{reason}");
+    let mut run = Run::new(r#"{"command":"x","ready":{"tcp":1,"deadline":2}}"#);
+    run.give(Input::DependenciesMet);
+    assert_eq!(run.machine.wake_at(), Some(run.now + Duration::from_secs(2)));
+}
+
+#[test]
+fn told_to_stop_before_its_program_began_it_is_told_again_once_it_can_hear() {
+    let mut run = Run::new(r#"{"command":"x"}"#);
+    run.give(Input::DependenciesMet);
+    assert_eq!(run.give(Input::Stop), Some(Action::Terminate));
+    assert_eq!(run.give(Input::Spawned), Some(Action::Terminate));
+    assert_eq!(run.state(), ServiceState::Stopping);
+    assert_eq!(run.give(died(1)), None);
+    assert_eq!(run.state(), ServiceState::Stopped);
+    // And if it can't be run at all, there is nobody to be told.
+    let mut run = Run::new(r#"{"command":"x"}"#);
+    run.give(Input::DependenciesMet);
+    run.give(Input::Stop);
+    assert_eq!(run.give(Input::SpawnFailed { exit: exit(127), passing: false }), None);
+    assert_eq!(run.state(), ServiceState::Stopped);
+}
+
+#[test]
+fn what_is_ready_before_it_is_known_to_run_runs() {
+    let mut run = Run::new(r#"{"command":"x","ready":{"log":"up"}}"#);
+    run.give(Input::DependenciesMet);
+    run.give(Input::Good);
+    assert_eq!(run.state(), ServiceState::Ready);
+    assert_eq!(run.give(Input::Spawned), None);
+    assert_eq!(run.state(), ServiceState::Ready);
+}
