@@ -1,6 +1,7 @@
 //! What an error means to the user: an exit code and a hint, carried along anyhow's chain.
 
 use powerdev_protocol::ExitCode;
+pub use powerdev_protocol::causes::chain;
 
 /// An error that knows how the process should end and what the user can do next.
 ///
@@ -51,19 +52,4 @@ impl Failure {
     pub fn conflict(message: impl Into<String>) -> Self {
         Self::new(ExitCode::Conflict, message)
     }
-}
-
-/// An error and its causes on one line, each told once.
-pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut message = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let text = cause.to_string();
-        if !message.contains(&text) {
-            message.push_str(": ");
-            message.push_str(&text);
-        }
-        source = cause.source();
-    }
-    message
 }

@@ -9,9 +9,10 @@ use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::task::JoinHandle;
 
 use super::memory::{Memory, Watcher};
-use super::policy::{Action, Input, Limits, Policy};
+use super::policy::Policy;
 use super::report::Report;
 use super::sources::{self, Message, Scope};
+use super::terms::{Action, Input, Limits};
 use crate::agent::link::Link;
 use crate::config::Name;
 use crate::engine::{Engine, EngineEvent, EngineEventKind};

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! driver   the Engine's events, the agents' events, timers, signals -> one loop
+//! terms    what the policy hears and orders
 //! policy   pure: (what happened, when) -> (what to do, what to tell); tested with a clock of its own
 //! memory   watch.json: the budget and the quarantine outlive the watcher; a lock keeps a second one out
 //! report   what happened, for machines and for people
@@ -18,10 +19,11 @@ mod memory;
 mod policy;
 mod report;
 mod sources;
+mod terms;
 mod view;
 
 pub use driver::{Audience, Ended, Glance, Options, watch};
-pub use policy::Limits;
 pub use report::{Cause, Report, What};
 pub use sources::Scope;
+pub use terms::Limits;
 pub use view::{View, line};

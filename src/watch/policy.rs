@@ -4,6 +4,7 @@ use powerdev_protocol::{EventKind, Health, HealthState};
 
 use super::memory::{Memory, Quarantine};
 use super::report::{Cause, What};
+use super::terms::{Action, Input, Limits, Seen};
 use crate::engine::EngineEventKind;
 
 /// How long a container must run to count as running well.
@@ -18,76 +19,6 @@ const OOM_MS: u64 = 5_000;
 const PIDS_MS: u64 = 120_000;
 /// Signals that ask a process to end: whoever sends one means it. The last is systemd's, SIGRTMIN+3.
 const ASKS_TO_END: [i32; 4] = [2, 3, 15, 37];
-
-/// How far the watcher goes.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Restarts allowed within the window.
-    pub restarts: u32,
-    /// The window, in milliseconds.
-    pub window_ms: u64,
-    /// The wait before the second restart within the window, in milliseconds; it doubles with each further one. The
-    /// first comes at once.
-    pub backoff_ms: u64,
-    /// The longest wait, in milliseconds.
-    pub max_backoff_ms: u64,
-    /// How long it may be unhealthy, in milliseconds.
-    pub unhealthy_ms: u64,
-    /// A number from 0 to 1 for each wait, so that many don't restart at the same moment: up to a fifth is added.
-    pub jitter: fn() -> f64,
-}
-
-/// The container, as one look at it shows it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Seen {
-    /// Runs, frozen or not.
-    pub up: bool,
-    /// Frozen.
-    pub paused: bool,
-    /// When it was started last, in milliseconds since the Unix epoch.
-    pub started_ms: u64,
-    /// How it ended last.
-    pub exit_code: i64,
-    /// Its end was for want of memory.
-    pub oom: bool,
-    /// What the Engine's health check says.
-    pub health: Option<HealthState>,
-}
-
-/// What happens.
-#[derive(Debug, Clone)]
-pub enum Input {
-    /// The Engine answers; the container as it is, if it is there.
-    Connected(Option<Seen>),
-    /// The Engine doesn't answer any more.
-    Lost(String),
-    /// The Engine tells, with its time in nanoseconds since the Unix epoch.
-    Engine(i64, EngineEventKind),
-    /// The agent tells.
-    Agent(EventKind),
-    /// The agent can't be heard.
-    AgentLost,
-    /// The restart was refused.
-    RefusedRestart {
-        /// What the Engine said.
-        error: String,
-        /// There is no such container any more.
-        gone: bool,
-    },
-    /// The time of [`Policy::deadline`] has come.
-    Tick,
-}
-
-/// What to do.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Action {
-    /// Start the container.
-    Start,
-    /// Stop it and start it.
-    Restart,
-    /// Tell.
-    Tell(What),
-}
 
 /// Where it stands.
 #[derive(Debug, Clone, PartialEq)]

@@ -6,7 +6,8 @@ use futures_util::StreamExt;
 use powerdev_protocol::{AgentStatus, EventKind};
 use tokio::sync::mpsc::Sender;
 
-use super::policy::{Seen, engine_health};
+use super::policy::engine_health;
+use super::terms::Seen;
 use crate::agent::link::Link;
 use crate::engine::{Container, Engine, EngineError, EngineEvent, RunState};
 use crate::failure;

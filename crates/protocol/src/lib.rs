@@ -4,6 +4,7 @@
 //! agent reads at its start; afterwards the two talk over the control socket, one JSON document a line
 //! ([`Request`], [`Response`], [`Event`]), and in [frames](frame) once a terminal is attached.
 
+pub mod causes;
 pub mod control;
 pub mod exit;
 pub mod frame;

@@ -10,6 +10,7 @@ use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use powerdev_protocol::causes::chain;
 use powerdev_protocol::frame::{self, Kind};
 use powerdev_protocol::{Request, Response, paths};
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -69,7 +70,7 @@ fn keep_attached(name: &str, signals: &mut Signals) -> Result<End, ClientError> 
             },
             Err(error) if !told => {
                 told = true;
-                note(&format!("{}; trying again", super::chain(&error)));
+                note(&format!("{}; trying again", chain(&error)));
             }
             Err(_) => {}
         }

@@ -20,6 +20,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use powerdev_protocol::ExitCode as Code;
+use powerdev_protocol::causes::chain;
 
 use connection::{Connection, ConnectionError};
 
@@ -115,21 +116,6 @@ impl ClientError {
             Self::Refused(_) | Self::File(_) | Self::Io { .. } => Code::Failed.into(),
         }
     }
-}
-
-/// The chain of causes on one line, each told once.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut message = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let text = cause.to_string();
-        if !message.contains(&text) {
-            message.push_str(": ");
-            message.push_str(&text);
-        }
-        source = cause.source();
-    }
-    message
 }
 
 /// The words of a command line that haven't been looked at yet.
