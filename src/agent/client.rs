@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::Stream;
-use powerdev_protocol::control::MAX_LINE;
-use powerdev_protocol::{Action, AgentStatus, Event, Health, Request, Response, paths};
+use powerdev_protocol::control::{MAX_LINE, NO_REQUEST};
+use powerdev_protocol::{Action, AgentStatus, Event, Health, Reloaded, Request, Response, paths};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::time::{Instant, timeout_at};
@@ -51,6 +51,9 @@ pub enum AgentError {
     /// Its answer isn't one to this question.
     #[error("the agent answered another question")]
     Unexpected,
+    /// It doesn't know the question: it is of an older release.
+    #[error("the agent is of a release that can't do this")]
+    Unsupported,
     /// It refused.
     #[error("{0}")]
     Refused(String),
@@ -137,6 +140,18 @@ impl Client {
         self.command(&Request::Signal { token: token.to_owned(), signal }).await
     }
 
+    /// Has it read services and secrets anew, and go over to them.
+    ///
+    /// # Errors
+    /// [`AgentError::Refused`] when they can't be used: then nothing has changed. [`AgentError::Unsupported`] by an older
+    /// agent. Otherwise see [`AgentError`].
+    pub async fn reload(&mut self) -> Result<Reloaded, AgentError> {
+        match self.ask(&Request::Reload).await? {
+            Response::Reloaded(reloaded) => Ok(reloaded),
+            _ => Err(AgentError::Unexpected),
+        }
+    }
+
     /// Follows what happens inside, until the agent or the reader goes. The first event is the health as it is.
     ///
     /// # Errors
@@ -174,6 +189,7 @@ impl Client {
             self.answer().await
         };
         match timeout_at(deadline, exchange).await.map_err(|_| AgentError::TimedOut { after })?? {
+            Response::Error { message, .. } if message.starts_with(NO_REQUEST) => Err(AgentError::Unsupported),
             Response::Error { message, .. } => Err(AgentError::Refused(message)),
             response => Ok(response),
         }
@@ -234,6 +250,28 @@ mod tests {
         std::os::unix::fs::symlink(&other, folder.path().join(paths::SOCKET_NAME)).expect("a link");
         let error = Client::connect(folder.path(), PATIENCE).await.expect_err("a link is no socket");
         assert!(matches!(error, AgentError::NotASocket { .. }), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn an_agent_that_does_not_know_the_question_is_told_from_one_that_refuses() {
+        for (message, unsupported) in [
+            ("no request: unknown variant `reload`, expected one of `health`, `status` at line 1 column 14", true),
+            ("no services: /opt/powerdev/config/services.json: EOF", false),
+        ] {
+            let folder = tempfile::tempdir().expect("a temporary folder");
+            let listener = tokio::net::UnixListener::bind(folder.path().join(paths::SOCKET_NAME)).expect("a socket");
+            let agent = async {
+                let (mut stream, _) = listener.accept().await.expect("a client");
+                let mut line = String::new();
+                BufReader::new(&mut stream).read_line(&mut line).await.expect("a request");
+                assert_eq!(line, "{\"op\":\"reload\"}\n");
+                let answer = format!("{{\"answer\":\"error\",\"message\":\"{message}\"}}\n");
+                stream.write_all(answer.as_bytes()).await.expect("answered");
+            };
+            let asked = async { Client::connect(folder.path(), PATIENCE).await.expect("it listens").reload().await };
+            let error = tokio::join!(agent, asked).1.expect_err("it was refused");
+            assert_eq!(matches!(error, AgentError::Unsupported), unsupported, "{error:?}");
+        }
     }
 
     #[tokio::test]

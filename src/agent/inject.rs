@@ -42,9 +42,40 @@ pub fn inject(
     make_folder(&config, 0o755, own())?;
     make_folder(&state.run_dir(), 0o700, owner)?;
     let injected = place_agent(&agent.join("bin/powerdev-agent"))?;
-    replace(&config.join("services.json"), &serde_json::to_vec_pretty(services)?, 0o644, None)?;
-    replace(&config.join("secrets.json"), &serde_json::to_vec(secrets)?, 0o600, Some(owner))?;
+    Config { services: serde_json::to_vec_pretty(services)?, secrets: serde_json::to_vec(secrets)? }
+        .write(state, owner)?;
     Ok(injected)
+}
+
+/// Services and secrets as they lie there.
+#[derive(Debug)]
+pub struct Config {
+    services: Vec<u8>,
+    secrets: Vec<u8>,
+}
+
+impl Config {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// When one can't be read.
+    pub fn read(state: &StateDir) -> anyhow::Result<Self> {
+        let read = |file: &str| {
+            let path = state.agent_dir().join(file);
+            fs::read(&path).with_context(|| format!("can't read {}", path.display()))
+        };
+        Ok(Self { services: read("config/services.json")?, secrets: read("config/secrets.json")? })
+    }
+
+    /// Writes them, each in one go. `owner` is the container's user.
+    ///
+    /// # Errors
+    /// When one can't be written.
+    pub fn write(&self, state: &StateDir, owner: (u32, u32)) -> anyhow::Result<()> {
+        let config = state.agent_dir().join("config");
+        replace(&config.join("services.json"), &self.services, 0o644, None)?;
+        replace(&config.join("secrets.json"), &self.secrets, 0o600, Some(owner))
+    }
 }
 
 /// Our own user and group.

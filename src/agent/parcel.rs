@@ -47,6 +47,11 @@ impl Parcel {
         Ok(Self { services: serde_json::to_vec_pretty(services)?, secrets: serde_json::to_vec(secrets)?, owner })
     }
 
+    /// Packs services and secrets as they were delivered before.
+    pub fn again(delivered: &Delivered, owner: (u32, u32)) -> Self {
+        Self { services: delivered.services.clone(), secrets: delivered.secrets.clone(), owner }
+    }
+
     /// Puts what isn't delivered yet into an archive of the root folder. False: nothing is missing.
     pub fn pack(&self, tar: &mut tar::Builder<Vec<u8>>, delivered: &Delivered) -> bool {
         let pending = self.pending(delivered);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use powerdev_protocol::{ExitCode, HealthState, ServiceStatus};
+use powerdev_protocol::{ExitCode, HealthState, Reloaded, ServiceStatus};
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -10,7 +10,7 @@ use super::Context;
 use crate::config::Overrides;
 use crate::interrupt::interruptible;
 use crate::lifecycle::report::{self, Published};
-use crate::lifecycle::{self, BringUp, Build, Done, Environment, Up, ready};
+use crate::lifecycle::{self, Applied, BringUp, Build, Done, Environment, Up, ready};
 use crate::plan::{Difference, Plan};
 use crate::ui::services::ServicesProgress;
 
@@ -91,6 +91,8 @@ struct Document<'a> {
     services: &'a [ServiceStatus],
     drift: &'a [Difference],
     pending: &'a [&'static str],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    applied: Option<&'a Applied>,
     /// On an Engine elsewhere: the command that brings the ports here.
     #[serde(skip_serializing_if = "Option::is_none")]
     tunnel: Option<&'a str>,
@@ -155,6 +157,7 @@ pub(super) async fn bring_up(args: &BringArgs, build: Build, context: &Context<'
             services: &services,
             drift: &up.drift,
             pending: &up.pending,
+            applied: up.applied.as_ref(),
             tunnel: tunnel.as_deref(),
             notices: [env.settings.notices.clone(), up.plan.notices.clone()].concat(),
             seconds: begun.elapsed().as_secs_f64(),
@@ -202,8 +205,27 @@ fn tell(up: &Up, context: &Context<'_>) {
         ui.notice(format_args!("port {} is busy: {} stands in for it", replaced.wanted, replaced.host));
     }
     report::tell_drift(ui, &up.drift);
+    if let Some(applied) = &up.applied {
+        tell_applied(applied, context);
+    }
     if !up.pending.is_empty() {
         ui.notice(format_args!("changed since it started: {}; `powerdev restart` applies it", up.pending.join(", ")));
+    }
+}
+
+/// Says what became of changes while the environment ran.
+fn tell_applied(applied: &Applied, context: &Context<'_>) {
+    let Reloaded { started, stopped, restarted, .. } = &applied.services;
+    for (what, names) in [("Starting", started), ("Stopping", stopped), ("Restarting", restarted)] {
+        if !names.is_empty() {
+            context.ui.status(format_args!("{what} {}", names.join(", ")));
+        }
+    }
+    if applied.secrets && !applied.services.kept.is_empty() {
+        context.ui.notice(
+            "the secrets have changed: new shells and what starts from now on get them; `powerdev services restart NAME` \
+             gives them to a service that runs",
+        );
     }
 }
 

@@ -64,7 +64,8 @@ pub fn before_making(env: &Environment, gpus: &Gpus) -> anyhow::Result<Option<Pa
     env.parcel(gpus).map(Some)
 }
 
-/// Brings agent, services and secrets up to date for the next start of a container that is there and doesn't run.
+/// Brings agent, services and secrets up to date for the next start of a container that is there, or for the agent of
+/// one that runs to read anew.
 ///
 /// # Errors
 /// When they can't be written; a conflict when the container mounts folders of the Engine's machine, which isn't this.
@@ -96,6 +97,41 @@ pub async fn pending(env: &Environment, container: &Container, gpus: &Gpus) -> a
     }
     let services = plan::service_set(&env.settings, &env.host, gpus, &env.share());
     Ok(inject::pending(&env.state, &services, &secrets(env)))
+}
+
+/// What the agent of a container finds, to be put back.
+#[derive(Debug)]
+pub enum Earlier {
+    /// In the folder that it mounts.
+    Folder(inject::Config),
+    /// In its volume.
+    Volume(Parcel),
+}
+
+impl Earlier {
+    /// Reads services and secrets as they lie there.
+    ///
+    /// # Errors
+    /// When they can't be read.
+    pub async fn of(env: &Environment, container: &Container) -> anyhow::Result<Self> {
+        if in_volume(env, container.spec.as_ref()) {
+            let delivered = volumes::delivered(&env.engine, &container.name).await?;
+            return Ok(Self::Volume(Parcel::again(&delivered, env.owner())));
+        }
+        inject::Config::read(&env.state).map(Self::Folder)
+    }
+
+    /// Puts them back.
+    ///
+    /// # Errors
+    /// When they can't be written.
+    pub async fn put_back(&self, env: &Environment, container: &Container) -> anyhow::Result<()> {
+        match (self, &container.spec) {
+            (Self::Folder(config), _) => config.write(&env.state, env.owner()),
+            (Self::Volume(parcel), Some(spec)) => Ok(volumes::deliver(&env.engine, spec, parcel).await?),
+            (Self::Volume(_), None) => Ok(()),
+        }
+    }
 }
 
 /// Remembers the project's folder, and that it isn't meant to be down any more.

@@ -3,6 +3,7 @@
 mod delivery;
 pub mod ports;
 pub mod ready;
+mod reload;
 pub mod report;
 mod stop;
 mod up;
@@ -19,6 +20,7 @@ use crate::host::HostFacts;
 use crate::state::StateDir;
 
 pub use delivery::refresh;
+pub use reload::Applied;
 pub use stop::{Stopped, remove, stop};
 pub use up::{BringUp, Build, Done, Up, bring_up, drift, dry_run};
 

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use super::ports::{self, Replaced};
-use super::{Environment, LOCK_PATIENCE, delivery, find, volumes};
+use super::{Applied, Environment, LOCK_PATIENCE, delivery, find, reload, volumes};
 use crate::agent::link::Link;
 use crate::agent::parcel::Parcel;
 use crate::build::{self, BuildOptions};
@@ -66,6 +66,8 @@ pub struct Up {
     pub replaced: Vec<Replaced>,
     /// A running container has these waiting for its next restart: `agent`, `services`, `secrets`.
     pub pending: Vec<&'static str>,
+    /// What of that was applied while it ran.
+    pub applied: Option<Applied>,
     /// The way to its agent.
     pub link: Link,
 }
@@ -109,7 +111,7 @@ pub async fn dry_run(env: &Environment, options: BringUp) -> anyhow::Result<Up> 
         Some(_) => Done::Started,
     };
     let link = env.link(current);
-    Ok(Up { done, plan, drift, replaced, pending: Vec::new(), link })
+    Ok(Up { done, plan, drift, replaced, pending: Vec::new(), applied: None, link })
 }
 
 /// How a container differs from what the configuration asks for now. Its image counts as the right one: whether that
@@ -141,16 +143,18 @@ async fn adopt(env: &Environment, container: &Container, image: &str, info: &Eng
     let link = env.link(container.spec.as_ref());
     if container.state == RunState::Running {
         let pending = delivery::pending(env, container, &plan.container.gpus).await?;
-        return Ok(Up { done: Done::Adopted, plan, drift, replaced, pending, link });
+        let applied = reload::apply(env, container, &plan.container.gpus, &pending).await?;
+        let pending = if applied.is_some() { Vec::new() } else { pending };
+        return Ok(Up { done: Done::Adopted, plan, drift, replaced, pending, applied, link });
     }
     if container.state == RunState::Paused {
         env.engine.unpause_container(&container.name).await?;
-        return Ok(Up { done: Done::Started, plan, drift, replaced, pending: Vec::new(), link });
+        return Ok(Up { done: Done::Started, plan, drift, replaced, pending: Vec::new(), applied: None, link });
     }
     delivery::refresh(env, container, &plan.container.gpus).await?;
     env.engine.ensure_network(&plan.container.network, &plan.container.labels).await?;
     env.engine.start_container(&container.name).await.map_err(|error| port_taken_since(error, &container.name))?;
-    Ok(Up { done: Done::Started, plan, drift, replaced, pending: Vec::new(), link })
+    Ok(Up { done: Done::Started, plan, drift, replaced, pending: Vec::new(), applied: None, link })
 }
 
 /// A stopped container's ports are settled; when somebody else has taken one since, only a new container helps.
@@ -183,7 +187,7 @@ async fn create(env: &Environment, old: Option<Container>, image: &str, info: &E
             Ok(()) => {
                 env.state.remember_ports(&ports)?;
                 let link = env.link(Some(&plan.container));
-                return Ok(Up { done, plan, drift: Vec::new(), replaced, pending: Vec::new(), link });
+                return Ok(Up { done, plan, drift: Vec::new(), replaced, pending: Vec::new(), applied: None, link });
             }
             Err(error) if error.is_port_taken() && taken.len() < PORT_TRIES * ports.len().max(1) => {
                 taken.extend(error.taken_port().map_or_else(|| ports.values().copied().collect(), |port| vec![port]));

@@ -19,6 +19,7 @@ mod persist;
 mod ports;
 mod proxies;
 mod registry;
+mod reload;
 mod remote;
 mod secrets;
 mod services;

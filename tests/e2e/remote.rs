@@ -185,10 +185,11 @@ fn secrets_travel_there_and_nowhere_else() {
 
     remote.project.env_file("CANARY_TOKEN=four\n");
     let up = remote.powerdev(&["up", "--json"]).run().ok().json();
-    assert_eq!(up["pending"], serde_json::json!(["secrets"]), "{up}");
+    assert_eq!((&up["pending"], &up["applied"]["secrets"]), (&serde_json::json!([]), &true.into()), "{up}");
+    assert_eq!(remote.exec("echo ${#CANARY_TOKEN}"), "4", "applied while it runs");
     remote.project.services(&format!("{SERVICES}more: {{ command: sleep 1000000 }}\n"));
     remote.powerdev(&["restart"]).run().ok();
-    assert_eq!(remote.exec("echo ${#CANARY_TOKEN}"), "4");
+    assert_eq!(remote.exec("echo ${#CANARY_TOKEN}"), "4", "and after a restart");
     let services = remote.powerdev(&["services", "--json"]).run().ok().json();
     assert_eq!(services["services"].as_array().map(Vec::len), Some(3), "{services}");
     assert_eq!(remote.powerdev(&["up", "--json"]).run().ok().json()["pending"], serde_json::json!([]));

@@ -11,6 +11,9 @@ use powerdev_protocol::Usage;
 /// CPU use is averaged over at least this long: shorter windows say little.
 const WINDOW: Duration = Duration::from_millis(200);
 
+/// The very first samples count as if at least so much time had passed.
+const SHORTEST: Duration = Duration::from_millis(10);
+
 /// Takes samples, and remembers the last one to tell CPU use from CPU time.
 #[derive(Debug)]
 pub struct Sampler {
@@ -47,11 +50,14 @@ impl Sampler {
     fn percent(&mut self, now: Instant, cpu_usec: u64) -> Option<f64> {
         let (since, before) = self.baseline;
         let elapsed = now.saturating_duration_since(since);
-        if elapsed >= WINDOW {
-            let used = cpu_usec.saturating_sub(before);
-            self.cpu_percent = Some(used as f64 / elapsed.as_micros() as f64 * 100.0);
-            self.baseline = (now, cpu_usec);
+        let used = cpu_usec.saturating_sub(before);
+        let percent = used as f64 / elapsed.max(SHORTEST).as_micros() as f64 * 100.0;
+        if elapsed < WINDOW {
+            // Before the first window is over, what there is of it says more than nothing.
+            return self.cpu_percent.or(Some(percent));
         }
+        self.cpu_percent = Some(percent);
+        self.baseline = (now, cpu_usec);
         self.cpu_percent
     }
 }
@@ -303,7 +309,10 @@ mod tests {
         let start = Instant::now();
         let mut sampler =
             Sampler { cgroup: Cgroup::V2("/nonexistent".into()), baseline: (start, 0), cpu_percent: None };
-        assert_eq!(sampler.percent(start + Duration::from_millis(1), 900), None);
+        // The first answer has a figure, too, and doesn't end the window.
+        assert_eq!(sampler.percent(start, 0), Some(0.0));
+        assert_eq!(sampler.percent(start + Duration::from_millis(1), 900), Some(9.0));
+        assert_eq!(sampler.percent(start + Duration::from_millis(100), 50_000), Some(50.0));
         assert_eq!(sampler.percent(start + Duration::from_secs(1), 1_500_000), Some(150.0));
         // Too soon after: the last average still holds, and the window goes on.
         assert_eq!(sampler.percent(start + Duration::from_millis(1001), 1_501_000), Some(150.0));

@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::status::{AgentStatus, Health, LastExit, ServiceState};
 
+/// What an agent's refusal of a line begins with that is no request to it: one of another release's, or nonsense.
+pub const NO_REQUEST: &str = "no request:";
+
 /// The longest line that either side accepts, in bytes.
 pub const MAX_LINE: usize = 1 << 20;
 
@@ -26,6 +29,9 @@ pub enum Request {
         #[serde(default)]
         wait: bool,
     },
+    /// Read services and secrets anew, and go over to them: [`Response::Reloaded`], as soon as that has begun. Refused
+    /// as a whole, and nothing changes, when either can't be used.
+    Reload,
     /// Follow what happens: [`Response::Ok`], then one [`Event`] a line until the client hangs up.
     Events,
     /// Take part in a service's terminal: [`Response::Ok`], then frames both ways.
@@ -75,6 +81,19 @@ pub enum Action {
     Restart,
 }
 
+/// What going over to other services means for each of them, by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// New ones: they start.
+    pub started: Vec<String>,
+    /// Those that are gone: they stop.
+    pub stopped: Vec<String>,
+    /// Changed ones: they restart.
+    pub restarted: Vec<String>,
+    /// Those that go on as they are: unchanged, or changed while they were stopped on request.
+    pub kept: Vec<String>,
+}
+
 /// The agent's answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "snake_case")]
@@ -85,6 +104,8 @@ pub enum Response {
     Health(Health),
     /// To [`Request::Status`].
     Status(Box<AgentStatus>),
+    /// To [`Request::Reload`].
+    Reloaded(Reloaded),
     /// Refused or failed: what, and what to do.
     Error {
         /// One line.

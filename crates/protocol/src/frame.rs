@@ -10,6 +10,8 @@ pub enum Kind {
     Resize = 1,
     /// Client to agent: no more input (only of effect where the service has pipes instead of a terminal).
     Eof = 2,
+    /// Agent to client: in words, why it hangs up now.
+    Notice = 3,
 }
 
 /// Length of a frame's head, in bytes.
@@ -33,6 +35,7 @@ pub fn parse_head(head: [u8; HEAD]) -> Option<(Kind, usize)> {
         0 => Kind::Data,
         1 => Kind::Resize,
         2 => Kind::Eof,
+        3 => Kind::Notice,
         _ => return None,
     };
     let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;

@@ -12,7 +12,7 @@ pub mod paths;
 pub mod service;
 pub mod status;
 
-pub use control::{Action, Event, EventKind, Request, Response};
+pub use control::{Action, Event, EventKind, Reloaded, Request, Response};
 pub use exit::ExitCode;
 pub use service::{Condition, Readiness, Restart, RestartPolicy, Service, ServiceError, ServiceSet, Stop};
 pub use status::{AgentStatus, Health, HealthState, LastExit, ServiceState, ServiceStatus, Usage};

@@ -136,7 +136,8 @@ pub struct Health {
 pub struct Usage {
     /// CPU time used since start, in microseconds.
     pub cpu_usec: u64,
-    /// CPU use between the last two samples: 100.0 is one CPU fully used. None until there are two.
+    /// CPU use between the last two samples, at first since the start: 100.0 is one CPU fully used. An older agent has
+    /// none until there are two.
     pub cpu_percent: Option<f64>,
     /// CPUs that the container may use, if limited.
     pub cpu_limit: Option<f64>,

@@ -130,6 +130,12 @@ impl Cell {
         give(&secrets, owner);
     }
 
+    /// Writes other services, for the agent to read anew.
+    pub fn rewrite(&self, services: &Value) {
+        let set = json!({"project": "cell", "environment": {}, "services": services});
+        std::fs::write(self.dir.join("agent/config/services.json"), set.to_string()).expect("written");
+    }
+
     /// The container's name.
     pub fn name(&self) -> &str {
         &self.name

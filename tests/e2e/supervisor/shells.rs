@@ -179,4 +179,11 @@ fn ctl_asks_and_commands_from_inside() {
     let (code, said) = cell.engine_exec(&[paths::AGENT_BIN, "attach", "wbe"], b"");
     assert!(code == 4 && said.contains("no service `wbe`"), "{code} {said}");
     assert_eq!(ctl(&["dance"]).0, 2);
+    cell.rewrite(&json!({"web": {"command": "exec sleep 1000"}, "new": {"command": "exec sleep 1000"}}));
+    assert_eq!(ctl(&["reload"]), (0, "started   new\nkept      web\n".into()));
+    cell.wait_state("new", ServiceState::Ready);
+    cell.rewrite(&json!({"new": {"command": ""}}));
+    let (code, said) = ctl(&["reload", "--json"]);
+    assert!(code == 1 && said.contains("service `new` has an empty command"), "{code} {said}");
+    assert_eq!(cell.service("web").state, ServiceState::Ready);
 }

@@ -35,6 +35,8 @@ const BACKLOG: usize = 256 * 1024;
 enum End {
     /// The agent hung up.
     Agent,
+    /// The agent hung up, and said why.
+    Dismissed(String),
     /// The user left.
     Left,
     /// This signal came.
@@ -51,6 +53,7 @@ pub fn run(mut words: Words) -> Result<ExitCode, ClientError> {
         if stay { keep_attached(&name, &mut signals)? } else { Session::open(&name, false)?.run(&mut signals)? };
     Ok(match end {
         End::Agent => ExitCode::SUCCESS,
+        End::Dismissed(why) => return Err(ClientError::Refused(format!("left {name}: {why}"))),
         End::Left => {
             note(&format!("left {name}, which goes on"));
             ExitCode::SUCCESS
@@ -66,6 +69,10 @@ fn keep_attached(name: &str, signals: &mut Signals) -> Result<End, ClientError> 
         match Session::open(name, true) {
             Ok(session) => match session.run(signals)? {
                 End::Agent => told = false,
+                End::Dismissed(why) => {
+                    told = false;
+                    note(&why);
+                }
                 end => return Ok(end),
             },
             Err(error) if !told => {
@@ -99,6 +106,8 @@ struct Session {
     terminal: bool,
     /// Standard input still has something to say.
     input: bool,
+    /// Why the agent hangs up, once it has said so.
+    farewell: Option<String>,
     /// Put back when the session ends.
     _raw: Option<RawMode>,
 }
@@ -128,6 +137,7 @@ impl Session {
             keys: (raw.is_some() && !stay).then(DetachKeys::default),
             terminal,
             input: true,
+            farewell: None,
             _raw: raw,
         })
     }
@@ -148,7 +158,7 @@ impl Session {
             }
             if self.write_socket().is_err() || (ready.socket && !self.read_socket()?) {
                 self.show()?;
-                return Ok(End::Agent);
+                return Ok(self.farewell.map_or(End::Agent, End::Dismissed));
             }
         }
     }
@@ -244,8 +254,10 @@ impl Session {
     fn show(&mut self) -> Result<(), ClientError> {
         let mut out = io::stdout().lock();
         while let Some((kind, payload)) = next_frame(&mut self.incoming)? {
-            if kind == Kind::Data {
-                out.write_all(&payload).map_err(ClientError::io("can't write to standard output"))?;
+            match kind {
+                Kind::Data => out.write_all(&payload).map_err(ClientError::io("can't write to standard output"))?,
+                Kind::Notice => self.farewell = Some(String::from_utf8_lossy(&payload).into_owned()),
+                Kind::Resize | Kind::Eof => {}
             }
         }
         out.flush().map_err(ClientError::io("can't write to standard output"))

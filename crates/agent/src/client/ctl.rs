@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use powerdev_protocol::{
-    Action, AgentStatus, Event, EventKind, Health, Request, Response, SCHEMA_VERSION, ServiceStatus,
+    Action, AgentStatus, Event, EventKind, Health, Reloaded, Request, Response, SCHEMA_VERSION, ServiceStatus,
 };
 use serde::Serialize;
 
@@ -21,7 +21,7 @@ struct Out {
 
 pub fn run(mut words: Words) -> Result<ExitCode, ClientError> {
     let json = words.flag("--json");
-    let verb = words.text("status, services, events, start, stop or restart")?;
+    let verb = words.text("status, services, events, reload, start, stop or restart")?;
     match verb.as_str() {
         "status" | "services" | "events" => {
             let out = Out { json: words.flag("--json") || json };
@@ -30,6 +30,11 @@ pub fn run(mut words: Words) -> Result<ExitCode, ClientError> {
                 "events" => events(&out),
                 verb => status(&out, verb == "services"),
             }
+        }
+        "reload" => {
+            let out = Out { json: words.flag("--json") || json };
+            words.end()?;
+            reload(&out)
         }
         "start" => command(Action::Start, words, json),
         "stop" => command(Action::Stop, words, json),
@@ -73,6 +78,27 @@ fn events(out: &Out) -> Result<ExitCode, ClientError> {
             out.lines(&[told(&event.kind)])?;
         }
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn reload(out: &Out) -> Result<ExitCode, ClientError> {
+    let reloaded = match Connection::open(DEADLINE)?.ask(&Request::Reload)? {
+        Response::Reloaded(reloaded) => reloaded,
+        Response::Error { message, absent } => return Err(ClientError::of_answer(message, absent)),
+        other => return Err(ClientError::Refused(format!("the agent answered {other:?} to reload"))),
+    };
+    if out.json {
+        out.document(&reloaded)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let Reloaded { started, stopped, restarted, kept } = reloaded;
+    let told = [("started", started), ("stopped", stopped), ("restarted", restarted), ("kept", kept)];
+    let lines: Vec<String> = told
+        .into_iter()
+        .filter(|(_, names)| !names.is_empty())
+        .map(|(what, names)| format!("{what:9} {}", names.join(", ")))
+        .collect();
+    out.lines(&lines)?;
     Ok(ExitCode::SUCCESS)
 }
 

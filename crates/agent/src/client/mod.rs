@@ -31,6 +31,7 @@ pub const USAGE: &str = "\
   health                                    one line on the environment's health; exit code 0 when healthy
   ctl status|services|events [--json]       ask the agent
   ctl start|stop|restart NAME [--wait]      command one service
+  ctl reload [--json]                       go over to changed services and secrets
   attach [--stay] NAME                      a service's terminal; Ctrl-P Ctrl-Q leaves it
   exec [--directory DIR] [--env N=V] [-- COMMAND...]
                                             a command, or a login shell, in the project's environment

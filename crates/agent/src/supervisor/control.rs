@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use powerdev_protocol::control::MAX_LINE;
+use powerdev_protocol::control::{MAX_LINE, NO_REQUEST};
 use powerdev_protocol::frame::{self, HEAD};
 use powerdev_protocol::{Event, Request, Response};
 use rustix::fs::{AtFlags, Mode as Permissions, OFlags};
@@ -19,6 +19,8 @@ use super::sys;
 const CLIENTS: usize = 64;
 /// Bytes that wait for one client at most.
 const OUTPUT: usize = 1 << 20;
+/// What one who is attached is told when that isn't enough.
+const TOO_SLOW: &str = "more than 1 MiB of output was waiting to be taken";
 
 /// What a client is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +61,8 @@ struct Client {
     paused: bool,
     /// It has said all that it will say.
     ended: bool,
+    /// It gets nothing new, and is hung up on once it has taken what waits for it: so many looks ago.
+    dismissed: Option<u32>,
     last: u64,
 }
 
@@ -79,8 +83,9 @@ impl Control {
         Self { path, listener: None, clients: BTreeMap::new(), clock: 0 }
     }
 
-    /// Listens if it doesn't, or if somebody took the socket's file away.
+    /// Looks after those who were dismissed. Listens if it doesn't, or if somebody took the socket's file away.
     pub fn look_after(&mut self, poll: &mut Poll) -> Result<(), String> {
+        self.look_after_dismissed(poll);
         let inode = rustix::fs::lstat(&self.path).map(|stat| stat.st_ino).ok();
         if let Some((fd, key, bound)) = &self.listener {
             if inode == Some(*bound) {
@@ -118,7 +123,10 @@ impl Control {
             }
         }
         while self.clients.len() > CLIENTS {
-            let idle = self.clients.iter().min_by_key(|(_, client)| (client.mode != Mode::Asking, client.last));
+            let idle = self
+                .clients
+                .iter()
+                .min_by_key(|(_, client)| (client.dismissed.is_none(), client.mode != Mode::Asking, client.last));
             let Some(key) = idle.map(|(key, _)| *key) else { break };
             self.hang_up(key, poll);
         }
@@ -247,11 +255,39 @@ impl Control {
 
     fn send(&mut self, key: Key, parts: &[&[u8]], poll: &mut Poll) {
         let Some(client) = self.clients.get_mut(&key) else { return };
+        if client.dismissed.is_some() {
+            return;
+        }
         if client.output.len() + parts.iter().map(|part| part.len()).sum::<usize>() > OUTPUT {
-            return self.hang_up(key, poll);
+            return match client.mode {
+                Mode::Attached(_) => self.dismiss(key, TOO_SLOW, poll),
+                Mode::Asking | Mode::Waiting { .. } | Mode::Following => self.hang_up(key, poll),
+            };
         }
         parts.iter().for_each(|part| client.output.extend(*part));
         self.flush(key, poll);
+    }
+
+    /// Tells one who is attached, after all that waits for it, why it is hung up on then.
+    pub fn dismiss(&mut self, key: Key, reason: &str, poll: &mut Poll) {
+        let Some(client) = self.clients.get_mut(&key).filter(|client| client.dismissed.is_none()) else { return };
+        client.dismissed = Some(0);
+        client.output.extend(frame::head(frame::Kind::Notice, reason.len()));
+        client.output.extend(reason.as_bytes());
+        self.flush(key, poll);
+    }
+
+    /// Hangs up on who was dismissed and hasn't taken what waits for it from one look to the next but one.
+    fn look_after_dismissed(&mut self, poll: &mut Poll) {
+        let mut late = Vec::new();
+        for (key, client) in &mut self.clients {
+            match &mut client.dismissed {
+                Some(looks) if *looks > 0 => late.push(*key),
+                Some(looks) => *looks += 1,
+                None => {}
+            }
+        }
+        late.into_iter().for_each(|key| self.hang_up(key, poll));
     }
 
     fn flush(&mut self, key: Key, poll: &mut Poll) {
@@ -264,6 +300,9 @@ impl Control {
                 Err(Errno::AGAIN) => break,
                 Err(_) => return self.hang_up(key, poll),
             }
+        }
+        if client.dismissed.is_some() && client.output.is_empty() {
+            return self.hang_up(key, poll);
         }
         self.update(key, poll);
     }
@@ -295,19 +334,19 @@ impl Control {
 impl Client {
     fn new(fd: OwnedFd, last: u64) -> Self {
         let (input, output) = (Vec::new(), VecDeque::new());
-        Self { fd, mode: Mode::Asking, input, output, paused: false, ended: false, last }
+        Self { fd, mode: Mode::Asking, input, output, paused: false, ended: false, dismissed: None, last }
     }
 
     /// Whether it is read from now.
     fn is_heard(&self) -> bool {
-        !self.ended && !self.paused && self.input.len() <= MAX_LINE
+        !self.ended && !self.paused && self.dismissed.is_none() && self.input.len() <= MAX_LINE
     }
 
     fn next_request(&mut self) -> Option<Message> {
         let Some(end) = self.input.iter().position(|byte| *byte == b'\n') else {
             return (self.input.len() > MAX_LINE).then_some(Message::Nonsense);
         };
-        let request = serde_json::from_slice(&self.input[..end]).map_err(|error| format!("no request: {error}"));
+        let request = serde_json::from_slice(&self.input[..end]).map_err(|error| format!("{NO_REQUEST} {error}"));
         self.input.drain(..=end);
         Some(Message::Request(request))
     }

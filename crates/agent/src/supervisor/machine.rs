@@ -143,6 +143,12 @@ impl Machine {
         }
     }
 
+    /// Goes by another configuration from now on. For when nothing of it runs.
+    pub fn configure(&mut self, service: &Service) {
+        let Self { restart, grace, readiness, .. } = Self::new(service);
+        (self.restart, self.grace, self.readiness) = (restart, grace, readiness);
+    }
+
     /// Where it stands.
     pub fn state(&self) -> ServiceState {
         match self.phase {

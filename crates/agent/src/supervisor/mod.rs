@@ -21,6 +21,7 @@ mod poll;
 mod processes;
 mod pty;
 mod readiness;
+mod reload;
 mod requests;
 mod services;
 mod shutdown;
@@ -100,6 +101,8 @@ struct Supervisor {
     /// Why there are no services, if that is so.
     broken: Option<String>,
     units: Vec<Unit>,
+    /// The services' places in `units`, in the order of their start.
+    order: Vec<usize>,
     sampler: Sampler,
     counters: Usage,
     health: Health,
@@ -140,6 +143,7 @@ impl Supervisor {
             set: ServiceSet::default(),
             broken: None,
             units: Vec::new(),
+            order: Vec::new(),
             sampler: Sampler::new(),
             counters: Usage::default(),
             health: Health { state: HealthState::Starting, detail: String::new() },

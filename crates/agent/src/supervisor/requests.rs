@@ -11,7 +11,7 @@ use powerdev_protocol::{
 use super::control::{Message, Mode};
 use super::machine::Input;
 use super::poll::Key;
-use super::unit::state_name;
+use super::unit::{Unit, state_name};
 use super::{Supervisor, now_ms, processes, sys};
 
 /// Processes that `exec` may have registered at a time.
@@ -44,6 +44,10 @@ impl Supervisor {
             Request::Service { name, action, wait } => match self.service_request(key, &name, action, wait) {
                 Some(response) => response,
                 None => return,
+            },
+            Request::Reload => match self.reload() {
+                Ok(reloaded) => Response::Reloaded(reloaded),
+                Err(message) => Response::refused(message),
             },
             Request::Events => return self.follow(key),
             Request::Attach { name, size, replay } => match self.index(&name) {
@@ -81,7 +85,7 @@ impl Supervisor {
             pid: std::process::id() as i32,
             started_ms: self.started_ms,
             health: self.current_health(),
-            services: self.units.iter().map(|unit| unit.status(now)).collect(),
+            services: self.shown().map(|unit| unit.status(now)).collect(),
             usage: self.counters.clone(),
             orphans: self.orphans,
             dropped_lines: self.console.dropped() + logs().map(|log| log.dropped()).sum::<u64>(),
@@ -92,10 +96,16 @@ impl Supervisor {
 
     /// A service's place; else the answer to whoever asked for it.
     fn index(&self, name: &str) -> Result<usize, Response> {
-        self.units.iter().position(|unit| unit.name == name).ok_or_else(|| {
-            let known: Vec<&str> = self.units.iter().map(|unit| unit.name.as_str()).collect();
+        self.units.iter().position(|unit| unit.name == name && !unit.retired).ok_or_else(|| {
+            let known: Vec<&str> = self.order.iter().map(|index| self.units[*index].name.as_str()).collect();
             Response::absent(format!("no service `{name}` here; there are: {}", known.join(", ")))
         })
+    }
+
+    /// The services in the order of their start, then what was taken out and hasn't gone yet.
+    fn shown(&self) -> impl Iterator<Item = &Unit> {
+        let going = self.units.iter().filter(|unit| unit.retired && !unit.is_free());
+        self.order.iter().map(|index| &self.units[*index]).chain(going)
     }
 
     /// None: the answer comes when it is done.
@@ -181,6 +191,7 @@ impl Supervisor {
                 Ok(size) => unit.resize(size),
                 Err(_) => self.control.hang_up(key, &mut self.poll),
             },
+            frame::Kind::Notice => self.control.hang_up(key, &mut self.poll), // Not for a client to send.
             frame::Kind::Eof => unit.streams.finish_input(index, &mut self.poll),
         }
     }

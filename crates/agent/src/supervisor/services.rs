@@ -2,11 +2,10 @@
 //! their probes and terminals, and tells what became of them.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use powerdev_protocol::service::signal_number;
-use powerdev_protocol::{Condition, EventKind, Service, ServiceSet, ServiceState};
+use powerdev_protocol::{Condition, EventKind, ServiceState};
 use rustix::process::{WaitOptions, WaitStatus};
 
 use super::control::Mode;
@@ -14,6 +13,7 @@ use super::machine::{Action, Input};
 use super::poll::{Key, Timer};
 use super::processes::Known;
 use super::readiness::Verdict;
+use super::reload::read_secrets;
 use super::spawn::SpawnError;
 use super::unit::{Unit, state_name};
 use super::{Supervisor, exits, health, now_ms, processes, sys};
@@ -32,24 +32,6 @@ enum Dependencies {
 }
 
 impl Supervisor {
-    /// Reads the services. What can't be run leaves none, and the reason in the health.
-    pub(super) fn load(&mut self) {
-        self.broken = None;
-        match read_services(&self.options.services) {
-            Ok((set, order)) => {
-                for (index, name) in order.iter().enumerate() {
-                    let service = &set.services[name];
-                    self.units.push(Unit::new(name, index, service, &self.options.log_dir, now_ms()));
-                }
-                self.set = set;
-            }
-            Err(reason) => {
-                self.console.say(&reason);
-                self.broken = Some(reason);
-            }
-        }
-    }
-
     /// Gives a service's state machine what happened, and does what it says until it says nothing more.
     pub(super) fn feed(&mut self, index: usize, input: Input) {
         let mut next = Some(input);
@@ -275,7 +257,7 @@ impl Supervisor {
     /// After all that happened in a turn: goes on with what it made possible, and tells what became of it.
     pub(super) fn settle(&mut self) {
         self.look_for_remains();
-        while self.start_what_can() || self.go_on_stopping() {}
+        while self.start_what_can() || self.go_on_stopping() || self.retire() {}
         for index in 0..self.units.len() {
             self.publish(index);
         }
@@ -310,9 +292,10 @@ impl Supervisor {
         }
         let mut changed = false;
         for index in 0..self.units.len() {
-            let machine = &self.units[index].machine;
+            self.renew(index);
+            let Unit { machine, retired, .. } = &self.units[index];
             let waiting = machine.state() == ServiceState::Waiting;
-            if !waiting && !machine.failed_by_dependency() {
+            if *retired || !waiting && !machine.failed_by_dependency() {
                 continue;
             }
             let input = match (self.dependencies(index), waiting) {
@@ -348,7 +331,7 @@ impl Supervisor {
     }
 
     /// Tells of a service if anything changed since it was last told of.
-    fn publish(&mut self, index: usize) {
+    pub(super) fn publish(&mut self, index: usize) {
         let unit = &mut self.units[index];
         let now = (unit.machine.state(), unit.pid, unit.machine.restarts());
         let (from, told_pid, _) = unit.told;
@@ -375,7 +358,8 @@ impl Supervisor {
         let name = unit.name.clone();
         self.tell(EventKind::Service { name, from, to, pid, restarts, exit, probe });
         self.answer_waiting(index);
-        if to == ServiceState::Failed && self.units[index].service.essential {
+        let unit = &self.units[index];
+        if to == ServiceState::Failed && unit.service.essential && !unit.retired {
             self.essential_failed(index);
         }
     }
@@ -384,7 +368,8 @@ impl Supervisor {
         if self.shutdown.is_some() {
             return; // That it stops has been told; what becomes of the services now is no illness.
         }
-        let units = self.units.iter().map(|unit| (unit.machine.state(), || unit.complaint()));
+        let units = self.units.iter().filter(|unit| !unit.retired);
+        let units = units.map(|unit| (unit.machine.state(), || unit.complaint()));
         let health = health::of(self.broken.as_deref(), units);
         if health != self.health {
             if health.state != self.health.state {
@@ -393,34 +378,5 @@ impl Supervisor {
             self.health = health.clone();
             self.tell(EventKind::Health(health));
         }
-    }
-}
-
-/// The services of the file and the order to start them in, or why they can't be run.
-fn read_services(path: &Path) -> Result<(ServiceSet, Vec<String>), String> {
-    let told = |error: &dyn std::fmt::Display| format!("no services: {}: {error}", path.display());
-    let text = std::fs::read(path).map_err(|error| told(&error))?;
-    let set: ServiceSet = serde_json::from_slice(&text).map_err(|error| told(&error))?;
-    set.check().map_err(|error| told(&error))?;
-    let order = set.start_order().map_err(|error| told(&error))?;
-    let order =
-        order.into_iter().filter(|name| set.services.get(*name).is_some_and(is_enabled)).map(Into::into).collect();
-    Ok((set, order))
-}
-
-fn is_enabled(service: &Service) -> bool {
-    service.enabled
-}
-
-/// The secrets as they are now. No file is no secrets.
-fn read_secrets(path: &Path) -> Result<BTreeMap<String, String>, String> {
-    let told = |trouble: String| format!("the secrets in {} can't be read: {trouble}", path.display());
-    match std::fs::read(path) {
-        // The error's own text could hold a part of a secret.
-        Ok(text) => serde_json::from_slice(&text).map_err(|error| {
-            told(format!("no JSON object of strings (line {}, column {})", error.line(), error.column()))
-        }),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(BTreeMap::new()),
-        Err(error) => Err(told(error.to_string())),
     }
 }

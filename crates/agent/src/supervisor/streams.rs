@@ -206,6 +206,14 @@ impl Streams {
         self.pending.clear();
     }
 
+    /// Closes all of it.
+    pub fn close(&mut self, poll: &mut Poll) {
+        self.close_input(poll);
+        for output in self.outputs.drain(..) {
+            poll.remove(output.key, &output.fd);
+        }
+    }
+
     /// Sets the terminal's size, if it is one.
     pub fn resize(&self, size: TerminalSize) {
         if let (true, Some(input)) = (self.is_terminal, &self.input) {

@@ -29,6 +29,10 @@ pub struct Unit {
     pub index: usize,
     /// Its configuration.
     pub service: Service,
+    /// What takes that one's place as soon as nothing runs by it any more.
+    pub replacement: Option<Service>,
+    /// It was taken out of the services: it is stopped, and its place is free once it is gone.
+    pub retired: bool,
     /// Its state.
     pub machine: Machine,
     /// Its process, while its program doesn't run yet.
@@ -75,6 +79,8 @@ impl Unit {
             name: name.into(),
             index,
             service: service.clone(),
+            replacement: None,
+            retired: false,
             told: (machine.state(), None, 0),
             machine,
             launch: None,
@@ -186,6 +192,30 @@ impl Unit {
         if let Some(prober) = &mut self.prober {
             prober.end(poll);
         }
+    }
+
+    /// Takes on its new configuration, if there is one. For when nothing of it runs.
+    pub fn renew(&mut self) {
+        if let Some(service) = self.replacement.take() {
+            self.machine.configure(&service);
+            self.prober = service.ready.as_ref().map(|ready| Prober::new(ready, self.index));
+            self.service = service;
+        }
+    }
+
+    /// Forgets what it was, for its place to be free. For when it has gone and is stopped.
+    pub fn clear(&mut self, poll: &mut Poll) {
+        self.streams.close(poll);
+        self.prober = None;
+        self.replay = Replay::default();
+        self.log.reopen();
+        self.notice = None;
+        self.name.clear();
+    }
+
+    /// Whether its place is free.
+    pub fn is_free(&self) -> bool {
+        self.name.is_empty()
     }
 
     /// By what its processes are known.

@@ -194,6 +194,22 @@ impl Connection {
         payload
     }
 
+    /// Why the agent hangs up, after all that it sends before.
+    pub fn farewell(&mut self) -> String {
+        let mut rest = Vec::new();
+        self.reader.read_to_end(&mut rest).unwrap();
+        let mut frames = &rest[..];
+        loop {
+            let length = u32::from_be_bytes(frames[1..5].try_into().unwrap()) as usize;
+            let (frame, after) = frames.split_at(5 + length);
+            if frame[0] == 3 {
+                assert!(after.is_empty(), "it is the last that is said");
+                return String::from_utf8(frame[5..].to_vec()).unwrap();
+            }
+            frames = after;
+        }
+    }
+
     /// Frames until all of them hold this text.
     pub fn data_until(&mut self, text: &str) -> String {
         let mut all = Vec::new();

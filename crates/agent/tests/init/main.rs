@@ -8,6 +8,7 @@ mod faults;
 mod harness;
 mod launch;
 mod readiness;
+mod reload;
 mod restart;
 mod start;
 mod stop;

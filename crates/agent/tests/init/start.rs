@@ -75,6 +75,7 @@ fn status_tells_who_it_is() {
     assert_eq!(status["sha256"].as_str().unwrap().len(), 64);
     assert_eq!(status["notices"], json!([]));
     assert_eq!(status["dropped_lines"], 0);
+    assert!(status["usage"]["cpu_percent"].is_number(), "however early it is asked: {}", status["usage"]);
     let child = std::fs::read_to_string(format!("/proc/{}/stat", pid_of(&status["services"][0]))).unwrap();
     let fields: Vec<&str> = child.rsplit(')').next().unwrap().split_whitespace().collect();
     assert_eq!(fields[1], agent.pid().to_string(), "its parent");

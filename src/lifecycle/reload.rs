@@ -1,0 +1,56 @@
+//! Changed services and secrets, applied to an environment while it runs.
+
+use powerdev_protocol::Reloaded;
+use serde::Serialize;
+
+use super::delivery::{self, Earlier};
+use super::{Environment, ready};
+use crate::agent::client::AgentError;
+use crate::engine::Container;
+use crate::engine::spec::Gpus;
+use crate::failure::Failure;
+
+/// What was applied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Applied {
+    /// What that means for each service.
+    #[serde(flatten)]
+    pub services: Reloaded,
+    /// Secrets have changed: what starts from now on gets them.
+    pub secrets: bool,
+}
+
+/// Applies what is pending. None: it takes a restart, since the agent inside is of another release.
+///
+/// # Errors
+/// When the agent refuses it or can't be asked. Then it finds what it found before.
+pub async fn apply(
+    env: &Environment,
+    container: &Container,
+    gpus: &Gpus,
+    pending: &[&str],
+) -> anyhow::Result<Option<Applied>> {
+    if pending.is_empty() || pending.contains(&"agent") {
+        return Ok(None);
+    }
+    let earlier = Earlier::of(env, container).await?;
+    let asked = async {
+        delivery::refresh(env, container, gpus).await?;
+        let mut agent = env.link(container.spec.as_ref()).connect(ready::PATIENCE).await?;
+        anyhow::Ok(agent.reload().await?)
+    };
+    let error = match asked.await {
+        Ok(services) => return Ok(Some(Applied { services, secrets: pending.contains(&"secrets") })),
+        Err(error) => error,
+    };
+    earlier.put_back(env, container).await?;
+    match error.downcast::<AgentError>() {
+        Ok(AgentError::Unsupported) => Ok(None),
+        Ok(AgentError::Refused(why)) => {
+            let message = format!("the agent refuses the changed services: {why}");
+            Err(Failure::usage(message).hint("what runs was left as it is").into())
+        }
+        Ok(error) => Err(error.into()),
+        Err(error) => Err(error),
+    }
+}
