@@ -5,9 +5,12 @@
 //! Rather than chown at every start, the folders are handed over once, when the home volume is made. All of it goes in
 //! as one archive, through a container that is never started.
 
+use std::collections::BTreeSet;
+
 use powerdev_protocol::paths;
 
 use crate::agent::parcel::{self, Delivered, Parcel};
+use crate::config::layout;
 use crate::engine::spec::{ContainerSpec, MountSource, MountSpec};
 use crate::engine::{Engine, EngineError};
 
@@ -106,13 +109,17 @@ fn folders(tar: &mut tar::Builder<Vec<u8>>, spec: &ContainerSpec, new: bool) {
     let roots: Vec<&str> =
         spec.mounts.iter().filter(|m| !matches!(m.source, MountSource::Bind(_))).map(|m| m.target.as_str()).collect();
     let inside = |target: &str| roots.iter().any(|root| target == *root || target.starts_with(&format!("{root}/")));
-    for mount in spec.mounts.iter().filter(|mount| inside(&mount.target)) {
-        let (mode, owner) = match mount.target.as_str() {
+    let mut targets: BTreeSet<&str> = spec.mounts.iter().map(|mount| mount.target.as_str()).collect();
+    // The user's keys may come and go with the host's: the Engine would make their mount point then, for root.
+    targets.insert(layout::SSH);
+    for target in targets.into_iter().filter(|target| inside(target)) {
+        let (mode, owner) = match target {
             paths::AGENT_DIR => (0o755, (0, 0)),
             paths::RUN_DIR => (0o700, user),
+            layout::SSH if new => (0o700, user),
             _ if new => (0o755, user),
             _ => continue,
         };
-        parcel::folder(tar, mount.target.trim_start_matches('/'), mode, owner);
+        parcel::folder(tar, target.trim_start_matches('/'), mode, owner);
     }
 }

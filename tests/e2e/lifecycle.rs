@@ -143,6 +143,34 @@ fn restart_applies_changed_services_and_secrets() {
 }
 
 #[test]
+fn the_keys_folder_is_the_users_own_however_often_it_was_mounted() {
+    let project = Project::new("one:\n  command: exec sleep 1000000\n");
+    let ssh = project.home().join(".ssh");
+    let owner = |project: &Project| {
+        let stat = project.powerdev(["exec", "--", "sh", "-c", "stat -c '%u:%g %a' ~/.ssh; id -u; id -g"]).run().ok();
+        stat.out().lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let check = |project: &Project| {
+        let [folder, user, group] = owner(project).try_into().expect("three lines");
+        assert_eq!(folder, format!("{user}:{group} 700"));
+    };
+    std::fs::create_dir(&ssh).expect("ours");
+    project.powerdev(["up"]).run().ok();
+    std::fs::remove_dir(&ssh).expect("ours");
+    project.powerdev(["up", "--recreate"]).run().ok();
+    check(&project);
+    // And where the home folder was there first.
+    let project = Project::new("one:\n  command: exec sleep 1000000\n");
+    let ssh = project.home().join(".ssh");
+    project.powerdev(["up"]).run().ok();
+    std::fs::create_dir(&ssh).expect("ours");
+    project.powerdev(["up", "--recreate"]).run().ok();
+    std::fs::remove_dir(&ssh).expect("ours");
+    project.powerdev(["up", "--recreate"]).run().ok();
+    check(&project);
+}
+
+#[test]
 fn drift_is_told_by_setting_and_recreate_applies_it() {
     let project = Project::new("one:\n  command: exec sleep 1000000\n");
     project.powerdev(["up"]).run().ok();
