@@ -240,18 +240,19 @@ base_image() {
     apt_install "${packages[@]}"
 }
 
-# ---------------------------------------------------------------------------------------------------- registry
+# ---------------------------------------------------------------------------------------------------- servers
 
-# The tests start a registry of their own. The package would also run one as a service, open to the network.
-registry() {
-    have docker-registry && return
+# The tests start a registry and an ssh server of their own. The packages would also run them as services, open to the
+# network: where the package isn't there yet, its service is kept from running.
+need_without_service() { # COMMAND:PACKAGE SERVICE
+    have "${1%%:*}" && return
     if [ -d /run/systemd/system ]; then
-        as_root systemctl mask docker-registry.service >/dev/null 2>&1 || true
-        apt_install docker-registry
+        as_root systemctl mask "$2.service" "$2.socket" >/dev/null 2>&1 || true
+        apt_install "${1#*:}"
     else
-        apt_install docker-registry
-        as_root update-rc.d docker-registry disable >/dev/null 2>&1 || true
-        as_root /etc/init.d/docker-registry stop >/dev/null 2>&1 || true
+        apt_install "${1#*:}"
+        as_root update-rc.d "$2" disable >/dev/null 2>&1 || true
+        as_root "/etc/init.d/$2" stop >/dev/null 2>&1 || true
     fi
 }
 
@@ -266,7 +267,8 @@ test)
     rust_lints
     need docker:docker.io ip:iproute2 shellcheck:shellcheck tmux:tmux zsh:zsh fish:fish ps:procps
     as_root true # A few tests need it. Where sudo wants a password, it asks now.
-    registry
+    need_without_service docker-registry:docker-registry docker-registry
+    need_without_service sshd:openssh-server ssh
     dpkg-query -W busybox-static >/dev/null 2>&1 || apt_install busybox-static
     ;;
 bench)

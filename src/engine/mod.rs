@@ -19,6 +19,7 @@ mod inventory;
 mod login;
 mod logs;
 mod network;
+mod pool;
 mod proxies;
 mod pull;
 mod redact;

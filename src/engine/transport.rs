@@ -1,4 +1,5 @@
-//! How requests reach the Engine: HTTP/1.1 over a Unix socket, TCP, TLS or ssh, one connection a request.
+//! How requests reach the Engine: HTTP/1.1 over a Unix socket, one connection a request; over TCP, TLS or ssh on a
+//! connection that has just answered another, where there is one.
 //!
 //! bollard's own transports are not used: they hide why a connection failed, know no contexts, and misread a
 //! terminal's bytes (see [`super::exec`]). This one serves bollard and our own requests alike.
@@ -28,6 +29,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_util::io::StreamReader;
 
 use super::endpoint::{Address, Endpoint, EndpointError};
+use super::pool::{Connection, Pool};
 use super::tls;
 
 const CONNECT: Duration = Duration::from_secs(10);
@@ -40,6 +42,8 @@ const NEVER: u64 = 100 * 365 * 24 * 3600;
 pub(super) struct Transport {
     address: Arc<Address>,
     tls: Option<TlsConnector>,
+    /// None: connecting costs next to nothing.
+    pool: Option<Pool>,
 }
 
 impl std::fmt::Debug for Transport {
@@ -56,7 +60,8 @@ impl Transport {
             Address::Tcp { tls: Some(files), .. } => Some(tls::connector(files)?),
             _ => None,
         };
-        Ok(Self { address: Arc::new(endpoint.address.clone()), tls })
+        let pool = (!matches!(endpoint.address, Address::Unix(_))).then(Pool::default);
+        Ok(Self { address: Arc::new(endpoint.address.clone()), tls, pool })
     }
 
     /// bollard on top of this transport.
@@ -120,13 +125,36 @@ impl Transport {
         let origin = request.uri().path_and_query().map_or("/", |path| path.as_str());
         *request.uri_mut() = origin.parse::<Uri>()?;
         request.headers_mut().insert(HOST, HeaderValue::from_static("docker"));
+        if let Some(mut kept) = self.pool.as_ref().and_then(Pool::take) {
+            match kept.try_send_request(request).await {
+                Ok(response) => return Ok(self.answered(kept, response)),
+                // It was closed just now, and has sent nothing.
+                Err(mut error) => match error.take_message() {
+                    Some(unsent) => request = unsent,
+                    None => return Err(error.into_error().into()),
+                },
+            }
+        }
+        let mut connection = self.connect().await?;
+        let response = connection.send_request(request).await?;
+        Ok(self.answered(connection, response))
+    }
+
+    async fn connect(&self) -> Result<Connection, Error> {
         let io = tokio::time::timeout(CONNECT, self.dial()).await.map_err(|_| {
             io::Error::new(io::ErrorKind::TimedOut, format!("no connection within {} s", CONNECT.as_secs()))
         })??;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(io)).await?;
-        // It ends with the answer, or with the upgraded stream; its error is told there too.
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(io)).await?;
+        // It ends when nobody keeps it, or with the upgraded stream; its error is told there too.
         tokio::spawn(connection.with_upgrades());
-        Ok(sender.send_request(request).await?)
+        Ok(sender)
+    }
+
+    fn answered(&self, connection: Connection, response: Response<Incoming>) -> Response<Incoming> {
+        if let Some(pool) = self.pool.as_ref().filter(|_| response.status() != StatusCode::SWITCHING_PROTOCOLS) {
+            pool.keep(connection);
+        }
+        response
     }
 
     async fn dial(&self) -> io::Result<Box<dyn Duplex>> {

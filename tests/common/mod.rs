@@ -21,6 +21,7 @@ pub mod registry;
 pub mod relay;
 pub mod root;
 pub mod second_engine;
+pub mod ssh;
 pub mod terminal;
 pub mod wait;
 
@@ -29,4 +30,5 @@ pub use project::{Project, run_id};
 pub use registry::Registry;
 pub use relay::{Fault, Relay, Server};
 pub use second_engine::SecondEngine;
+pub use ssh::SshServer;
 pub use terminal::Terminal;

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::common::process::Invocation;
-use crate::common::{Project, Running, SecondEngine, engine};
+use crate::common::{Project, Running, SecondEngine, SshServer, engine};
 
 const CANARY: &str = "canary-7c02-4e1b-far-from-home";
 const SOON: Duration = Duration::from_secs(30);
@@ -226,4 +226,34 @@ fn what_cannot_be_done_there_is_refused_before_anything_is_made() {
     remote.docker(&[&taken[..2], &["--network", "taken"], &taken[2..]].concat());
     let up = remote.powerdev(&["up", "--json"]).run().ok().json();
     assert_eq!(up["ports"][0]["host"], 3988, "{up}");
+}
+
+#[test]
+fn by_ssh_it_is_the_same() {
+    let remote = Remote::new();
+    let ssh = SshServer::start();
+    let host = ssh.host(&remote.engine.socket());
+    let powerdev = |arguments: &[&str]| remote.powerdev(arguments).env("DOCKER_HOST", &host).env("PATH", ssh.path());
+    let up = powerdev(&["up", "--json"]).run().ok().json();
+    assert_eq!(up["health"], "healthy");
+    let tunnel = up["tunnel"].as_str().expect("there is one");
+    assert!(tunnel.starts_with("ssh -N -L 3978:127.0.0.1:3978 -p ") && tunnel.ends_with(" 127.0.0.1"), "{tunnel}");
+    assert_eq!(powerdev(&["status", "--json"]).run().ok().json()["health"], "healthy");
+    assert_eq!(powerdev(&["exec", "--", "sh", "-c", "cat; exit 7"]).stdin("hello").run().code(7).out(), "hello");
+    // Ctrl-C goes to every process of the terminal, and must not take the way to the Engine away from the command.
+    let mut shell = powerdev(&[
+        "exec",
+        "-T",
+        "--",
+        "sh",
+        "-c",
+        "trap 'echo got-int; exit 5' INT; echo ready; while :; do sleep 0.05; done",
+    ])
+    .terminal(24, 80);
+    shell.expect("ready");
+    shell.send(b"\x03");
+    shell.expect("got-int");
+    assert_eq!(shell.wait().0, 5);
+    powerdev(&["rm", "--force", "--volumes", "--yes"]).run().ok();
+    assert!(remote.volumes().is_empty());
 }
