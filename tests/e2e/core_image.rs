@@ -120,6 +120,58 @@ fn a_service_is_seen_and_typed_to_in_its_tmux_session() {
     assert_eq!(pid("talk"), Some(talks));
 }
 
+#[test]
+fn sessions_come_and_go_with_the_services_and_keys_leave_them() {
+    let project = Project::bare();
+    core_image::build(&project);
+    let services = |more: &str| {
+        let off = "claude-flow: { enabled: false }, ruv-swarm: { enabled: false }";
+        let one = "one: { command: exec sleep 1000000 }";
+        project.write("powerdev.yaml", format!("services: {{ {off}, {one}{more} }}\n"));
+        project.powerdev(["up"]).deadline(UP).run().ok();
+    };
+    let sessions = |expected: &[&str]| {
+        wait::until(&format!("the sessions are {expected:?}"), UP, || {
+            let listed = inside(&project, "tmux list-sessions -F '#{session_name}'");
+            let mut names: Vec<&str> = listed.out().lines().collect();
+            names.sort_unstable();
+            (names == expected).then_some(())
+        });
+    };
+    services("");
+    inside(&project, "tmux new-session -d -s own && tmux set -g assume-paste-time 0").ok();
+    sessions(&["one", "own"]);
+    services(", two: { command: exec cat }");
+    sessions(&["one", "own", "two"]);
+
+    let open = |command: &[&str]| {
+        let words: Vec<&str> = ["exec", "--"].iter().chain(command).copied().collect();
+        project.powerdev(words).terminal(24, 80)
+    };
+    let mut terminal = open(&["tmux", "attach", "-t", "two"]);
+    terminal.expect("two");
+    terminal.send("seen-in-tmux\r");
+    terminal.expect("seen-in-tmux");
+    terminal.send("\x02d");
+    terminal.expect("detached (from session two)");
+    assert_eq!(terminal.wait().0, 0);
+    let mut terminal = open(&["powerdev-agent", "attach", "two"]);
+    terminal.expect("seen-in-tmux");
+    terminal.send("typed-$((1+1))\r");
+    terminal.expect("typed-$((1+1))\r\ntyped-$((1+1))");
+    terminal.send("\x10\x11");
+    terminal.expect("left two, which goes on");
+    assert_eq!(terminal.wait().0, 0);
+    let status = project.powerdev(["status", "--json"]).run().ok().json();
+    assert!(status["services"].as_array().expect("services").iter().all(|s| s["restarts"] == 0), "{status}");
+
+    services("");
+    sessions(&["one", "own"]);
+    // A server that is killed takes the user's own sessions along; the services' are there again.
+    inside(&project, "kill -9 $(tmux display-message -p '#{pid}')").ok();
+    sessions(&["one"]);
+}
+
 /// From the host, on the port that `status` tells. Gives that port.
 fn console_answers(project: &Project) -> u16 {
     let status = project.powerdev(["status", "--json"]).run().ok().json();
