@@ -59,6 +59,7 @@ fn what_a_service_does_not_read_yet_is_kept_for_it() {
     let agent = Agent::start(
         json!({"a": {"command": "while ! test -e $T/go; do sleep 0.02; done; exec wc -c", "tty": false, "restart": {"policy": "never"}}}),
     );
+    agent.wait_state("a", "ready");
     let mut connection = attach(&agent, None, 0);
     let writer = std::thread::spawn(move || {
         for _ in 0..40 {

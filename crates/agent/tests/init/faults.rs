@@ -72,7 +72,7 @@ fn a_closed_stdout_stops_nothing() {
         }
     });
     agent.wait_log("a", "one");
-    assert_eq!(agent.ask(json!({"op": "health"}))["state"], "healthy");
+    agent.wait("health", |status| status["health"]["state"] == "healthy");
 }
 
 #[test]

@@ -116,6 +116,7 @@ fn the_containers_log_has_every_line_with_its_service() {
 #[test]
 fn unknown_services_and_nonsense_are_refused_and_nothing_breaks() {
     let agent = Agent::start(json!({"a": {"command": "exec sleep 1000"}}));
+    agent.wait_state("a", "ready");
     let mut connection = agent.connect();
     let answer = connection.ask(json!({"op": "service", "name": "zz", "action": "stop"}));
     assert_eq!(answer["message"], "no service `zz` here; there are: a");
