@@ -6,7 +6,7 @@ use super::table::{PREFIX, SETTINGS};
 /// With the prefix of settings, but for other things: the agent's and its services', the build's, the tests'.
 const OTHERS: [&str; 8] = [
     "POWERDEV_AGENT",
-    "POWERDEV_AGENT_SHA",
+    "POWERDEV_AGENT_SHA256",
     "POWERDEV_ALLOW_ORIGINS",
     "POWERDEV_BLESS",
     "POWERDEV_COMPLETE",

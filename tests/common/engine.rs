@@ -212,6 +212,9 @@ impl Events {
     }
 }
 
+/// On every image that the tests make, and on those that are built on one: the run.
+pub const RUN_LABEL: &str = "powerdev-test.run";
+
 /// A small image with busybox and a user `dev`; made once a run, in a tenth of a second.
 pub fn tiny_image() -> &'static str {
     static TAG: OnceLock<String> = OnceLock::new();
@@ -222,7 +225,7 @@ pub fn tiny_image() -> &'static str {
             .from_src("-")
             .repo("powerdev-test/tiny")
             .tag(tag)
-            .changes(vec!["ENV PATH=/usr/local/bin:/usr/bin:/bin:/sbin".to_owned()])
+            .changes(vec!["ENV PATH=/usr/local/bin:/usr/bin:/bin:/sbin".to_owned(), format!("LABEL {RUN_LABEL}={tag}")])
             .build();
         let body = bollard::body_full(tiny_root(Path::new("/bin/busybox")).into());
         let docker = docker();
@@ -305,9 +308,12 @@ pub fn leftovers(name: &str) -> Vec<Leftover> {
         }
         let all = query::ListImagesOptionsBuilder::new().build();
         for image in docker.list_images(Some(all)).await.unwrap_or_default() {
-            // One that was pulled by its digest, or has lost its tag to a newer one, has no tag.
+            // One that was pulled by its digest has no tag; one that has lost its name to a newer one has the label.
             let names = image.repo_tags.into_iter().chain(image.repo_digests);
             found.extend(names.filter(|n| n.contains(name)).map(Leftover::Image));
+            found.extend(
+                (image.labels.get(RUN_LABEL).map(String::as_str) == Some(name)).then_some(Leftover::Image(image.id)),
+            );
         }
     });
     found
@@ -322,7 +328,7 @@ pub enum Leftover {
     Network(String),
     /// A volume's name.
     Volume(String),
-    /// An image's tag, or its digest.
+    /// An image's tag, its digest, or its ID.
     Image(String),
 }
 

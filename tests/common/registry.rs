@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-use super::engine::tiny_root;
+use super::engine::{RUN_LABEL, tiny_root};
 use super::process::die_with_us;
-use super::project::run_dir;
+use super::project::{run_dir, run_id};
 
 const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 const LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
@@ -118,7 +118,10 @@ impl Registry {
         let digests: Vec<String> = layers.iter().map(|layer| self.blob(repository, layer)).collect();
         let config = json!({
             "architecture": arch, "os": "linux",
-            "config": {"Env": ["PATH=/usr/local/bin:/usr/bin:/bin:/sbin"]},
+            "config": {
+                "Env": ["PATH=/usr/local/bin:/usr/bin:/bin:/sbin"],
+                "Labels": {RUN_LABEL: run_id()},
+            },
             // Plain archives: what they hold is what they are.
             "rootfs": {"type": "layers", "diff_ids": digests},
         });
