@@ -124,6 +124,8 @@ unsafe fn lead(last: RawFd) -> ! {
     // SAFETY: system calls on integers; the name is NUL-terminated and short enough.
     unsafe {
         libc::prctl(libc::PR_SET_NAME, c"terminal".as_ptr());
+        // Nobody else would: a supervisor that isn't PID 1 doesn't take all else along.
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
         for fd in 0..=last {
             libc::close(fd);
         }

@@ -137,6 +137,19 @@ fn what_hangs_can_be_stopped_and_does_not_keep_the_agent() {
 }
 
 #[test]
+fn an_agent_that_is_killed_leaves_no_terminal_behind() {
+    let mut agent = Agent::start(json!({"a": {"command": "exec sleep 1000"}}));
+    let service = pid_of(&agent.wait_state("a", "ready"));
+    let stat = std::fs::read_to_string(format!("/proc/{service}/stat")).unwrap();
+    let session = stat.rsplit(") ").next().unwrap().split(' ').nth(3).unwrap().parse().unwrap();
+    assert!(is_alive(session) && session != service);
+    agent.signal(libc::SIGKILL);
+    agent.child.wait().unwrap();
+    until("what leads its terminal's session is gone", || (!is_alive(session)).then_some(()));
+    kill(service, libc::SIGKILL);
+}
+
+#[test]
 fn one_stopped_before_it_has_told_of_itself_leaves_nothing() {
     // Whoever stops at once meets a launch at every stage of it, sooner or later.
     let agent = Agent::start(json!({"a": {"command": "exec sleep 1000", "stop": {"grace": 1000}}}));
