@@ -106,6 +106,7 @@ struct DryRun<'a> {
     done: Done,
     plan: &'a Plan,
     drift: &'a [Difference],
+    pending: &'a [&'static str],
 }
 
 /// An environment that runs.
@@ -208,8 +209,14 @@ fn tell(up: &Up, context: &Context<'_>) {
     if let Some(applied) = &up.applied {
         tell_applied(applied, context);
     }
-    if !up.pending.is_empty() {
-        ui.notice(format_args!("changed since it started: {}; `powerdev restart` applies it", up.pending.join(", ")));
+    tell_pending(&up.pending, context);
+}
+
+/// Says what waits for a restart.
+fn tell_pending(pending: &[&str], context: &Context<'_>) {
+    if !pending.is_empty() {
+        let what = pending.join(", ");
+        context.ui.notice(format_args!("changed since it started: {what}; `powerdev restart` applies it"));
     }
 }
 
@@ -231,7 +238,8 @@ fn tell_applied(applied: &Applied, context: &Context<'_>) {
 
 fn tell_dry_run(up: &Up, context: &Context<'_>) -> anyhow::Result<()> {
     if context.ui.json() {
-        return context.ui.document(&DryRun { dry_run: true, done: up.done, plan: &up.plan, drift: &up.drift });
+        let Up { done, plan, drift, pending, .. } = up;
+        return context.ui.document(&DryRun { dry_run: true, done: *done, plan, drift, pending });
     }
     let what = match up.done {
         Done::Created => "would make and start",
@@ -244,5 +252,11 @@ fn tell_dry_run(up: &Up, context: &Context<'_>) -> anyhow::Result<()> {
         context.ui.notice(notice);
     }
     report::tell_drift(context.ui, &up.drift);
+    match &up.pending {
+        pending if lifecycle::reload::is_enough(pending) => {
+            context.ui.notice(format_args!("would apply without a restart: {}", pending.join(", ")));
+        }
+        pending => tell_pending(pending, context),
+    }
     context.ui.print(&serde_json::to_string_pretty(&up.plan.container)?)
 }

@@ -3,7 +3,7 @@
 mod delivery;
 pub mod ports;
 pub mod ready;
-mod reload;
+pub mod reload;
 pub mod report;
 mod stop;
 mod up;

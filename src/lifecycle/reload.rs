@@ -20,6 +20,11 @@ pub struct Applied {
     pub secrets: bool,
 }
 
+/// Whether what is pending can be applied without a restart, by an agent of this release.
+pub fn is_enough(pending: &[&str]) -> bool {
+    !pending.is_empty() && !pending.contains(&"agent")
+}
+
 /// Applies what is pending. None: it takes a restart, since the agent inside is of another release.
 ///
 /// # Errors
@@ -30,7 +35,7 @@ pub async fn apply(
     gpus: &Gpus,
     pending: &[&str],
 ) -> anyhow::Result<Option<Applied>> {
-    if pending.is_empty() || pending.contains(&"agent") {
+    if !is_enough(pending) {
         return Ok(None);
     }
     let earlier = Earlier::of(env, container).await?;

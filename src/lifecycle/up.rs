@@ -64,7 +64,8 @@ pub struct Up {
     pub drift: Vec<Difference>,
     /// Ports that stand in for busy ones.
     pub replaced: Vec<Replaced>,
-    /// A running container has these waiting for its next restart: `agent`, `services`, `secrets`.
+    /// A running container has these waiting, for its next restart or (in a dry run) to be applied: `agent`, `services`,
+    /// `secrets`.
     pub pending: Vec<&'static str>,
     /// What of that was applied while it ran.
     pub applied: Option<Applied>,
@@ -110,8 +111,12 @@ pub async fn dry_run(env: &Environment, options: BringUp) -> anyhow::Result<Up> 
         Some(container) if container.state == RunState::Running => Done::Adopted,
         Some(_) => Done::Started,
     };
+    let pending = match &found {
+        Some(container) if done == Done::Adopted => delivery::pending(env, container, &plan.container.gpus).await?,
+        _ => Vec::new(),
+    };
     let link = env.link(current);
-    Ok(Up { done, plan, drift, replaced, pending: Vec::new(), applied: None, link })
+    Ok(Up { done, plan, drift, replaced, pending, applied: None, link })
 }
 
 /// How a container differs from what the configuration asks for now. Its image counts as the right one: whether that

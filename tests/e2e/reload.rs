@@ -37,6 +37,10 @@ fn changes_are_applied_while_it_runs() {
     let since = started_at(&project);
     project.services(SECOND);
     project.env_file("CANARY=new\n");
+    let plan = project.powerdev(["up", "--dry-run", "--json"]).run().ok().json();
+    assert_eq!(plan["pending"], json!(["services", "secrets"]));
+    let plan = project.powerdev(["up", "--dry-run"]).run().ok();
+    assert!(plan.err().contains("would apply without a restart: services, secrets"), "{}", plan.err());
     let up = project.powerdev(["daemon", "--json"]).run().ok().json();
     assert_eq!((&up["done"], &up["pending"], &up["health"]), (&json!("adopted"), &json!([]), &json!("healthy")));
     assert_eq!(
