@@ -9,6 +9,8 @@ use powerdev_protocol::{LastExit, Restart, RestartPolicy, Service, ServiceState}
 const LEFTOVER_GRACE: Duration = Duration::from_secs(1);
 /// How long a program may take to begin. Longer takes what lies on a file system that hangs.
 const LAUNCH_LIMIT: Duration = Duration::from_secs(10);
+/// However soon it is to be ready, a busy machine may need that long to begin.
+const SHORTEST_LAUNCH: Duration = Duration::from_secs(1);
 /// How often what survives a KILL is killed again: it may have forked in between.
 const KILL_AGAIN: Duration = Duration::from_millis(100);
 
@@ -256,7 +258,8 @@ impl Machine {
 
     /// A program that may not take longer to be ready may not take longer to begin either.
     fn launch_limit(&self) -> Duration {
-        self.readiness.filter(|limit| !limit.is_zero()).map_or(LAUNCH_LIMIT, |limit| limit.min(LAUNCH_LIMIT))
+        let limit = self.readiness.filter(|limit| !limit.is_zero());
+        limit.map_or(LAUNCH_LIMIT, |limit| limit.clamp(SHORTEST_LAUNCH, LAUNCH_LIMIT))
     }
 
     fn spawned(&mut self, now: Instant) -> Option<Action> {
