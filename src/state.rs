@@ -187,14 +187,19 @@ impl StateDir {
     }
 }
 
+/// One of the user's base folders: what the variable says, else that folder of the home folder. A path that isn't
+/// absolute counts as none, as <https://specifications.freedesktop.org/basedir-spec/latest/> has it.
+pub fn base_folder(variable: &str, below_home: &str) -> Option<PathBuf> {
+    let absolute = |variable: &str| std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
+    absolute(variable).or_else(|| absolute("HOME").map(|home| home.join(below_home)))
+}
+
 /// The folder that holds every environment's.
 ///
 /// # Errors
 /// When neither `XDG_STATE_HOME` nor `HOME` says where.
 pub fn state_home() -> anyhow::Result<PathBuf> {
-    let absolute = |variable: &str| std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
-    let home = absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
-    let home = home.ok_or_else(|| {
+    let home = base_folder("XDG_STATE_HOME", ".local/state").ok_or_else(|| {
         Failure::usage("can't tell where to keep state: neither HOME nor XDG_STATE_HOME is set")
             .hint("set HOME to your home folder")
     })?;

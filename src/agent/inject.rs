@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use powerdev_protocol::ServiceSet;
 
 use super::{BINARY, SHA256};
-use crate::state::{StateDir, make_folder, replace};
+use crate::state::{StateDir, base_folder, make_folder, replace};
 
 /// What [`inject`] found and did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,9 +121,7 @@ pub fn cache_name() -> String {
 /// # Errors
 /// When neither `XDG_CACHE_HOME` nor `HOME` says where.
 pub fn cache_home() -> anyhow::Result<PathBuf> {
-    let absolute = |variable: &str| std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
-    absolute("XDG_CACHE_HOME")
-        .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
+    base_folder("XDG_CACHE_HOME", ".cache")
         .map(|cache| cache.join("powerdev"))
         .context("can't tell where the cache is: neither HOME nor XDG_CACHE_HOME is set")
 }

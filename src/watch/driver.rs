@@ -291,7 +291,7 @@ impl Driver<'_> {
         let now = now_ms();
         for watched in self.watched.values_mut() {
             watched.policy.set_meant_down(watched.watcher.state().meant_down().is_some());
-            watched.policy.ending(now);
+            watched.policy.blame_shutdown(now);
             if let Err(error) = watched.remember() {
                 self.audience.notice(format!("{error:#}"));
             }

@@ -99,11 +99,6 @@ impl Policy {
         self.meant_down = meant;
     }
 
-    /// The watcher is told to end, as everybody is when the machine shuts down.
-    pub fn ending(&mut self, now: u64) {
-        self.blame_shutdown(now);
-    }
-
     /// What must outlive the watcher.
     pub fn memory(&self) -> &Memory {
         &self.memory
@@ -225,8 +220,9 @@ impl Policy {
         actions.push(Action::Tell(What::Watching { state: self.state() }));
     }
 
-    /// Who shuts down stops the containers first: a stop just before wasn't anybody's wish for this one.
-    fn blame_shutdown(&mut self, now: u64) {
+    /// The Engine goes, or the watcher is told to end, as everybody is when the machine shuts down. Who shuts down stops
+    /// the containers first: a stop just before wasn't anybody's wish for this one.
+    pub fn blame_shutdown(&mut self, now: u64) {
         match self.phase {
             Phase::Stopped(Some(at)) if now.saturating_sub(at) < SHUTDOWN_MS && !self.meant_down => {
                 self.memory.running = true;

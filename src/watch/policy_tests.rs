@@ -354,7 +354,7 @@ fn a_shutdown_stops_what_nobody_meant_to_stop() {
         if then_lost {
             world.feed(Input::Lost("gone".into()));
         } else {
-            world.policy.ending(world.now);
+            world.policy.blame_shutdown(world.now);
         }
         assert_eq!(world.policy.memory().running, !meant, "lost: {then_lost}");
     }
@@ -363,7 +363,7 @@ fn a_shutdown_stops_what_nobody_meant_to_stop() {
         world.engine(kind);
     }
     world.now += SHUTDOWN_MS;
-    world.policy.ending(world.now);
+    world.policy.blame_shutdown(world.now);
     assert!(!world.policy.memory().running, "long before: somebody's wish");
 }
 
