@@ -28,6 +28,9 @@ pub struct Global {
     /// Print errors only
     #[arg(long, short, global = true)]
     pub quiet: bool,
+    /// Log on standard error what is done (-vv: each call with its time); POWERDEV_LOG does it, too
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
     /// The project's folder, or an environment's name [default: the nearest above with a powerdev.yaml or
     /// .agent-mount, else this one]
     #[arg(long, global = true, value_name = "DIR")]

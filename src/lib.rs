@@ -17,6 +17,7 @@ pub mod failure;
 pub mod host;
 pub mod interrupt;
 pub mod lifecycle;
+pub mod logging;
 pub mod plan;
 pub mod reference;
 pub mod session;
@@ -36,6 +37,9 @@ pub fn main() -> ExitCode {
         Err(error) => return refused(&error),
     };
     let ui = ui::Ui::new(cli.global.json, cli.global.quiet);
+    if let Err(failure) = logging::start(cli.global.verbose, ui.color()) {
+        return ui.failed(&failure.into()).into();
+    }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return ui.failed(&anyhow::Error::new(error).context("can't start the async runtime")).into(),

@@ -188,7 +188,14 @@ impl Client {
             self.stream.get_mut().flush().await.map_err(AgentError::Broken)?;
             self.answer().await
         };
-        match timeout_at(deadline, exchange).await.map_err(|_| AgentError::TimedOut { after })?? {
+        let since = Instant::now();
+        let answer = timeout_at(deadline, exchange).await.unwrap_or(Err(AgentError::TimedOut { after }));
+        let took = since.elapsed();
+        match &answer {
+            Ok(_) => tracing::debug!(?took, "agent: {}", request.op()),
+            Err(error) => tracing::debug!(?took, %error, "agent: {}", request.op()),
+        }
+        match answer? {
             Response::Error { message, .. } if message.starts_with(NO_REQUEST) => Err(AgentError::Unsupported),
             Response::Error { message, .. } => Err(AgentError::Refused(message)),
             response => Ok(response),

@@ -4,12 +4,13 @@ use super::suggest::nearest;
 use super::table::{PREFIX, SETTINGS};
 
 /// With the prefix of settings, but for other things: the agent's and its services', the build's, the tests'.
-const OTHERS: [&str; 8] = [
+const OTHERS: [&str; 9] = [
     "POWERDEV_AGENT",
     "POWERDEV_AGENT_SHA256",
     "POWERDEV_ALLOW_ORIGINS",
     "POWERDEV_BLESS",
     "POWERDEV_COMPLETE",
+    "POWERDEV_LOG",
     "POWERDEV_PROJECT",
     "POWERDEV_SERVICE",
     "POWERDEV_SERVICES",

@@ -46,6 +46,7 @@ impl Engine {
         let options = DownloadFromContainerOptionsBuilder::new().path(path).build();
         let endpoint = self.endpoint.clone();
         let operation = Operation::Download(container.into());
+        tracing::debug!("engine: {operation}");
         let (docker, container) = (self.docker.clone(), container.to_owned());
         docker
             .download_from_container(&container, Some(options))

@@ -73,6 +73,7 @@ impl Engine {
         if let Some(since) = since_ns {
             options = options.since(&logs::seconds(since));
         }
+        tracing::debug!("engine: {}", Operation::Events);
         let endpoint = self.endpoint.clone();
         let gone = stream::once(async { Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into()) });
         self.docker.events(Some(options.build())).chain(gone).filter_map(move |message| {

@@ -31,10 +31,11 @@ mod tls;
 mod transport;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bollard::Docker;
 use bollard::errors::Error;
+use tracing::Instrument as _;
 
 pub use build::{BuildEvent, BuildEvents, BuildRequest, BuildSecrets, BuildStep, StepState};
 pub use container::{Container, EngineHealth, RunState};
@@ -144,10 +145,17 @@ impl Engine {
         operation: Operation,
         call: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, EngineError> {
-        match tokio::time::timeout(limit, call).await {
-            Ok(answer) => answer.map_err(|error| error::classify(&self.endpoint, operation, error)),
-            Err(_) => Err(EngineError::TimedOut { operation, url: self.endpoint.url.clone(), after: limit }),
-        }
+        let limited = async {
+            match tokio::time::timeout(limit, call).await {
+                Ok(answer) => answer.map_err(|error| error::classify(&self.endpoint, operation.clone(), error)),
+                Err(_) => Err(EngineError::TimedOut {
+                    operation: operation.clone(),
+                    url: self.endpoint.url.clone(),
+                    after: limit,
+                }),
+            }
+        };
+        logged(&operation, limited).await
     }
 
     /// For what waits by nature.
@@ -156,8 +164,25 @@ impl Engine {
         operation: Operation,
         call: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, EngineError> {
-        call.await.map_err(|error| error::classify(&self.endpoint, operation, error))
+        let answered = async { call.await.map_err(|error| error::classify(&self.endpoint, operation.clone(), error)) };
+        logged(&operation, answered).await
     }
+}
+
+/// Logs a call with the time that its answer took. What was sent and what came back stay out of the log: either may
+/// hold a secret.
+async fn logged<T>(
+    operation: &Operation,
+    call: impl Future<Output = Result<T, EngineError>>,
+) -> Result<T, EngineError> {
+    let since = Instant::now();
+    let answer = call.instrument(tracing::trace_span!("engine", %operation)).await;
+    let took = since.elapsed();
+    match &answer {
+        Ok(_) => tracing::debug!(?took, "engine: {operation}"),
+        Err(error) => tracing::debug!(?took, %error, "engine: {operation}"),
+    }
+    answer
 }
 
 impl ApiVersion {

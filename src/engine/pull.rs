@@ -52,6 +52,7 @@ impl Engine {
         let failed = |error| self.not_pulled(image, error);
         let (name, tag) = name_and_tag(image);
         let path = format!("/images/create?fromImage={}&tag={}", escape(name), escape(tag));
+        tracing::debug!("engine: {}", Operation::PullImage(image.into()));
         let mut request = Request::post(path);
         if let Some(login) = login {
             let mut header = HeaderValue::from_str(&login.header(&Registry::of(image))).expect("base64 is plain text");
@@ -101,6 +102,7 @@ impl Engine {
         root: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
     ) -> Result<(), EngineError> {
         let operation = || Operation::ImportImage(image.into());
+        tracing::debug!("engine: {}", operation());
         let (name, tag) = name_and_tag(image);
         let options = CreateImageOptions {
             from_src: Some("-".into()),

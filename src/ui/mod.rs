@@ -45,6 +45,11 @@ impl Ui {
         self.live
     }
 
+    /// Whether standard error shows colours.
+    pub fn color(&self) -> bool {
+        self.color
+    }
+
     /// Prints one JSON document on one line of standard output, with `schema_version` first.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ mod exec;
 mod harness;
 mod json;
 mod lifecycle;
+mod logging;
 mod logins;
 mod logs;
 mod persist;

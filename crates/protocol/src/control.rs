@@ -60,6 +60,22 @@ pub enum Request {
     },
 }
 
+impl Request {
+    /// What is asked for, in a word: for logs, which must not hold what a request holds.
+    pub fn op(&self) -> &'static str {
+        match self {
+            Self::Health => "health",
+            Self::Status => "status",
+            Self::Service { .. } => "service",
+            Self::Reload => "reload",
+            Self::Events => "events",
+            Self::Attach { .. } => "attach",
+            Self::Register { .. } => "register",
+            Self::Signal { .. } => "signal",
+        }
+    }
+}
+
 /// Rows and columns of a terminal, in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TerminalSize {
