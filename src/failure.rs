@@ -3,9 +3,30 @@
 use powerdev_protocol::ExitCode;
 pub use powerdev_protocol::causes::chain;
 
+/// What an error means to whoever reads it. Every error of ours that can reach a user has one; [`crate::diagnostics`]
+/// finds it in a chain of causes.
+pub trait Diagnostic: std::error::Error {
+    /// How the process ends.
+    fn exit_code(&self) -> ExitCode;
+
+    /// What to do next, in one line.
+    fn hint(&self) -> Option<String>;
+}
+
+/// An error as it is told: what happened with its causes, what to do next, and how the process ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diagnosis {
+    /// What happened, to what, and why: one line.
+    pub message: String,
+    /// What to do next.
+    pub hint: Option<String>,
+    /// How the process ends.
+    pub code: ExitCode,
+}
+
 /// An error that knows how the process should end and what the user can do next.
 ///
-/// Put one anywhere in an [`anyhow::Error`]'s chain: the renderer finds it.
+/// Put one anywhere in an [`anyhow::Error`]'s chain.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct Failure {
@@ -18,6 +39,16 @@ pub struct Failure {
     /// What caused it.
     #[source]
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Diagnostic for Failure {
+    fn exit_code(&self) -> ExitCode {
+        self.code
+    }
+
+    fn hint(&self) -> Option<String> {
+        self.hint.clone()
+    }
 }
 
 impl Failure {

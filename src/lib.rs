@@ -11,6 +11,7 @@ pub mod cli;
 pub mod commands;
 pub mod completion;
 pub mod config;
+pub mod diagnostics;
 pub mod doctor;
 pub mod engine;
 pub mod failure;
@@ -38,15 +39,15 @@ pub fn main() -> ExitCode {
     };
     let ui = ui::Ui::new(cli.global.json, cli.global.quiet);
     if let Err(failure) = logging::start(cli.global.verbose, ui.color()) {
-        return ui.failed(&failure.into()).into();
+        return failed(&ui, &failure.into());
     }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return ui.failed(&anyhow::Error::new(error).context("can't start the async runtime")).into(),
+        Err(error) => return failed(&ui, &anyhow::Error::new(error).context("can't start the async runtime")),
     };
     let code = match runtime.block_on(commands::run(cli, &ui)) {
         Ok(code) => code,
-        Err(error) => ui.failed(&error).into(),
+        Err(error) => failed(&ui, &error),
     };
     // A thread may still wait for standard input; the process needn't wait for it.
     runtime.shutdown_background();
@@ -60,9 +61,16 @@ fn refused(error: &clap::Error) -> ExitCode {
         let text = error.render().to_string();
         let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
         let failure = failure::Failure::usage(message).hint("`powerdev --help` lists what there is");
-        return ui::Ui::new(true, false).failed(&failure.into()).into();
+        return failed(&ui::Ui::new(true, false), &failure.into());
     }
     // Help that can't be written has nobody to read it.
     error.print().ok();
     u8::try_from(error.exit_code()).unwrap_or(2).into()
+}
+
+/// Renders an error, once, and gives the code that the process ends with.
+fn failed(ui: &ui::Ui, error: &anyhow::Error) -> ExitCode {
+    let diagnosis = diagnostics::diagnose(error);
+    ui.failed(&diagnosis);
+    diagnosis.code.into()
 }

@@ -10,10 +10,12 @@ use std::time::Duration;
 
 use futures_util::Stream;
 use powerdev_protocol::control::{MAX_LINE, NO_REQUEST};
-use powerdev_protocol::{Action, AgentStatus, Event, Health, Reloaded, Request, Response, paths};
+use powerdev_protocol::{Action, AgentStatus, Event, ExitCode, Health, Reloaded, Request, Response, paths};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::time::{Instant, timeout_at};
+
+use crate::failure::Diagnostic;
 
 /// Why the agent couldn't be asked.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +59,33 @@ pub enum AgentError {
     /// It refused.
     #[error("{0}")]
     Refused(String),
+}
+
+impl Diagnostic for AgentError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Absent { .. } | Self::NotASocket { .. } | Self::Broken(_) | Self::HungUp => ExitCode::NotRunning,
+            Self::TimedOut { .. } => ExitCode::TimedOut,
+            Self::Unreadable(_) | Self::Unexpected | Self::Unsupported | Self::Refused(_) => ExitCode::Failed,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Absent { .. } | Self::Broken(_) | Self::HungUp => {
+                "`powerdev status` shows whether the environment runs; `powerdev up` starts it"
+            }
+            Self::NotASocket { .. } => "`powerdev restart` makes the socket anew",
+            Self::TimedOut { .. } => {
+                "`docker unpause` lets a paused container go on; else see what keeps the machine busy"
+            }
+            Self::Unreadable(_) | Self::Unexpected | Self::Unsupported => {
+                "`powerdev restart` gives the environment this release's agent"
+            }
+            Self::Refused(_) => return None,
+        };
+        Some(hint.to_owned())
+    }
 }
 
 /// Bytes both ways.

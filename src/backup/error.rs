@@ -7,7 +7,7 @@ use powerdev_protocol::ExitCode;
 
 use super::verify::Finding;
 use crate::config::ByteSize;
-use crate::failure::Failure;
+use crate::failure::Diagnostic;
 
 /// What went wrong with a backup.
 #[derive(Debug, thiserror::Error)]
@@ -71,8 +71,10 @@ impl BackupError {
     pub(super) fn is_no_space(error: &io::Error) -> bool {
         matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
     }
+}
 
-    fn code(&self) -> ExitCode {
+impl Diagnostic for BackupError {
+    fn exit_code(&self) -> ExitCode {
         match self {
             Self::Io { .. } | Self::NoSpace { .. } | Self::NotAFolder(_) | Self::Unsaved(_) | Self::MountPoint(_) => {
                 ExitCode::Failed
@@ -84,8 +86,8 @@ impl BackupError {
         }
     }
 
-    fn hint(&self) -> Option<&'static str> {
-        Some(match self {
+    fn hint(&self) -> Option<String> {
+        let hint = match self {
             Self::NoSpace { .. } => {
                 "nothing was written; free some space, or retire old backups with `powerdev persist --keep N`"
             }
@@ -97,21 +99,8 @@ impl BackupError {
             Self::Unsaved(_) => "run as a user who may read these files, or move them away first",
             Self::MountPoint(_) => "unmount it, or copy the files from the backup's tree/ by hand",
             Self::Io { .. } | Self::Cancelled => return None,
-        })
-    }
-}
-
-impl From<BackupError> for Failure {
-    fn from(error: BackupError) -> Self {
-        let failure = Failure::new(error.code(), error.to_string());
-        let failure = match error.hint() {
-            Some(hint) => failure.hint(hint),
-            None => failure,
         };
-        match error {
-            BackupError::Io { source, .. } => failure.source(source),
-            _ => failure,
-        }
+        Some(hint.to_owned())
     }
 }
 

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::BackupError;
-use crate::failure::Failure;
 
 /// What long work is told by and tells.
 #[derive(Clone)]
@@ -39,7 +38,7 @@ impl Job {
         let mut work = tokio::task::spawn_blocking(work);
         loop {
             tokio::select! {
-                done = &mut work => return done?.map_err(|error| Failure::from(error).into()),
+                done = &mut work => return done?.map_err(Into::into),
                 _ = interrupt.recv() => self.cancel(),
                 _ = terminate.recv() => self.cancel(),
             }

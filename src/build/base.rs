@@ -53,7 +53,7 @@ pub async fn fetch(engine: &Engine, asked: Option<&str>, here: Option<&Base>, ui
     let other = "name another with BASE_IMAGE or --base";
     let tag = match asked {
         Some(tag) => {
-            pull(engine, tag, ui).await.map_err(|error| error.into_failure(ExitCode::BuildFailed, other))?;
+            pull(engine, tag, ui).await.map_err(|error| error.or(ExitCode::BuildFailed, other))?;
             tag
         }
         None => match pull(engine, DEBIAN, ui).await {
@@ -61,9 +61,7 @@ pub async fn fetch(engine: &Engine, asked: Option<&str>, here: Option<&Base>, ui
             Err(error) if error.is_the_engines() => return Err(error.into()),
             // Something else in its place would be a surprise.
             Err(error) if here.is_some_and(|base| base.tag == DEBIAN) => {
-                return Err(error
-                    .into_failure(ExitCode::BuildFailed, "leave --pull out to build on the one here")
-                    .into());
+                return Err(error.or(ExitCode::BuildFailed, "leave --pull out to build on the one here").into());
             }
             Err(error) => {
                 ui.status(format_args!("{error}: making {BOOTSTRAPPED} from Debian's packages"));

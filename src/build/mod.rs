@@ -42,6 +42,7 @@ use progress::Progress;
 use proxies::Proxies;
 use recipe::{BASE_IMAGE, Recipe};
 
+pub use pull::PullError;
 pub use recipe::name_of as profile_name;
 
 /// Raised when what powerdev passes to a build changes in a way that the hash doesn't see.
@@ -223,7 +224,7 @@ fn built(tag: String, image: Image, up_to_date: bool, since: Instant) -> Built {
 async fn given(engine: &Engine, tag: &str, ui: &Ui, options: &BuildOptions, since: Instant) -> anyhow::Result<Built> {
     let found = engine.image(tag).await?;
     let else_do = "take `image:` out of powerdev.yaml to use powerdev's own";
-    let failed = |error: pull::PullError| error.into_failure(ExitCode::NotRunning, else_do);
+    let failed = |error: PullError| error.or(ExitCode::NotRunning, else_do);
     if let Some(image) = found.clone().filter(|_| !options.pull) {
         pull::check_platform(engine, tag, &image).await.map_err(failed)?;
         return Ok(built(tag.to_owned(), image, true, since));

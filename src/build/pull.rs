@@ -7,7 +7,7 @@ use powerdev_protocol::ExitCode;
 
 use crate::config::ByteSize;
 use crate::engine::{Engine, EngineError, Image, Login, Logins, Pulled, Registry, Trouble};
-use crate::failure::{self, Failure};
+use crate::failure::{self, Diagnostic, Failure};
 use crate::host;
 use crate::ui::Ui;
 
@@ -38,24 +38,36 @@ impl PullError {
         matches!(self, Self::Engine { source, .. } if source.is_unreachable())
     }
 
-    /// As the user reads it. `else_do`: what to do without the image.
-    pub fn into_failure(self, code: ExitCode, else_do: &str) -> Failure {
-        let (code, hint) = match &self {
-            Self::Engine { source, .. } if source.is_unreachable() => (source.exit_code(), source.hint()),
+    /// With what to do without the image.
+    pub fn or(self, code: ExitCode, instead: &str) -> Failure {
+        let code = if self.is_the_engines() { self.exit_code() } else { code };
+        let hint = self.hint().map_or_else(|| instead.to_owned(), |hint| format!("{hint}; or {instead}"));
+        Failure::new(code, self.to_string()).hint(hint).source(self)
+    }
+}
+
+impl Diagnostic for PullError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Engine { source, .. } => source.exit_code(),
+            Self::Platform { .. } => ExitCode::Failed,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
             Self::Engine { source: EngineError::NotPulled(refused), login: Some(login) }
                 if matches!(refused.trouble, Trouble::Login | Trouble::NoSuchImageOrLogin) =>
             {
-                (code, Some(login.clone()))
+                Some(login.clone())
             }
-            Self::Engine { source, .. } => (code, source.hint()),
+            Self::Engine { source, .. } => source.hint(),
             Self::Platform { .. } => {
                 let fix = "name an image for this machine's architecture, or register an emulator \
                            (Debian's package qemu-user-static)";
-                (code, Some(fix.to_owned()))
+                Some(fix.to_owned())
             }
-        };
-        let hint = hint.map_or_else(|| else_do.to_owned(), |hint| format!("{hint}; or {else_do}"));
-        Failure::new(code, self.to_string()).hint(hint).source(self)
+        }
     }
 }
 
@@ -96,10 +108,10 @@ async fn login(image: &str, ui: &Ui) -> (Option<Login>, Option<String>) {
             Ok(login) => return (login, None),
             Err(error) => (failure::chain(&error), error.hint()),
         },
-        Err(error) => (failure::chain(&error), error.hint().to_owned()),
+        Err(error) => (failure::chain(&error), error.hint()),
     };
     ui.notice(format_args!("{why}: pulling {image} without a login"));
-    (None, Some(hint))
+    (None, hint)
 }
 
 /// Refuses what is sure not to run: the Engine's kernel is this machine's, and has no emulator either.

@@ -9,7 +9,6 @@ use super::Context;
 use crate::backup::verify::Finding;
 use crate::backup::{Backup, BackupError, Job, Store};
 use crate::config::ByteSize;
-use crate::failure::Failure;
 use crate::ui::table::Table;
 
 /// List the backups, oldest first.
@@ -45,7 +44,7 @@ struct Line {
 pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> {
     let (_, dir) = context.identity()?;
     let mut lines = Vec::new();
-    if let Some(store) = Store::look(&dir).map_err(Failure::from)? {
+    if let Some(store) = Store::look(&dir)? {
         for backup in chosen(&store, &args.names)? {
             lines.push(Line { complete: backup.complete(), backup, damage: Vec::new() });
         }
@@ -54,22 +53,22 @@ pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> 
             verify(context, &dir, &mut lines).await?;
         }
     } else if let Some(name) = args.names.first() {
-        return Err(Failure::from(BackupError::NotFound(name.clone())).into());
+        return Err(BackupError::NotFound(name.clone()).into());
     }
     let damaged = lines.iter().any(|line| line.backup.problem.is_some() || !line.damage.is_empty());
     show(context, lines)?;
     Ok(if damaged && args.verify { ExitCode::Damaged } else { ExitCode::Done })
 }
 
-fn chosen(store: &Store, names: &[String]) -> Result<Vec<Backup>, Failure> {
+fn chosen(store: &Store, names: &[String]) -> Result<Vec<Backup>, BackupError> {
     if names.is_empty() {
-        return Ok(store.list()?);
+        return store.list();
     }
-    names.iter().map(|name| Ok(store.find(Some(name))?)).collect()
+    names.iter().map(|name| store.find(Some(name))).collect()
 }
 
 async fn verify(context: &Context<'_>, dir: &std::path::Path, lines: &mut [Line]) -> anyhow::Result<()> {
-    let store = Arc::new(Store::open_shared(dir).map_err(Failure::from)?);
+    let store = Arc::new(Store::open_shared(dir)?);
     for line in lines {
         let total = line.backup.end.as_ref().map_or(0, |end| end.bytes);
         let bar = context.ui.bytes_bar(total, &line.backup.name);

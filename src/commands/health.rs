@@ -57,11 +57,7 @@ pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> 
             context.ui.status(format_args!("  {line}"));
         }
     }
-    Ok(match health.state {
-        HealthState::Healthy => ExitCode::Done,
-        HealthState::Stopped => ExitCode::NotRunning,
-        HealthState::Starting | HealthState::Unhealthy => ExitCode::Unhealthy,
-    })
+    Ok(health.state.into())
 }
 
 /// The health as it is now.

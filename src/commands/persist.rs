@@ -59,8 +59,8 @@ pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> 
         let message = format!("there is nothing to back up: no .agent-mount in {}", dir.display());
         return Err(Failure::not_running(message).hint("give the project's folder with --project").into());
     }
-    let store = Arc::new(Store::open(&dir).map_err(Failure::from)?);
-    let mut session = Session::begin(&store, name.as_str(), Reason::Persist).map_err(Failure::from)?;
+    let store = Arc::new(Store::open(&dir)?);
+    let mut session = Session::begin(&store, name.as_str(), Reason::Persist)?;
     let mut notices = Vec::new();
     let log = describe(&name, &mut session, &mut notices).await?;
     let made = copy(context, session).await?;
@@ -69,7 +69,7 @@ pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> 
         verify(context, &store, &made).await?;
     }
     let keep = args.keep.filter(|_| made.complete);
-    let retired = keep.map_or(Ok(Vec::new()), |keep| store.retire(keep as usize)).map_err(Failure::from)?;
+    let retired = keep.map_or(Ok(Vec::new()), |keep| store.retire(keep as usize))?;
     notices.extend(told(&made));
     report(context, Document { path: store.path().join(&made.name), made, log, verified, retired, notices })
 }
@@ -95,7 +95,7 @@ async fn describe(name: &Name, session: &mut Session, notices: &mut Vec<String>)
     }
     let state = StateFile { container, agent: ask_agent(name).await };
     let state = serde_json::to_vec_pretty(&state)?;
-    session.add(STATE, &state, &Job::default()).map_err(Failure::from)?;
+    session.add(STATE, &state, &Job::default())?;
     Ok(log)
 }
 
@@ -111,7 +111,7 @@ async fn write_log(
     session: &mut Session,
     notices: &mut Vec<String>,
 ) -> anyhow::Result<()> {
-    let mut file = session.file(LOG).map_err(Failure::from)?;
+    let mut file = session.file(LOG)?;
     let options = LogOptions { timestamps: true, ..LogOptions::default() };
     let mut chunks = std::pin::pin!(engine.logs(container, &options));
     loop {
@@ -128,7 +128,7 @@ async fn write_log(
             }
         }
     }
-    Ok(session.record(LOG, &Job::default()).map_err(Failure::from)?)
+    Ok(session.record(LOG, &Job::default())?)
 }
 
 async fn copy(context: &Context<'_>, session: Session) -> anyhow::Result<Made> {

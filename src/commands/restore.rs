@@ -12,7 +12,7 @@ use crate::backup::restore::{Restored, folders, restore};
 use crate::backup::{Backup, BackupError, Folder, Job, Store};
 use crate::config::{ByteSize, Name};
 use crate::engine::Engine;
-use crate::failure::Failure;
+use crate::failure::{Diagnostic as _, Failure};
 use crate::state::StateDir;
 
 /// How long another powerdev may be at work on this environment before we give up.
@@ -51,7 +51,7 @@ pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> 
     if !args.running {
         refuse_if_running(&name).await?;
     }
-    let store = Arc::new(Store::open(&dir).map_err(Failure::from)?);
+    let store = Arc::new(Store::open(&dir)?);
     let manifest = {
         let (store, name) = (store.clone(), backup.name.clone());
         let total = backup.end.as_ref().map_or(0, |end| end.bytes);
@@ -75,9 +75,9 @@ pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> 
     report(context, &restored)
 }
 
-fn find(dir: &Path, name: &str) -> Result<Backup, Failure> {
+fn find(dir: &Path, name: &str) -> Result<Backup, BackupError> {
     let store = Store::look(dir)?.ok_or_else(|| BackupError::Empty(dir.join(".agent-mount/backups")))?;
-    Ok(store.find(Some(name))?)
+    store.find(Some(name))
 }
 
 /// The container's mounts stay on the old folders for as long as it runs: it would go on writing to what is removed.

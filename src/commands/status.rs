@@ -88,11 +88,7 @@ pub async fn run(_: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> {
         asked = ask(&link).await;
     }
     let document = document(&env, container.as_ref(), asked, drift);
-    let code = match document.health {
-        HealthState::Healthy | HealthState::Starting => ExitCode::Done,
-        HealthState::Unhealthy => ExitCode::Unhealthy,
-        HealthState::Stopped => ExitCode::NotRunning,
-    };
+    let code = document.health.into();
     if context.ui.json() {
         context.ui.document(&document)?;
     } else if container.is_none() {

@@ -2,7 +2,7 @@
 
 use super::{Check, Facts};
 use crate::config::ByteSize;
-use crate::engine::EngineError;
+use crate::diagnostics::diagnose;
 
 /// The oldest API that powerdev speaks.
 const OLDEST_API: (u32, u32) = (1, 41);
@@ -13,8 +13,7 @@ pub(super) async fn checks(facts: &Facts) -> Vec<Check> {
     let (engine, info) = match &facts.engine {
         Ok(found) => found,
         Err(error) => {
-            let hint = error.downcast_ref::<EngineError>().and_then(EngineError::hint);
-            let fix = hint.unwrap_or_else(|| "restart it: `sudo systemctl restart docker`".to_owned());
+            let fix = diagnose(error).hint.unwrap_or_else(|| "restart it: `sudo systemctl restart docker`".to_owned());
             let failed = Check::fail("engine", format!("{error:#}")).fix(fix);
             let skipped = ["api-version", "engine-disk", "cgroups", "seccomp"];
             let skipped = skipped.into_iter().map(|name| Check::skip(name, "no Engine to look at"));

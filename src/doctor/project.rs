@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use super::{Check, Facts, PATIENCE};
 use crate::build;
 use crate::config::{ByteSize, Settings};
-use crate::failure::Failure;
+use crate::diagnostics::diagnose;
 use crate::lifecycle::ports;
 use crate::plan;
 
@@ -16,9 +16,8 @@ pub(super) async fn checks(facts: &Facts) -> Vec<Check> {
     let settings = match &facts.settings {
         Ok(settings) => settings,
         Err(error) => {
-            let hint = error.downcast_ref::<Failure>().and_then(|failure| failure.hint.clone());
             let failed = Check::fail("configuration", format!("{error:#}"));
-            let failed = match hint {
+            let failed = match diagnose(error).hint {
                 Some(hint) => failed.fix(hint),
                 None => failed,
             };

@@ -4,7 +4,7 @@ use super::{Check, Facts, PATIENCE};
 use crate::build;
 use crate::config::Settings;
 use crate::engine::{EngineInfo, LoginSource, Logins, Registry};
-use crate::failure;
+use crate::failure::{self, Diagnostic as _};
 
 const NAME: &str = "registry";
 /// What says that this machine reaches the world through a proxy.
@@ -16,7 +16,7 @@ pub(super) async fn check(settings: &Settings, facts: &Facts) -> Check {
     let registry = Registry::of(&image);
     let logins = match Logins::find() {
         Ok(logins) => logins,
-        Err(error) => return Check::warn(NAME, failure::chain(&error)).fix(error.hint()),
+        Err(error) => return Check::warn(NAME, failure::chain(&error)).fix(error.hint().unwrap_or_default()),
     };
     let mut detail = vec![format!("{registry} for {image}")];
     let mut trouble = None;

@@ -4,10 +4,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use powerdev_protocol::ExitCode;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::docker_config;
+use crate::failure::Diagnostic;
 
 const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
 
@@ -95,10 +97,13 @@ pub enum EndpointError {
     },
 }
 
-impl EndpointError {
-    /// What the user can do.
-    pub fn hint(&self) -> &'static str {
-        match self {
+impl Diagnostic for EndpointError {
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::Usage
+    }
+
+    fn hint(&self) -> Option<String> {
+        let hint = match self {
             Self::Url { .. } => "give unix:///path, tcp://host:port or ssh://user@host",
             Self::NoSuchContext { .. } => {
                 "`docker context ls` lists them; DOCKER_CONTEXT=default is the Engine on this machine"
@@ -106,7 +111,8 @@ impl EndpointError {
             Self::Unreadable { .. } | Self::Malformed { .. } => {
                 "mend or remove that file, or point DOCKER_HOST at an Engine"
             }
-        }
+        };
+        Some(hint.to_owned())
     }
 }
 

@@ -8,6 +8,7 @@ use powerdev_protocol::ExitCode;
 
 use super::endpoint::{Endpoint, EndpointError};
 use super::refused_pull::RefusedPull;
+use crate::failure::Diagnostic;
 
 /// What was asked of the Engine, and of what.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -249,9 +250,10 @@ impl EngineError {
             _ => false,
         }
     }
+}
 
-    /// How the process ends.
-    pub fn exit_code(&self) -> ExitCode {
+impl Diagnostic for EngineError {
+    fn exit_code(&self) -> ExitCode {
         match self {
             Self::Endpoint(_) | Self::NoGpuRuntime { .. } => ExitCode::Usage,
             Self::Unreachable { .. } | Self::TimedOut { .. } => ExitCode::EngineUnreachable,
@@ -261,10 +263,9 @@ impl EngineError {
         }
     }
 
-    /// What the user can do.
-    pub fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::Endpoint(error) => error.hint(),
+            Self::Endpoint(error) => return error.hint(),
             Self::Unreachable { source, origin, .. } => return Some(unreachable_hint(source, origin)),
             Self::TimedOut { .. } => {
                 "see whether the Engine is well: `systemctl status docker`; restart it if it hangs"

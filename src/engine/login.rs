@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+use powerdev_protocol::ExitCode;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
@@ -18,6 +19,7 @@ use tokio::process::Command;
 use super::docker_config;
 use super::endpoint::EndpointError;
 use super::reference::Registry;
+use crate::failure::Diagnostic;
 
 /// How long a helper may take: it may ask the user to unlock a key ring.
 const HELPER: Duration = Duration::from_secs(30);
@@ -143,10 +145,13 @@ pub enum LoginError {
     },
 }
 
-impl LoginError {
-    /// What the user can do.
-    pub fn hint(&self) -> String {
-        match self {
+impl Diagnostic for LoginError {
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::Failed
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
             Self::Malformed { registry, .. } => format!("log in again: {}", login_command(registry)),
             Self::NoHelper { program, file, .. } => {
                 format!("install {program}, or take it out of `credsStore` and `credHelpers` in {}", file.display())
@@ -156,7 +161,7 @@ impl LoginError {
             | Self::Unreadable { program, registry } => {
                 format!("see what it says yourself: `echo {} | {program} get`", registry.server())
             }
-        }
+        })
     }
 }
 
@@ -404,13 +409,18 @@ mod tests {
         let limit = Duration::from_secs(20);
         for script in ["echo hush; echo hush >&2; exit 3", "echo hush"] {
             let error = ask(script, limit).await.expect_err("failed");
-            let told = format!("{error} {error:?} {}", error.hint());
+            let told = format!("{error} {error:?} {:?}", error.hint());
             assert!(!told.contains("hush") && told.contains("ghcr.io"), "{told}");
         }
         let error = ask("exec sleep 1000000", Duration::from_millis(200)).await.expect_err("too slow");
         assert!(matches!(error, LoginError::Silent { .. }), "{error}");
         let missing = Logins::default().ask("docker-credential-nowhere".into(), &Registry::named("x.io"), limit).await;
-        assert!(missing.expect_err("not there").hint().contains("install docker-credential-nowhere"));
+        assert!(
+            missing
+                .expect_err("not there")
+                .hint()
+                .is_some_and(|hint| hint.contains("install docker-credential-nowhere"))
+        );
     }
 
     #[test]

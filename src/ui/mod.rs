@@ -11,11 +11,10 @@ pub mod terminal;
 use std::io::{IsTerminal, Write};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use powerdev_protocol::{ExitCode, SCHEMA_VERSION};
+use powerdev_protocol::SCHEMA_VERSION;
 use serde::Serialize;
 
-use crate::engine::EngineError;
-use crate::failure::{self, Failure};
+use crate::failure::{Diagnosis, Failure};
 
 /// How to talk to whoever started us.
 #[derive(Debug)]
@@ -108,21 +107,9 @@ impl Ui {
         }
     }
 
-    /// Renders an error once: what happened and why, then what to do; returns how the process ends.
-    pub fn failed(&self, error: &anyhow::Error) -> ExitCode {
-        let mut code = ExitCode::Failed;
-        let mut hint = None;
-        for cause in error.chain() {
-            if let Some(failure) = cause.downcast_ref::<Failure>() {
-                (code, hint) = (failure.code, failure.hint.clone());
-                break;
-            }
-            if let Some(engine) = cause.downcast_ref::<EngineError>() {
-                (code, hint) = (engine.exit_code(), engine.hint());
-                break;
-            }
-        }
-        let message = failure::chain(error.as_ref());
+    /// Renders an error once: what happened and why, then what to do.
+    pub fn failed(&self, diagnosis: &Diagnosis) {
+        let Diagnosis { message, hint, code } = diagnosis;
         if self.json {
             #[derive(Serialize)]
             struct Failed<'a> {
@@ -131,13 +118,12 @@ impl Ui {
                 code: u8,
             }
             // If standard output is gone there is nobody left to tell.
-            self.document(&Failed { error: &message, hint: hint.as_deref(), code: code as u8 }).ok();
+            self.document(&Failed { error: message, hint: hint.as_deref(), code: *code as u8 }).ok();
         }
         self.stderr(format_args!("{} {message}", self.paint("31", "error:")));
         if let Some(hint) = hint {
             self.stderr(format_args!("{} {hint}", self.paint("36", "hint:")));
         }
-        code
     }
 
     /// Asks a yes-or-no question, with no as its default. `flag` is what answers it beforehand.

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use futures_util::{Stream as FutureStream, StreamExt, TryStreamExt};
 use powerdev::engine::spec::{ContainerSpec, Gpus, HealthSpec, MountSource, MountSpec, PortSpec, label};
 use powerdev::engine::{Endpoint, Engine, EngineError, EngineEventKind, ExecSpec, LogOptions, RunState, Stream};
+use powerdev::failure::Diagnostic as _;
 use powerdev_protocol::ExitCode;
 use powerdev_protocol::control::TerminalSize;
 use tokio::io::AsyncWriteExt;

@@ -1,5 +1,7 @@
 //! The exit codes of `powerdev`, one enum, documented in the reference and stable across releases.
 
+use crate::status::HealthState;
+
 /// How a `powerdev` command ended. `exec` passes the command's own code through instead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -14,7 +16,7 @@ pub enum ExitCode {
     EngineUnreachable = 3,
     /// The environment, service or backup isn't there, or isn't running.
     NotRunning = 4,
-    /// The environment is there, but unhealthy.
+    /// The environment is there, but not healthy: unhealthy, or still starting.
     Unhealthy = 5,
     /// A deadline passed first (`--wait`, `--timeout`).
     TimedOut = 6,
@@ -36,7 +38,7 @@ impl ExitCode {
         (ExitCode::Usage, "the command line or the configuration is wrong; nothing was created or changed"),
         (ExitCode::EngineUnreachable, "no Docker Engine answers"),
         (ExitCode::NotRunning, "the environment, service or backup isn't there, or isn't running"),
-        (ExitCode::Unhealthy, "the environment is unhealthy"),
+        (ExitCode::Unhealthy, "the environment is unhealthy, or still starting"),
         (ExitCode::TimedOut, "a deadline passed first"),
         (ExitCode::BuildFailed, "the image could not be built"),
         (
@@ -46,6 +48,17 @@ impl ExitCode {
         (ExitCode::Damaged, "a backup is damaged or incomplete"),
         (ExitCode::Interrupted, "stopped by the user"),
     ];
+}
+
+/// The one mapping of healths to codes: only what is healthy is done.
+impl From<HealthState> for ExitCode {
+    fn from(health: HealthState) -> Self {
+        match health {
+            HealthState::Healthy => Self::Done,
+            HealthState::Starting | HealthState::Unhealthy => Self::Unhealthy,
+            HealthState::Stopped => Self::NotRunning,
+        }
+    }
 }
 
 impl From<ExitCode> for std::process::ExitCode {
