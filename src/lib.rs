@@ -14,6 +14,7 @@ pub mod config;
 pub mod diagnostics;
 pub mod doctor;
 pub mod engine;
+pub mod environment;
 pub mod failure;
 pub mod host;
 pub mod interrupt;

@@ -8,18 +8,14 @@ mod pump;
 mod signals;
 
 use std::io::Read;
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use powerdev_protocol::paths;
 
-use crate::agent::link::Link;
-use crate::config::Name;
-use crate::engine::{Container, Engine, Exec, ExecSpec, RunState};
+use crate::engine::{Container, Engine, Exec, ExecSpec};
+use crate::environment::Environment;
 use crate::failure::Failure;
-use crate::lifecycle;
-use crate::state::StateDir;
 use crate::ui::Ui;
 use crate::ui::terminal::{self, RawMode};
 
@@ -27,6 +23,8 @@ pub use pump::Captured;
 use pump::{Pump, Sink};
 use signals::{Signals, Verdict};
 
+/// The agent's executable, in its folder.
+const AGENT: &str = "bin/powerdev-agent";
 /// How long a program on a terminal gets to end after its terminal has hung up.
 const HANG_UP_GRACE: Duration = Duration::from_secs(2);
 
@@ -60,9 +58,8 @@ pub enum End {
 #[derive(Debug)]
 pub struct Session {
     engine: Engine,
-    container: String,
-    state: StateDir,
-    link: Link,
+    container: Container,
+    environment: Environment,
 }
 
 impl Session {
@@ -71,12 +68,9 @@ impl Session {
     /// # Errors
     /// A [`Failure`] with [`powerdev_protocol::ExitCode::NotRunning`] when it doesn't, or isn't there; with
     /// [`powerdev_protocol::ExitCode::Conflict`] when its name is somebody else's.
-    pub async fn open(engine: &Engine, name: &Name, dir: &Path) -> anyhow::Result<Self> {
-        let container = lifecycle::require(engine, name, dir).await?;
-        running(name, &container)?;
-        let state = StateDir::of(name)?;
-        let link = Link::to(engine, &container.name, container.spec.as_ref(), &state);
-        Ok(Self { engine: engine.clone(), container: container.name, state, link })
+    pub async fn open(environment: &Environment) -> anyhow::Result<Self> {
+        let container = environment.running().await?;
+        Ok(Self { engine: environment.engine().await?.clone(), container, environment: environment.clone() })
     }
 
     /// Runs a command on powerdev's own standard streams.
@@ -88,7 +82,7 @@ impl Session {
     /// Among others: the Engine went away, or the environment was stopped meanwhile.
     pub async fn run(&self, command: &Command, ui: &Ui) -> anyhow::Result<End> {
         let token = token()?;
-        let mut signals = Signals::catch(command.tty, self.link.clone(), token.clone())?;
+        let mut signals = Signals::catch(command.tty, self.environment.clone(), token.clone())?;
         let exec = self.start(command, &token, ui).await?;
         let raw = command.tty.then(RawMode::enter).transpose().context("can't use the terminal")?;
         if command.tty {
@@ -126,7 +120,7 @@ impl Session {
     /// As [`Session::run`].
     pub async fn capture(&self, command: &Command, limit: usize, ui: &Ui) -> anyhow::Result<(u8, Captured)> {
         let token = token()?;
-        let mut signals = Signals::catch(false, self.link.clone(), token.clone())?;
+        let mut signals = Signals::catch(false, self.environment.clone(), token.clone())?;
         let exec = self.start(command, &token, ui).await?;
         let id = exec.id.clone();
         let mut pump = Pump::start(exec, Sink::Capture(limit), false, false)?;
@@ -151,7 +145,7 @@ impl Session {
             ui.notice(format_args!(
                 "the agent's folder {} is gone: the command runs without the environment's variables and secrets; \
                  `powerdev restart` mends that",
-                self.state.agent_dir().display()
+                self.environment.state().agent_dir().display()
             ));
         }
         let spec = ExecSpec {
@@ -163,12 +157,13 @@ impl Session {
             // The agent goes there itself: some Engines report a missing folder with a code of their own.
             directory: command.directory.clone().filter(|_| !with_agent),
         };
-        Ok(self.engine.exec(&self.container, &spec).await?)
+        Ok(self.engine.exec(&self.container.name, &spec).await?)
     }
 
-    /// Whether the agent's executable can be there: where its folder is shared, it is a file of ours.
+    /// Whether the agent's executable can be there: where this machine's folder is mounted, it is a file of ours.
     fn has_agent(&self) -> bool {
-        matches!(self.link, Link::Exec(..)) || self.state.agent_dir().join("bin/powerdev-agent").exists()
+        let folder = self.container.spec.as_ref().and_then(|spec| spec.folder_at(paths::AGENT_DIR));
+        folder.is_none_or(|folder| folder != self.environment.state().agent_dir() || folder.join(AGENT).exists())
     }
 
     async fn finish(&self, id: &str, finished: pump::Finished, signals: &mut Signals) -> anyhow::Result<End> {
@@ -200,26 +195,10 @@ impl Session {
 ///
 /// # Errors
 /// As [`Session::open`] and [`Session::run`].
-pub async fn shell(engine: &Engine, name: &Name, dir: &Path, ui: &Ui) -> anyhow::Result<End> {
+pub async fn shell(environment: &Environment, ui: &Ui) -> anyhow::Result<End> {
     let tty = terminal::is_interactive();
-    let session = Session::open(engine, name, dir).await?;
+    let session = Session::open(environment).await?;
     session.run(&Command { tty, detachable: tty, ..Command::default() }, ui).await
-}
-
-fn running(name: &Name, container: &Container) -> Result<(), Failure> {
-    let state = match container.state {
-        RunState::Running => return Ok(()),
-        RunState::Paused => "paused",
-        RunState::Restarting => "restarting",
-        RunState::Removing => "being removed",
-        RunState::Created | RunState::Exited | RunState::Dead => "not running",
-    };
-    let failure = Failure::not_running(format!("the environment `{name}` is {state}"));
-    Err(if container.state == RunState::Paused {
-        failure.hint(format!("`docker unpause {}` lets it go on", container.name))
-    } else {
-        failure.hint("`powerdev start` or `powerdev daemon` starts it")
-    })
 }
 
 fn through_agent(command: &Command, token: &str) -> Vec<String> {

@@ -2,8 +2,8 @@
 
 pub mod client;
 pub mod inject;
-pub mod link;
 pub mod parcel;
+pub mod route;
 
 /// The agent's executable, built by `build.rs`: static, for Linux.
 pub static BINARY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/powerdev-agent"));

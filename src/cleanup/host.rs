@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::{Removal, Target};
-use crate::agent::client::Client;
 use crate::agent::inject;
+use crate::agent::route::{Patience, Route};
 use crate::config::Name;
 use crate::engine::Inventory;
 use crate::state::{self, StateDir};
@@ -16,8 +16,6 @@ use crate::state::{self, StateDir};
 /// How long what is remembered of an environment must have been left alone. An environment may live on another Engine
 /// that is used now and then.
 const LEFT_ALONE: Duration = Duration::from_secs(7 * 24 * 3600);
-/// How long an agent may take to answer.
-const PATIENCE: Duration = Duration::from_millis(500);
 
 /// What is remembered of an environment that is gone; locked, so that nobody brings it back while it is removed.
 #[derive(Debug)]
@@ -53,7 +51,7 @@ pub async fn remembered(inventory: &Inventory) -> Vec<Remembered> {
         }
         let Ok(state) = StateDir::of(&name) else { continue };
         // Another Engine on this machine may run it.
-        if Client::connect(&state.run_dir(), PATIENCE).await.is_ok() {
+        if Route::Socket(state.run_dir()).connect(Patience::Brief).await.is_ok() {
             continue;
         }
         if let Ok(lock) = state.lock(Duration::ZERO).await {

@@ -60,7 +60,7 @@ struct Document<'a> {
 /// # Errors
 /// When the environment doesn't run, or the Engine goes away.
 pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> {
-    let (name, dir) = context.identity()?;
+    let environment = context.environment()?;
     let tty = !args.no_tty && !context.ui.json() && terminal::is_interactive();
     let command = Command {
         words: args.command,
@@ -73,7 +73,7 @@ pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> 
     if context.ui.json() && command.words.is_empty() {
         return Err(Failure::usage("a login shell has no JSON").hint("give a command, or leave out --json").into());
     }
-    let session = Session::open(&context.engine().await?, &name, &dir).await?;
+    let session = Session::open(&environment).await?;
     if !context.ui.json() {
         return Ok(match session.run(&command, context.ui).await? {
             End::Left(code) => code.into(),
@@ -83,7 +83,7 @@ pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> 
     let started = Instant::now();
     let (exit_code, captured) = session.capture(&command, KEPT, context.ui).await?;
     context.ui.document(&Document {
-        name: name.as_str(),
+        name: environment.name().as_str(),
         command: &command.words,
         exit_code,
         stdout: &String::from_utf8_lossy(&captured.stdout),

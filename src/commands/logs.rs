@@ -12,13 +12,11 @@ use regex::Regex;
 
 use self::line::{Assembler, Line};
 use super::Context;
-use crate::agent::link::Link;
-use crate::config::{Name, did_you_mean};
-use crate::engine::{Container, Engine, EngineError, EngineEvent, EngineEventKind, LogOptions, RunState};
+use crate::agent::route::Patience;
+use crate::config::did_you_mean;
+use crate::engine::{Engine, EngineError, EngineEvent, EngineEventKind, LogOptions, RunState};
+use crate::environment::Environment;
 use crate::failure::Failure;
-use crate::lifecycle;
-use crate::lifecycle::ready::PATIENCE;
-use crate::state::StateDir;
 use crate::ui::Ui;
 
 /// Show what the services write, and go on showing it
@@ -50,21 +48,21 @@ pub struct Args {
 /// # Errors
 /// When the environment or the service isn't there, or the Engine goes away.
 pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> {
-    let (name, dir) = context.identity()?;
-    let engine = context.engine().await?;
-    let container = lifecycle::require(&engine, &name, &dir).await?;
+    let environment = context.environment()?;
+    let (name, engine) = (environment.name(), environment.engine().await?);
+    let container = environment.require().await?;
     if let Some(service) = &args.service {
-        check_service(&engine, &container, &name, service).await?;
+        check_service(&environment, service).await?;
     }
     let mut reader = Reader { last_ns: args.since, args: &args, ui: context.ui };
     if args.no_follow {
-        reader.history(&engine, &container.name).await?;
+        reader.history(engine, &container.name).await?;
         return Ok(ExitCode::Done);
     }
     // Asked for before the log is, so that nothing that happens in between is missed.
     let now = i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX);
     let mut events = pin!(engine.events(Some(now)));
-    if reader.history(&engine, &container.name).await? == Reading::NobodyReads {
+    if reader.history(engine, &container.name).await? == Reading::NobodyReads {
         return Ok(ExitCode::Done);
     }
     if container.state != RunState::Running {
@@ -73,7 +71,7 @@ pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> 
     loop {
         // Engines end a log that is followed a moment before they have what was written last: look once more.
         for follow in [true, false] {
-            if reader.go_on(&engine, &container.name, follow).await? == Reading::NobodyReads {
+            if reader.go_on(engine, &container.name, follow).await? == Reading::NobodyReads {
                 return Ok(ExitCode::Done);
             }
         }
@@ -100,8 +98,8 @@ async fn wait_for_start(
 }
 
 /// A name that no service has would be waited for in vain. Where the services can't be told, any name will do.
-async fn check_service(engine: &Engine, container: &Container, name: &Name, wanted: &str) -> anyhow::Result<()> {
-    let Some(names) = services(engine, container, &StateDir::of(name)?).await else { return Ok(()) };
+async fn check_service(environment: &Environment, wanted: &str) -> anyhow::Result<()> {
+    let Some(names) = services(environment).await else { return Ok(()) };
     if wanted == line::SUPERVISOR || names.iter().any(|name| name == wanted) {
         return Ok(());
     }
@@ -113,19 +111,14 @@ async fn check_service(engine: &Engine, container: &Container, name: &Name, want
     Err(failure.into())
 }
 
-/// The services' names: as they were written for the agent, or as the agent tells them where they are elsewhere.
-async fn services(engine: &Engine, container: &Container, state: &StateDir) -> Option<Vec<String>> {
-    match Link::to(engine, &container.name, container.spec.as_ref(), state) {
-        Link::Socket(_) => {
-            let file = state.agent_dir().join("config/services.json");
-            let set = serde_json::from_slice::<ServiceSet>(&std::fs::read(file).ok()?).ok()?;
-            Some(set.services.into_keys().collect())
-        }
-        link => {
-            let status = link.connect(PATIENCE).await.ok()?.status().await.ok()?;
-            Some(status.services.into_iter().map(|service| service.name).collect())
-        }
+/// The services' names: as they were written for the agent on this machine, or as the agent tells them.
+async fn services(environment: &Environment) -> Option<Vec<String>> {
+    let file = environment.state().agent_dir().join("config/services.json");
+    if let Some(set) = std::fs::read(file).ok().and_then(|bytes| serde_json::from_slice::<ServiceSet>(&bytes).ok()) {
+        return Some(set.services.into_keys().collect());
     }
+    let status = environment.agent(Patience::Answer).await.ok()?.status().await.ok()?;
+    Some(status.services.into_iter().map(|service| service.name).collect())
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

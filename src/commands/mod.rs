@@ -31,6 +31,7 @@ use powerdev_protocol::ExitCode;
 use crate::cli::{Cli, Command, Global};
 use crate::config::{Name, Overrides, Settings};
 use crate::engine::{Endpoint, Engine};
+use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::state::StateDir;
 use crate::ui::Ui;
@@ -66,7 +67,7 @@ impl Context<'_> {
         crate::config::load_with(self.project().as_deref(), self.global.env_file.as_deref(), flags)
     }
 
-    /// The environment's name and the project's folder: all that commands need that only look, stop or run something.
+    /// The environment's name and the project's folder.
     ///
     /// # Errors
     /// A [`crate::failure::Failure`] with [`ExitCode::Usage`] when the name can't be told.
@@ -87,6 +88,15 @@ impl Context<'_> {
             endpoint.url, endpoint.origin
         );
         Err(Failure::usage(message).hint(instead))
+    }
+
+    /// The environment: all that commands need that only look, stop or run something.
+    ///
+    /// # Errors
+    /// As [`Context::identity`].
+    pub fn environment(&self) -> anyhow::Result<Environment> {
+        let (name, dir) = self.identity()?;
+        Environment::new(name, &dir)
     }
 
     /// A connection to the Engine that the docker CLI would use.

@@ -10,16 +10,16 @@ use powerdev_protocol::{AgentStatus, ExitCode};
 use serde::Serialize;
 
 use super::Context;
-use crate::agent::client::Client;
+use crate::agent::route::Patience;
 use crate::backup::manifest::Reason;
 use crate::backup::{Folder, Job, LOG, Made, STATE, Session, Store};
-use crate::config::{ByteSize, Name};
+use crate::config::ByteSize;
 use crate::engine::spec::PortSpec;
 use crate::engine::{Container, Engine, EngineHealth, LogOptions, RunState};
+use crate::environment::Environment;
 use crate::failure::Failure;
-use crate::state::StateDir;
 
-/// How long the Engine and the agent may be silent before the backup goes on without them.
+/// How long the Engine may be silent before the backup goes on without it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Back up analysis, output, data and logs, with the container's log and state.
@@ -51,6 +51,7 @@ struct Document {
 /// A [`Failure`] that tells why there is none; none is half made.
 pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> {
     let (name, dir) = context.identity()?;
+    let environment = Environment::new(name.clone(), &dir)?;
     context.refuse_elsewhere(
         "persist",
         "back up from inside: `powerdev exec -T tar -C /home/dev -cf - workspace data analysis output logs >backup.tar`",
@@ -62,7 +63,7 @@ pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> 
     let store = Arc::new(Store::open(&dir)?);
     let mut session = Session::begin(&store, name.as_str(), Reason::Persist)?;
     let mut notices = Vec::new();
-    let log = describe(&name, &mut session, &mut notices).await?;
+    let log = describe(&environment, &mut session, &mut notices).await?;
     let made = copy(context, session).await?;
     let verified = args.verify;
     if verified {
@@ -75,15 +76,15 @@ pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> 
 }
 
 /// The container's log and state, as far as Engine and agent answer. Tells whether there is a log.
-async fn describe(name: &Name, session: &mut Session, notices: &mut Vec<String>) -> anyhow::Result<bool> {
-    let container_name = name.container();
+async fn describe(environment: &Environment, session: &mut Session, notices: &mut Vec<String>) -> anyhow::Result<bool> {
+    let container_name = environment.name().container();
     let mut log = false;
     let mut container = None;
-    match Engine::connect().await {
+    match environment.engine().await {
         Err(error) => notices.push(format!("the backup has no container log: {error}")),
         Ok(engine) => match engine.container(&container_name).await {
             Ok(Some(found)) => {
-                write_log(&engine, &found.name, session, notices).await?;
+                write_log(engine, &found.name, session, notices).await?;
                 log = true;
                 container = Some(State::of(found));
             }
@@ -93,16 +94,15 @@ async fn describe(name: &Name, session: &mut Session, notices: &mut Vec<String>)
             Err(error) => notices.push(format!("the backup has no container log: {error}")),
         },
     }
-    let state = StateFile { container, agent: ask_agent(name).await };
+    let state = StateFile { container, agent: ask_agent(environment).await };
     let state = serde_json::to_vec_pretty(&state)?;
     session.add(STATE, &state, &Job::default())?;
     Ok(log)
 }
 
-async fn ask_agent(name: &Name) -> Option<AgentStatus> {
-    let run = StateDir::of(name).ok()?.run_dir();
+async fn ask_agent(environment: &Environment) -> Option<AgentStatus> {
     // The environment may well be stopped: then there is nobody to ask.
-    Client::connect(&run, PATIENCE).await.ok()?.status().await.ok()
+    environment.agent(Patience::Answer).await.ok()?.status().await.ok()
 }
 
 async fn write_log(

@@ -4,13 +4,11 @@ use powerdev_protocol::{AgentStatus, ExitCode, HealthState};
 use serde::Serialize;
 
 use super::Context;
-use crate::agent::link::Link;
-use crate::config::Name;
+use crate::agent::route::Patience;
 use crate::engine::spec::label;
 use crate::engine::{Container, Engine, RunState};
-use crate::lifecycle::ready::PATIENCE;
+use crate::environment::Environment;
 use crate::lifecycle::report::{self, Published, now_ms, span};
-use crate::state::StateDir;
 use crate::ui::table::Table;
 
 /// List every environment on this Engine
@@ -69,11 +67,10 @@ async fn row(engine: &Engine, container: &Container) -> Row {
     }
 }
 
-/// What its agent says; None when that can't be had from here (another user's).
+/// What its agent says; None when that can't be had from here.
 async fn status(engine: &Engine, container: &Container) -> Option<AgentStatus> {
-    let name: Name = container.project()?.parse().ok()?;
-    let link = Link::to(engine, &container.name, container.spec.as_ref(), &StateDir::of(&name).ok()?);
-    link.connect(PATIENCE).await.ok()?.status().await.ok()
+    let environment = Environment::named(container.project()?.parse().ok()?, engine.clone()).ok()?;
+    environment.agent(Patience::Answer).await.ok()?.status().await.ok()
 }
 
 fn table(rows: &[Row]) -> Table {

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::Context;
 use crate::config::Overrides;
-use crate::lifecycle::{self, Environment, LOCK_PATIENCE, ready};
+use crate::lifecycle::{self, Deployment, LOCK_PATIENCE, ready};
 use crate::ui::services::ServicesProgress;
 
 /// Restart the environment, with changed services and secrets, and wait until ready
@@ -36,24 +36,24 @@ struct Document<'a> {
 /// When there is no such environment; when a service won't come.
 pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> {
     let settings = context.settings_with(&Overrides::default())?;
-    let env = Environment::new(settings, context.engine().await?)?;
-    let name = env.settings.name.clone();
+    let deployment = Deployment::new(settings, context.engine().await?)?;
+    let environment = &deployment.environment;
+    let name = environment.name();
     let container = {
-        let _lock = env.state.lock(LOCK_PATIENCE).await?;
-        let container = lifecycle::require(&env.engine, &name, &env.settings.dir).await?;
+        let _lock = environment.state().lock(LOCK_PATIENCE).await?;
+        let container = environment.require().await?;
         let spinner = context.ui.spinner(&format!("restarting {}", container.name));
-        let restarted = restart(&env, &container).await;
+        let restarted = restart(&deployment, &container).await;
         spinner.finish_and_clear();
         restarted?;
         container
     };
     let deadline = Instant::now() + Duration::from_secs(args.timeout);
-    let link = env.link(container.spec.as_ref());
-    let mut client = ready::agent(&env.engine, &container.name, &link, deadline).await?;
+    let mut client = environment.agent_up(container.spec.as_ref(), deadline).await?;
     let status = if args.no_wait {
         client.status().await?
     } else {
-        ready::healthy(&link, deadline, &mut ServicesProgress::new(context.ui)).await?
+        ready::healthy(environment, deadline, &mut ServicesProgress::new(context.ui)).await?
     };
     let health = status.health.state;
     if context.ui.json() {
@@ -66,10 +66,10 @@ pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> 
 }
 
 /// Stopped first and written then: a file must not change under an agent that still reads it.
-async fn restart(env: &Environment, container: &crate::engine::Container) -> anyhow::Result<()> {
-    lifecycle::stop(&env.engine, container, None).await?;
+async fn restart(deployment: &Deployment, container: &crate::engine::Container) -> anyhow::Result<()> {
+    lifecycle::stop(&deployment.engine, container, None).await?;
     let gpus = container.spec.as_ref().map(|spec| spec.gpus.clone()).unwrap_or_default();
-    lifecycle::refresh(env, container, &gpus).await?;
-    env.engine.start_container(&container.name).await?;
+    lifecycle::refresh(deployment, container, &gpus).await?;
+    deployment.engine.start_container(&container.name).await?;
     Ok(())
 }

@@ -10,8 +10,8 @@ use super::Context;
 use super::backups::moment;
 use crate::backup::restore::{Restored, folders, restore};
 use crate::backup::{Backup, BackupError, Folder, Job, Store};
-use crate::config::{ByteSize, Name};
-use crate::engine::Engine;
+use crate::config::ByteSize;
+use crate::environment::Environment;
 use crate::failure::{Diagnostic as _, Failure};
 use crate::state::StateDir;
 
@@ -49,7 +49,7 @@ pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> 
     let backup = find(&dir, &args.name)?;
     let _lock = StateDir::of(&name)?.lock(PATIENCE).await?;
     if !args.running {
-        refuse_if_running(&name).await?;
+        refuse_if_running(&Environment::new(name.clone(), &dir)?).await?;
     }
     let store = Arc::new(Store::open(&dir)?);
     let manifest = {
@@ -81,9 +81,10 @@ fn find(dir: &Path, name: &str) -> Result<Backup, BackupError> {
 }
 
 /// The container's mounts stay on the old folders for as long as it runs: it would go on writing to what is removed.
-async fn refuse_if_running(name: &Name) -> anyhow::Result<()> {
+async fn refuse_if_running(environment: &Environment) -> anyhow::Result<()> {
     let hint = "`powerdev stop` first, or give --running to restore all the same";
-    let engine = match Engine::connect().await {
+    let name = environment.name();
+    let engine = match environment.engine().await {
         Ok(engine) => engine,
         Err(error) => {
             let message = format!("can't tell whether {name} runs: {error}");

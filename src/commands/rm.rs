@@ -5,7 +5,6 @@ use serde::Serialize;
 
 use super::Context;
 use crate::lifecycle::{self, LOCK_PATIENCE};
-use crate::state::StateDir;
 
 /// Remove the stopped container; .agent-mount and the home folder stay
 #[derive(Debug, clap::Args)]
@@ -34,13 +33,12 @@ struct Document<'a> {
 /// # Errors
 /// A conflict when it runs and `--force` isn't given; when there is nothing to remove.
 pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> {
-    let (name, dir) = context.identity()?;
-    let engine = context.engine().await?;
-    let state = StateDir::of(&name)?;
-    let _lock = state.lock(LOCK_PATIENCE).await?;
-    let container = lifecycle::find(&engine, &name, &dir).await?;
+    let environment = context.environment()?;
+    let (name, engine) = (environment.name(), environment.engine().await?);
+    let _lock = environment.state().lock(LOCK_PATIENCE).await?;
+    let container = environment.find().await?;
     if container.is_none() && !args.volumes {
-        return Err(lifecycle::absent(&name));
+        return Err(environment.absent());
     }
     if args.volumes && !args.yes {
         let question = if engine.endpoint().local {
@@ -52,7 +50,7 @@ pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> 
             return Ok(ExitCode::Interrupted);
         }
     }
-    lifecycle::remove(&engine, &name, container.as_ref(), args.force, args.volumes).await?;
+    lifecycle::remove(engine, name, container.as_ref(), args.force, args.volumes).await?;
     let document = Document { name: name.as_str(), removed: container.is_some(), volumes_removed: args.volumes };
     if context.ui.json() {
         context.ui.document(&document)?;

@@ -1,8 +1,5 @@
 //! `powerdev services`: the services of a running environment, and one of them started, stopped or restarted.
-//!
-//! The agent is asked over its socket; where that can't be reached, through the Engine.
 
-use std::path::Path;
 use std::time::Duration;
 
 use powerdev_protocol::{Action, ExitCode, ServiceState, ServiceStatus};
@@ -10,12 +7,10 @@ use serde::Serialize;
 
 use super::Context;
 use super::status::services_table;
-use crate::agent::link::Link;
-use crate::config::{self, Name};
-use crate::engine::{Endpoint, RunState};
+use crate::agent::route::Patience;
+use crate::config;
+use crate::environment::Environment;
 use crate::failure::Failure;
-use crate::lifecycle;
-use crate::state::StateDir;
 
 /// List the services, or start, stop or restart one
 #[derive(Debug, clap::Args)]
@@ -67,20 +62,19 @@ struct Commanded<'a> {
 /// # Errors
 /// When the environment isn't running, there is no such service, or it doesn't do as told in time.
 pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> {
-    let (name, dir) = context.identity()?;
-    let agent = find(&name, &dir, context).await?;
+    let environment = context.environment()?;
     match args.verb.unwrap_or(Verb::List) {
-        Verb::List => list(&agent, &name, context).await,
-        Verb::Start(one) => command(&agent, &name, Action::Start, &one, context).await,
-        Verb::Stop(one) => command(&agent, &name, Action::Stop, &one, context).await,
-        Verb::Restart(one) => command(&agent, &name, Action::Restart, &one, context).await,
+        Verb::List => list(&environment, context).await,
+        Verb::Start(one) => command(&environment, Action::Start, &one, context).await,
+        Verb::Stop(one) => command(&environment, Action::Stop, &one, context).await,
+        Verb::Restart(one) => command(&environment, Action::Restart, &one, context).await,
     }
 }
 
-async fn list(agent: &Link, name: &Name, context: &Context<'_>) -> anyhow::Result<ExitCode> {
-    let services = services(agent).await?;
+async fn list(environment: &Environment, context: &Context<'_>) -> anyhow::Result<ExitCode> {
+    let services = services(environment).await?;
     if context.ui.json() {
-        context.ui.document(&List { name: name.as_str(), services: &services })?;
+        context.ui.document(&List { name: environment.name().as_str(), services: &services })?;
     } else if services.is_empty() {
         context.ui.status("no services: name some under `services:` in powerdev.yaml");
     } else {
@@ -90,23 +84,22 @@ async fn list(agent: &Link, name: &Name, context: &Context<'_>) -> anyhow::Resul
 }
 
 async fn command(
-    agent: &Link,
-    name: &Name,
+    environment: &Environment,
     action: Action,
     one: &One,
     context: &Context<'_>,
 ) -> anyhow::Result<ExitCode> {
-    named(&services(agent).await?, &one.name)?;
+    named(&services(environment).await?, &one.name)?;
     let wait = !one.no_wait;
     let asked = async {
-        let mut client = agent.connect(if wait { AS_LONG_AS_IT_TAKES } else { PATIENCE }).await?;
-        client.service(&one.name, action, wait).await
+        let mut client = environment.agent(if wait { Patience::Unlimited } else { Patience::Answer }).await?;
+        anyhow::Ok(client.service(&one.name, action, wait).await?)
     };
     tokio::time::timeout(Duration::from_secs(one.timeout), asked).await.map_err(|_| late(one, action))??;
-    let services = services(agent).await?;
+    let services = services(environment).await?;
     let service = named(&services, &one.name)?;
     if context.ui.json() {
-        context.ui.document(&Commanded { name: name.as_str(), action, service })?;
+        context.ui.document(&Commanded { name: environment.name().as_str(), action, service })?;
     } else {
         let pid = service.pid.map(|pid| format!(", pid {pid}")).unwrap_or_default();
         context.ui.status(format_args!("{} is {}{pid}", service.name, service.state));
@@ -143,30 +136,8 @@ fn named<'a>(services: &'a [ServiceStatus], wanted: &str) -> Result<&'a ServiceS
     })
 }
 
-/// How long a question may take; commands have a deadline of their own.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// For commands whose caller has a deadline of its own.
-const AS_LONG_AS_IT_TAKES: Duration = Duration::from_secs(365 * 24 * 3600);
-
-/// The way to the agent of an environment that runs.
-async fn find(name: &Name, dir: &Path, context: &Context<'_>) -> anyhow::Result<Link> {
-    let state = StateDir::of(name)?;
-    // In most cases no Engine has to be asked.
-    let socket = Link::Socket(state.run_dir());
-    if Endpoint::find().is_ok_and(|endpoint| endpoint.local) && socket.connect(PATIENCE).await.is_ok() {
-        return Ok(socket);
-    }
-    let engine = context.engine().await?;
-    let container = lifecycle::require(&engine, name, dir).await?;
-    if container.state != RunState::Running {
-        let message = format!("{name} is {}", container.state.as_str());
-        return Err(Failure::not_running(message).hint("`powerdev up` starts it").into());
-    }
-    Ok(Link::Exec(engine, container.name))
-}
-
-async fn services(agent: &Link) -> anyhow::Result<Vec<ServiceStatus>> {
-    Ok(agent.connect(PATIENCE).await?.status().await?.services)
+async fn services(environment: &Environment) -> anyhow::Result<Vec<ServiceStatus>> {
+    Ok(environment.agent(Patience::Answer).await?.status().await?.services)
 }
 
 #[cfg(test)]

@@ -22,25 +22,26 @@ pub struct Args {
 /// # Errors
 /// As `up`; when the shell can't be opened.
 pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> {
-    let Running { env, done: Some(done) } = bring_up(&args.bring, Build::IfMissing, context).await? else {
+    let Running { deployment, done: Some(done) } = bring_up(&args.bring, Build::IfMissing, context).await? else {
         return Ok(ExitCode::Done);
     };
     if context.ui.json() {
         return Ok(ExitCode::Done);
     }
-    let name = &env.settings.name;
-    let end = session::shell(&env.engine, name, &env.settings.dir, context.ui).await;
+    let environment = &deployment.environment;
+    let end = session::shell(environment, context.ui).await;
     if matches!(end, Ok(End::Detached)) {
+        let name = environment.name();
         context.ui.status(format_args!("Left {name} running; `powerdev exec` opens another shell"));
         return Ok(ExitCode::Done);
     }
     // However the shell ended, what this start began doesn't stay behind.
     if done != Done::Adopted {
-        let _lock = env.state.lock(LOCK_PATIENCE).await?;
-        if let Some(found) = lifecycle::find(&env.engine, name, &env.settings.dir).await? {
+        let _lock = environment.state().lock(LOCK_PATIENCE).await?;
+        if let Some(found) = environment.find().await? {
             context.ui.status(format_args!("Stopping {}", found.name));
-            env.state.mean_down(true)?;
-            lifecycle::stop(&env.engine, &found, None).await?;
+            environment.state().mean_down(true)?;
+            lifecycle::stop(&deployment.engine, &found, None).await?;
         }
     }
     end.map(|_| ExitCode::Done)

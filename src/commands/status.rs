@@ -8,16 +8,15 @@ use serde::Serialize;
 
 use super::Context;
 use crate::agent;
-use crate::agent::client::AgentError;
-use crate::agent::link::Link;
+use crate::agent::route::Patience;
 use crate::config::{ByteSize, Settings};
 use crate::engine::spec::Gpus;
 use crate::engine::{Container, RunState};
+use crate::environment::Environment;
 use crate::host::{self, Gpu};
 use crate::lifecycle::report::{self, Published, span};
-use crate::lifecycle::{self, Environment};
+use crate::lifecycle::{self, Deployment};
 use crate::plan::Difference;
-use crate::state::StateDir;
 use crate::ui::table::Table;
 
 /// Show state, health, services, ports, usage against limits, GPUs and drift
@@ -72,44 +71,38 @@ struct Agent {
 /// When the Engine doesn't answer, or a foreign container has our name.
 pub async fn run(_: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> {
     let settings = context.settings()?;
-    let state = StateDir::of(&settings.name)?;
-    let socket = Link::Socket(state.run_dir());
-    let (engine, mut asked) = tokio::join!(context.engine(), ask(&socket));
-    let engine = engine?;
-    let container = lifecycle::find(&engine, &settings.name, &settings.dir).await?;
-    let env = Environment::new(settings, engine)?;
+    let environment = Environment::new(settings.name.clone(), &settings.dir)?;
+    // The agent's answer is there before the Engine's, where it can be asked past the Engine.
+    let (container, asked) = tokio::join!(environment.find(), ask(&environment));
+    let container = container?;
+    let deployment = Deployment::new(settings, environment.engine().await?.clone())?;
     let drift = match &container {
-        Some(container) => lifecycle::drift(&env, container).await?,
+        Some(container) => lifecycle::drift(&deployment, container).await?,
         None => Vec::new(),
     };
-    if let Some(container) = container.as_ref().filter(|container| container.state == RunState::Running)
-        && let link @ Link::Exec(..) = env.link(container.spec.as_ref())
-    {
-        asked = ask(&link).await;
-    }
-    let document = document(&env, container.as_ref(), asked, drift);
+    let document = document(&deployment, container.as_ref(), asked, drift);
     let code = document.health.into();
     if context.ui.json() {
         context.ui.document(&document)?;
     } else if container.is_none() {
-        return Err(lifecycle::absent(&env.settings.name));
+        return Err(environment.absent());
     } else {
         show(&document, context)?;
     }
     Ok(code)
 }
 
-async fn ask(link: &Link) -> Result<AgentStatus, AgentError> {
-    link.connect(lifecycle::ready::PATIENCE).await?.status().await
+async fn ask(environment: &Environment) -> anyhow::Result<AgentStatus> {
+    Ok(environment.agent(Patience::Answer).await?.status().await?)
 }
 
 fn document(
-    env: &Environment,
+    deployment: &Deployment,
     container: Option<&Container>,
-    asked: Result<AgentStatus, AgentError>,
+    asked: anyhow::Result<AgentStatus>,
     drift: Vec<Difference>,
 ) -> Document {
-    let settings = &env.settings;
+    let settings = &deployment.settings;
     let running = container.is_some_and(|container| container.state == RunState::Running);
     let state = container.map_or("absent", |container| container.state.as_str());
     let (health, health_detail) = match &asked {
@@ -120,7 +113,7 @@ fn document(
     };
     let status = asked.ok().filter(|_| running);
     let now = report::now_ms();
-    let local = env.engine.endpoint().local;
+    let local = deployment.engine.endpoint().local;
     let ports = container.map(|container| report::published(&container.ports, &report::services_by_port(settings)));
     Document {
         name: settings.name.to_string(),
@@ -136,8 +129,8 @@ fn document(
         ports: ports.unwrap_or_default(),
         // Of an Engine elsewhere neither the disk nor the GPUs can be seen from here.
         disk: local.then(|| disk(settings)).flatten(),
-        gpus: container.filter(|_| local).map(|container| gpus(container, &env.host.gpus)).unwrap_or_default(),
-        tunnel: container.and_then(|container| report::tunnel(env.engine.endpoint(), &container.ports)),
+        gpus: container.filter(|_| local).map(|container| gpus(container, &deployment.host.gpus)).unwrap_or_default(),
+        tunnel: container.and_then(|container| report::tunnel(deployment.engine.endpoint(), &container.ports)),
         agent: status.as_ref().map(|status| Agent {
             version: status.version.clone(),
             sha256: status.sha256.clone(),

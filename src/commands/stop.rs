@@ -7,7 +7,6 @@ use serde::Serialize;
 
 use super::Context;
 use crate::lifecycle::{self, LOCK_PATIENCE, Stopped};
-use crate::state::StateDir;
 
 /// Stop the environment; its services in reverse order, each with its grace
 #[derive(Debug, clap::Args)]
@@ -29,19 +28,21 @@ struct Document<'a> {
 /// # Errors
 /// When there is no such environment; otherwise what the Engine says.
 pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> {
-    let (name, dir) = context.identity()?;
-    let engine = context.engine().await?;
-    let container = lifecycle::require(&engine, &name, &dir).await?;
-    let state = StateDir::of(&name)?;
-    let _lock = state.lock(LOCK_PATIENCE).await?;
+    let environment = context.environment()?;
+    let container = environment.require().await?;
+    let _lock = environment.state().lock(LOCK_PATIENCE).await?;
     // Before it is down: a watcher must not mistake it for an accident.
-    state.mean_down(true)?;
+    environment.state().mean_down(true)?;
     let spinner = context.ui.spinner(&format!("stopping {}", container.name));
-    let stopped = lifecycle::stop(&engine, &container, args.time.map(Duration::from_secs)).await;
+    let stopped = lifecycle::stop(environment.engine().await?, &container, args.time.map(Duration::from_secs)).await;
     spinner.finish_and_clear();
     let was_running = stopped? == Stopped::Now;
     if context.ui.json() {
-        context.ui.document(&Document { name: name.as_str(), container: &container.name, was_running })?;
+        context.ui.document(&Document {
+            name: environment.name().as_str(),
+            container: &container.name,
+            was_running,
+        })?;
     } else if was_running {
         context.ui.status(format_args!("Stopped {}", container.name));
     } else {

@@ -10,7 +10,7 @@ use super::Context;
 use crate::config::Overrides;
 use crate::interrupt::interruptible;
 use crate::lifecycle::report::{self, Published};
-use crate::lifecycle::{self, Applied, BringUp, Build, Done, Environment, Up, ready};
+use crate::lifecycle::{self, Applied, BringUp, Build, Deployment, Done, Up, ready};
 use crate::plan::{Difference, Plan};
 use crate::ui::services::ServicesProgress;
 
@@ -111,8 +111,8 @@ struct DryRun<'a> {
 
 /// An environment that runs.
 pub(super) struct Running {
-    /// The environment.
-    pub env: Environment,
+    /// The environment, and what was deployed.
+    pub deployment: Deployment,
     /// What was done for it to run. None after a dry run: nothing runs.
     pub done: Option<Done>,
 }
@@ -134,22 +134,22 @@ pub(super) async fn bring_up(args: &BringArgs, build: Build, context: &Context<'
     for notice in &settings.notices {
         ui.notice(notice);
     }
-    let env = Environment::new(settings, context.engine().await?)?;
+    let deployment = Deployment::new(settings, context.engine().await?)?;
     let options = BringUp { recreate: args.recreate, build };
     if args.dry_run {
-        let up = lifecycle::dry_run(&env, options).await?;
+        let up = lifecycle::dry_run(&deployment, options).await?;
         tell_dry_run(&up, context)?;
-        return Ok(Running { env, done: None });
+        return Ok(Running { deployment, done: None });
     }
-    let up = lifecycle::bring_up(&env, ui, options).await?;
+    let up = lifecycle::bring_up(&deployment, ui, options).await?;
     tell(&up, context);
     let left = "it goes on starting: `powerdev status` shows how far it is, `powerdev stop` stops it";
-    let (health, services) = interruptible("waiting", Some(left), wait(args, &env, &up, context)).await?;
-    let ports = report::published(&up.plan.container.ports, &report::services_by_port(&env.settings));
-    let tunnel = report::tunnel(env.engine.endpoint(), &up.plan.container.ports);
+    let (health, services) = interruptible("waiting", Some(left), wait(args, &deployment, &up, context)).await?;
+    let ports = report::published(&up.plan.container.ports, &report::services_by_port(&deployment.settings));
+    let tunnel = report::tunnel(deployment.engine.endpoint(), &up.plan.container.ports);
     if ui.json() {
         ui.document(&Document {
-            name: env.settings.name.as_str(),
+            name: deployment.settings.name.as_str(),
             container: &up.plan.container.name,
             done: up.done,
             image: &up.plan.container.image,
@@ -160,32 +160,32 @@ pub(super) async fn bring_up(args: &BringArgs, build: Build, context: &Context<'
             pending: &up.pending,
             applied: up.applied.as_ref(),
             tunnel: tunnel.as_deref(),
-            notices: [env.settings.notices.clone(), up.plan.notices.clone()].concat(),
+            notices: [deployment.settings.notices.clone(), up.plan.notices.clone()].concat(),
             seconds: begun.elapsed().as_secs_f64(),
         })?;
     } else {
-        ui.status(format_args!("{} is {} ({:.1} s)", env.settings.name, health, begun.elapsed().as_secs_f64()));
+        ui.status(format_args!("{} is {} ({:.1} s)", deployment.settings.name, health, begun.elapsed().as_secs_f64()));
         report::tell_addresses(ui, &ports);
-        report::tell_tunnel(ui, env.engine.endpoint(), tunnel.as_deref());
+        report::tell_tunnel(ui, deployment.engine.endpoint(), tunnel.as_deref());
     }
-    Ok(Running { env, done: Some(up.done) })
+    Ok(Running { deployment, done: Some(up.done) })
 }
 
 /// Waits as far as the flags say: for the agent at least.
 async fn wait(
     args: &BringArgs,
-    env: &Environment,
+    deployment: &Deployment,
     up: &Up,
     context: &Context<'_>,
 ) -> anyhow::Result<(HealthState, Vec<ServiceStatus>)> {
     let deadline = Instant::now() + Duration::from_secs(args.timeout);
-    let mut client = ready::agent(&env.engine, &up.plan.container.name, &up.link, deadline).await?;
+    let mut client = deployment.environment.agent_up(Some(&up.plan.container), deadline).await?;
     if args.no_wait {
         let status = client.status().await?;
         return Ok((status.health.state, status.services));
     }
     let mut progress = ServicesProgress::new(context.ui);
-    let status = ready::healthy(&up.link, deadline, &mut progress).await?;
+    let status = ready::healthy(&deployment.environment, deadline, &mut progress).await?;
     Ok((status.health.state, status.services))
 }
 

@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use powerdev_protocol::ExitCode;
 
 use super::Context;
-use crate::lifecycle;
+use crate::environment::Environment;
 use crate::ui::Ui;
 use crate::watch::{self, Audience, Ended, Limits, Options, Report, Scope, View};
 
@@ -46,7 +46,7 @@ pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> 
     let scope = if args.all { None } else { Some(context.identity()?) };
     let engine = context.engine().await?;
     if let Some((name, dir)) = &scope {
-        lifecycle::find(&engine, name, dir).await?;
+        Environment::new(name.clone(), dir)?.on(engine.clone()).find().await?;
     }
     let single = scope.is_some();
     let scope = scope.map_or(Scope::All, |(name, _)| Scope::One(name.to_string()));

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use super::{Check, Facts, PATIENCE};
-use crate::agent::{self, link::Link};
+use super::{Check, Facts};
+use crate::agent::{self, route::Patience};
 use crate::config::{ByteSize, GpuRequest};
-use crate::state::{StateDir, state_home};
+use crate::engine::Container;
+use crate::state::state_home;
 
 /// Below this an agent and a compiler don't fit together, in bytes.
 const LITTLE_MEMORY: u64 = 4 << 30;
@@ -93,14 +94,12 @@ fn agent() -> Check {
 /// The agent that runs, against the one that this powerdev carries.
 async fn running_agent(facts: &Facts) -> Check {
     let check = "running-agent";
-    let (Ok((name, _)), Ok((engine, _)), Some(container)) =
-        (&facts.identity, &facts.engine, facts.container.as_ref().filter(|container| container.is_up()))
+    let Some(environment) =
+        facts.environment.as_ref().filter(|_| facts.container.as_ref().is_some_and(Container::is_up))
     else {
         return Check::skip(check, "the environment doesn't run");
     };
-    let Ok(state) = StateDir::of(name) else { return Check::skip(check, "no state folder") };
-    let link = Link::to(engine, &container.name, container.spec.as_ref(), &state);
-    let asked = async { link.connect(PATIENCE).await?.status().await };
+    let asked = async { anyhow::Ok(environment.agent(Patience::Answer).await?.status().await?) };
     match asked.await {
         Ok(status) if status.sha256 == agent::SHA256 => Check::ok(check, "the same as this powerdev's"),
         Ok(status) => Check::warn(

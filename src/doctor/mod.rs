@@ -15,8 +15,8 @@ use serde::Serialize;
 
 use crate::config::{self, Name, Settings};
 use crate::engine::{Container, Engine, EngineInfo};
+use crate::environment::Environment;
 use crate::host::HostFacts;
-use crate::lifecycle;
 
 /// How long the Engine may take for one answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -82,6 +82,7 @@ struct Facts {
     settings: anyhow::Result<Settings>,
     identity: anyhow::Result<(Name, std::path::PathBuf)>,
     engine: anyhow::Result<(Engine, EngineInfo)>,
+    environment: Option<Environment>,
     container: Option<Container>,
 }
 
@@ -98,14 +99,27 @@ impl Facts {
     async fn gather(project: Option<&Path>, env_file: Option<&Path>) -> Self {
         let identity = config::identity_with(project, env_file);
         let engine = reach().await;
-        let container = match (&engine, &identity) {
+        let environment = match (&engine, &identity) {
             (Ok((engine, _)), Ok((name, dir))) => {
-                let looked = tokio::time::timeout(PATIENCE, lifecycle::find(engine, name, dir)).await;
-                looked.ok().and_then(Result::ok).flatten()
+                Environment::new(name.clone(), dir).ok().map(|e| e.on(engine.clone()))
             }
             _ => None,
         };
-        Self { host: HostFacts::detect(), settings: config::load(project, env_file), identity, engine, container }
+        let container = match &environment {
+            Some(environment) => {
+                let looked = tokio::time::timeout(PATIENCE, environment.find()).await;
+                looked.ok().and_then(Result::ok).flatten()
+            }
+            None => None,
+        };
+        Self {
+            host: HostFacts::detect(),
+            settings: config::load(project, env_file),
+            identity,
+            engine,
+            environment,
+            container,
+        }
     }
 }
 

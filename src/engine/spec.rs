@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -95,6 +96,14 @@ impl ContainerSpec {
         self.mounts.iter().find(|mount| mount.target == target).and_then(|mount| match &mount.source {
             MountSource::Volume { name, .. } => Some(name.as_str()),
             MountSource::Bind(_) => None,
+        })
+    }
+
+    /// The host's folder that is mounted there. None: something else is, or nothing.
+    pub fn folder_at(&self, target: &str) -> Option<&Path> {
+        self.mounts.iter().find(|mount| mount.target == target).and_then(|mount| match &mount.source {
+            MountSource::Volume { .. } => None,
+            MountSource::Bind(source) => Some(Path::new(source)),
         })
     }
 

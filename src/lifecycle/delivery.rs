@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 
 use powerdev_protocol::paths;
 
-use super::{Environment, volumes};
+use super::{Deployment, volumes};
 use crate::agent::inject;
-use crate::agent::link::Link;
 use crate::agent::parcel::Parcel;
 use crate::config::layout;
 use crate::engine::spec::{ContainerSpec, Gpus};
@@ -16,19 +15,14 @@ use crate::failure::Failure;
 use crate::plan::{self, AgentShare};
 use crate::state::make_folder;
 
-impl Environment {
+impl Deployment {
     /// How the agent gets into a container that is to be made.
     pub(super) fn share(&self) -> AgentShare {
         if self.engine.endpoint().local {
-            AgentShare::Folders { agent: self.state.agent_dir(), run: self.state.run_dir() }
+            AgentShare::Folders { agent: self.environment.state().agent_dir(), run: self.environment.state().run_dir() }
         } else {
             AgentShare::Volumes
         }
-    }
-
-    /// The way to the agent of a container that was made from `spec`.
-    pub fn link(&self, spec: Option<&ContainerSpec>) -> Link {
-        Link::to(&self.engine, &self.settings.container(), spec, &self.state)
     }
 
     /// Who owns what the container's user may write.
@@ -44,8 +38,8 @@ impl Environment {
 }
 
 /// Whether the agent of a container lies in a volume. By its engine, where nobody knows what it was made from.
-fn in_volume(env: &Environment, spec: Option<&ContainerSpec>) -> bool {
-    let local = env.engine.endpoint().local;
+fn in_volume(deployment: &Deployment, spec: Option<&ContainerSpec>) -> bool {
+    let local = deployment.engine.endpoint().local;
     spec.map_or(!local, |spec| spec.volume_at(paths::AGENT_DIR).is_some())
 }
 
@@ -54,14 +48,14 @@ fn in_volume(env: &Environment, spec: Option<&ContainerSpec>) -> bool {
 ///
 /// # Errors
 /// When something can't be written.
-pub fn before_making(env: &Environment, gpus: &Gpus) -> anyhow::Result<Option<Parcel>> {
-    meant_to_run(env)?;
-    if env.engine.endpoint().local {
-        make_folders(env)?;
-        write(env, gpus)?;
+pub fn before_making(deployment: &Deployment, gpus: &Gpus) -> anyhow::Result<Option<Parcel>> {
+    meant_to_run(deployment)?;
+    if deployment.engine.endpoint().local {
+        make_folders(deployment)?;
+        write(deployment, gpus)?;
         return Ok(None);
     }
-    env.parcel(gpus).map(Some)
+    deployment.parcel(gpus).map(Some)
 }
 
 /// Brings agent, services and secrets up to date for the next start of a container that is there, or for the agent of
@@ -69,13 +63,15 @@ pub fn before_making(env: &Environment, gpus: &Gpus) -> anyhow::Result<Option<Pa
 ///
 /// # Errors
 /// When they can't be written; a conflict when the container mounts folders of the Engine's machine, which isn't this.
-pub async fn refresh(env: &Environment, container: &Container, gpus: &Gpus) -> anyhow::Result<()> {
-    meant_to_run(env)?;
+pub async fn refresh(deployment: &Deployment, container: &Container, gpus: &Gpus) -> anyhow::Result<()> {
+    meant_to_run(deployment)?;
     match &container.spec {
-        Some(spec) if in_volume(env, Some(spec)) => Ok(volumes::deliver(&env.engine, spec, &env.parcel(gpus)?).await?),
-        _ if env.engine.endpoint().local => {
-            make_folders(env)?;
-            write(env, gpus)
+        Some(spec) if in_volume(deployment, Some(spec)) => {
+            Ok(volumes::deliver(&deployment.engine, spec, &deployment.parcel(gpus)?).await?)
+        }
+        _ if deployment.engine.endpoint().local => {
+            make_folders(deployment)?;
+            write(deployment, gpus)
         }
         _ => {
             let message =
@@ -90,13 +86,13 @@ pub async fn refresh(env: &Environment, container: &Container, gpus: &Gpus) -> a
 ///
 /// # Errors
 /// What the Engine says.
-pub async fn pending(env: &Environment, container: &Container, gpus: &Gpus) -> anyhow::Result<Vec<&'static str>> {
-    if in_volume(env, container.spec.as_ref()) {
-        let delivered = volumes::delivered(&env.engine, &container.name).await?;
-        return Ok(env.parcel(gpus)?.pending(&delivered));
+pub async fn pending(deployment: &Deployment, container: &Container, gpus: &Gpus) -> anyhow::Result<Vec<&'static str>> {
+    if in_volume(deployment, container.spec.as_ref()) {
+        let delivered = volumes::delivered(&deployment.engine, &container.name).await?;
+        return Ok(deployment.parcel(gpus)?.pending(&delivered));
     }
-    let services = plan::service_set(&env.settings, &env.host, gpus, &env.share());
-    Ok(inject::pending(&env.state, &services, &secrets(env)))
+    let services = plan::service_set(&deployment.settings, &deployment.host, gpus, &deployment.share());
+    Ok(inject::pending(deployment.environment.state(), &services, &secrets(deployment)))
 }
 
 /// What the agent of a container finds, to be put back.
@@ -113,55 +109,55 @@ impl Earlier {
     ///
     /// # Errors
     /// When they can't be read.
-    pub async fn of(env: &Environment, container: &Container) -> anyhow::Result<Self> {
-        if in_volume(env, container.spec.as_ref()) {
-            let delivered = volumes::delivered(&env.engine, &container.name).await?;
-            return Ok(Self::Volume(Parcel::again(&delivered, env.owner())));
+    pub async fn of(deployment: &Deployment, container: &Container) -> anyhow::Result<Self> {
+        if in_volume(deployment, container.spec.as_ref()) {
+            let delivered = volumes::delivered(&deployment.engine, &container.name).await?;
+            return Ok(Self::Volume(Parcel::again(&delivered, deployment.owner())));
         }
-        inject::Config::read(&env.state).map(Self::Folder)
+        inject::Config::read(deployment.environment.state()).map(Self::Folder)
     }
 
     /// Puts them back.
     ///
     /// # Errors
     /// When they can't be written.
-    pub async fn put_back(&self, env: &Environment, container: &Container) -> anyhow::Result<()> {
+    pub async fn put_back(&self, deployment: &Deployment, container: &Container) -> anyhow::Result<()> {
         match (self, &container.spec) {
-            (Self::Folder(config), _) => config.write(&env.state, env.owner()),
-            (Self::Volume(parcel), Some(spec)) => Ok(volumes::deliver(&env.engine, spec, parcel).await?),
+            (Self::Folder(config), _) => config.write(deployment.environment.state(), deployment.owner()),
+            (Self::Volume(parcel), Some(spec)) => Ok(volumes::deliver(&deployment.engine, spec, parcel).await?),
             (Self::Volume(_), None) => Ok(()),
         }
     }
 }
 
 /// Remembers the project's folder, and that it isn't meant to be down any more.
-fn meant_to_run(env: &Environment) -> anyhow::Result<()> {
-    env.state.create()?;
-    env.state.mean_down(false)?;
-    env.state.remember_project(&env.settings.dir)
+fn meant_to_run(deployment: &Deployment) -> anyhow::Result<()> {
+    deployment.environment.state().create()?;
+    deployment.environment.state().mean_down(false)?;
+    deployment.environment.state().remember_project(&deployment.settings.dir)
 }
 
 /// Writes agent, services and secrets into the folder that the container mounts.
-fn write(env: &Environment, gpus: &Gpus) -> anyhow::Result<()> {
-    let services = plan::service_set(&env.settings, &env.host, gpus, &env.share());
-    inject::inject(&env.state, &services, &secrets(env), env.owner()).map(drop)
+fn write(deployment: &Deployment, gpus: &Gpus) -> anyhow::Result<()> {
+    let services = plan::service_set(&deployment.settings, &deployment.host, gpus, &deployment.share());
+    inject::inject(deployment.environment.state(), &services, &secrets(deployment), deployment.owner()).map(drop)
 }
 
 /// Makes `.agent-mount` and what is in it, for the container's user. What is there already stays as it is.
-fn make_folders(env: &Environment) -> anyhow::Result<()> {
-    let owner = env.owner();
-    make_folder(&env.settings.agent_mount(), 0o755, owner)?;
-    layout::folders(&env.settings.dir).iter().try_for_each(|folder| make_folder(folder, 0o755, owner))
+fn make_folders(deployment: &Deployment) -> anyhow::Result<()> {
+    let owner = deployment.owner();
+    make_folder(&deployment.settings.agent_mount(), 0o755, owner)?;
+    layout::folders(&deployment.settings.dir).iter().try_for_each(|folder| make_folder(folder, 0o755, owner))
 }
 
 /// What services and shells get besides plain variables, and nobody else sees: the project's secrets, and as with the
 /// docker CLI the proxies of its configuration, whose addresses may hold passwords.
-fn secrets(env: &Environment) -> BTreeMap<String, String> {
-    let mut secrets = env.settings.secrets.reveal().clone();
+fn secrets(deployment: &Deployment) -> BTreeMap<String, String> {
+    let mut secrets = deployment.settings.secrets.reveal().clone();
     // One that makes no sense is told where it is needed: to connect, to pull, by the doctor.
-    for (name, value) in container_proxies(env.engine.endpoint()).unwrap_or_default() {
+    for (name, value) in container_proxies(deployment.engine.endpoint()).unwrap_or_default() {
         let spellings = [name.to_ascii_lowercase(), name];
-        let is_set = |name: &String| secrets.contains_key(name) || env.settings.environment.contains_key(name);
+        let is_set = |name: &String| secrets.contains_key(name) || deployment.settings.environment.contains_key(name);
         if !spellings.iter().any(is_set) {
             secrets.extend(spellings.map(|name| (name, value.clone())));
         }

@@ -3,9 +3,10 @@
 use powerdev_protocol::Reloaded;
 use serde::Serialize;
 
+use super::Deployment;
 use super::delivery::{self, Earlier};
-use super::{Environment, ready};
 use crate::agent::client::AgentError;
+use crate::agent::route::Patience;
 use crate::engine::Container;
 use crate::engine::spec::Gpus;
 use crate::failure::Failure;
@@ -30,7 +31,7 @@ pub fn is_enough(pending: &[&str]) -> bool {
 /// # Errors
 /// When the agent refuses it or can't be asked. Then it finds what it found before.
 pub async fn apply(
-    env: &Environment,
+    deployment: &Deployment,
     container: &Container,
     gpus: &Gpus,
     pending: &[&str],
@@ -38,17 +39,17 @@ pub async fn apply(
     if !is_enough(pending) {
         return Ok(None);
     }
-    let earlier = Earlier::of(env, container).await?;
+    let earlier = Earlier::of(deployment, container).await?;
     let asked = async {
-        delivery::refresh(env, container, gpus).await?;
-        let mut agent = env.link(container.spec.as_ref()).connect(ready::PATIENCE).await?;
+        delivery::refresh(deployment, container, gpus).await?;
+        let mut agent = deployment.environment.agent(Patience::Answer).await?;
         anyhow::Ok(agent.reload().await?)
     };
     let error = match asked.await {
         Ok(services) => return Ok(Some(Applied { services, secrets: pending.contains(&"secrets") })),
         Err(error) => error,
     };
-    earlier.put_back(env, container).await?;
+    earlier.put_back(deployment, container).await?;
     match error.downcast::<AgentError>() {
         Ok(AgentError::Unsupported) => Ok(None),
         Ok(AgentError::Refused(why)) => {

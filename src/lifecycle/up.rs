@@ -6,8 +6,7 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use super::ports::{self, Replaced};
-use super::{Applied, Environment, LOCK_PATIENCE, delivery, find, reload, volumes};
-use crate::agent::link::Link;
+use super::{Applied, Deployment, LOCK_PATIENCE, delivery, reload, volumes};
 use crate::agent::parcel::Parcel;
 use crate::build::{self, BuildOptions};
 use crate::config::Port;
@@ -69,8 +68,6 @@ pub struct Up {
     pub pending: Vec<&'static str>,
     /// What of that was applied while it ran.
     pub applied: Option<Applied>,
-    /// The way to its agent.
-    pub link: Link,
 }
 
 /// Makes, starts or adopts the container, and returns as soon as it runs. One powerdev at a time.
@@ -78,15 +75,15 @@ pub struct Up {
 /// # Errors
 /// A conflict when a foreign container has our name; a failed build; what the Engine says. A container that was made
 /// but can't be started is removed again.
-pub async fn bring_up(env: &Environment, ui: &Ui, options: BringUp) -> anyhow::Result<Up> {
-    let look = || find(&env.engine, &env.settings.name, &env.settings.dir);
-    let (found, info) = tokio::join!(look(), env.engine.info());
+pub async fn bring_up(deployment: &Deployment, ui: &Ui, options: BringUp) -> anyhow::Result<Up> {
+    let look = || deployment.environment.find();
+    let (found, info) = tokio::join!(look(), deployment.engine.info());
     let (found, info) = (found?, info?);
-    let image = image(env, ui, options, found.as_ref()).await?;
-    let _lock = interruptible("the start", None, env.state.lock(LOCK_PATIENCE)).await?;
+    let image = image(deployment, ui, options, found.as_ref()).await?;
+    let _lock = interruptible("the start", None, deployment.environment.state().lock(LOCK_PATIENCE)).await?;
     match look().await? {
-        Some(container) if !options.recreate => adopt(env, &container, &image, &info).await,
-        found => create(env, found, &image, &info).await,
+        Some(container) if !options.recreate => adopt(deployment, &container, &image, &info).await,
+        found => create(deployment, found, &image, &info).await,
     }
 }
 
@@ -94,16 +91,16 @@ pub async fn bring_up(env: &Environment, ui: &Ui, options: BringUp) -> anyhow::R
 ///
 /// # Errors
 /// As [`bring_up`], as far as that can be told beforehand.
-pub async fn dry_run(env: &Environment, options: BringUp) -> anyhow::Result<Up> {
-    let found = find(&env.engine, &env.settings.name, &env.settings.dir).await?;
+pub async fn dry_run(deployment: &Deployment, options: BringUp) -> anyhow::Result<Up> {
+    let found = deployment.environment.find().await?;
     let image = match &found {
         Some(container) if options.build == Build::IfMissing && !options.recreate => container.image.clone(),
-        _ => build::tag(&env.settings, &env.host)?,
+        _ => build::tag(&deployment.settings, &deployment.host)?,
     };
-    let info = env.engine.info().await?;
+    let info = deployment.engine.info().await?;
     let current = found.as_ref().and_then(|container| container.spec.as_ref());
-    let (ports, replaced) = choose_ports(env, current.map(published), &[]);
-    let plan = make_plan(env, &image, &info, ports)?;
+    let (ports, replaced) = choose_ports(deployment, current.map(published), &[]);
+    let plan = make_plan(deployment, &image, &info, ports)?;
     let drift = current.map(|spec| plan::differences(spec, &plan.container)).unwrap_or_default();
     let done = match &found {
         None => Done::Created,
@@ -112,11 +109,12 @@ pub async fn dry_run(env: &Environment, options: BringUp) -> anyhow::Result<Up> 
         Some(_) => Done::Started,
     };
     let pending = match &found {
-        Some(container) if done == Done::Adopted => delivery::pending(env, container, &plan.container.gpus).await?,
+        Some(container) if done == Done::Adopted => {
+            delivery::pending(deployment, container, &plan.container.gpus).await?
+        }
         _ => Vec::new(),
     };
-    let link = env.link(current);
-    Ok(Up { done, plan, drift, replaced, pending, applied: None, link })
+    Ok(Up { done, plan, drift, replaced, pending, applied: None })
 }
 
 /// How a container differs from what the configuration asks for now. Its image counts as the right one: whether that
@@ -124,42 +122,52 @@ pub async fn dry_run(env: &Environment, options: BringUp) -> anyhow::Result<Up> 
 ///
 /// # Errors
 /// As [`plan::plan`]; what the Engine says.
-pub async fn drift(env: &Environment, container: &Container) -> anyhow::Result<Vec<Difference>> {
+pub async fn drift(deployment: &Deployment, container: &Container) -> anyhow::Result<Vec<Difference>> {
     let Some(spec) = &container.spec else { return Ok(Vec::new()) };
-    let info = env.engine.info().await?;
-    let (ports, _) = choose_ports(env, Some(published(spec)), &[]);
-    let plan = make_plan(env, &container.image, &info, ports)?;
+    let info = deployment.engine.info().await?;
+    let (ports, _) = choose_ports(deployment, Some(published(spec)), &[]);
+    let plan = make_plan(deployment, &container.image, &info, ports)?;
     Ok(plan::differences(spec, &plan.container))
 }
 
 /// The image to run: a container that is there keeps its own unless the build is to be looked at.
-async fn image(env: &Environment, ui: &Ui, options: BringUp, found: Option<&Container>) -> anyhow::Result<String> {
+async fn image(
+    deployment: &Deployment,
+    ui: &Ui,
+    options: BringUp,
+    found: Option<&Container>,
+) -> anyhow::Result<String> {
     match found {
         Some(container) if options.build == Build::IfMissing && !options.recreate => Ok(container.image.clone()),
-        _ => Ok(build::ensure(&env.engine, &env.settings, &env.host, ui, BuildOptions::default()).await?.tag),
+        _ => Ok(build::ensure(&deployment.engine, &deployment.settings, &deployment.host, ui, BuildOptions::default())
+            .await?
+            .tag),
     }
 }
 
 /// A container is there: it runs on, or is started as it is.
-async fn adopt(env: &Environment, container: &Container, image: &str, info: &EngineInfo) -> anyhow::Result<Up> {
-    let (ports, replaced) = choose_ports(env, container.spec.as_ref().map(published), &[]);
-    let plan = make_plan(env, image, info, ports)?;
+async fn adopt(deployment: &Deployment, container: &Container, image: &str, info: &EngineInfo) -> anyhow::Result<Up> {
+    let (ports, replaced) = choose_ports(deployment, container.spec.as_ref().map(published), &[]);
+    let plan = make_plan(deployment, image, info, ports)?;
     let drift = container.spec.as_ref().map(|spec| plan::differences(spec, &plan.container)).unwrap_or_default();
-    let link = env.link(container.spec.as_ref());
     if container.state == RunState::Running {
-        let pending = delivery::pending(env, container, &plan.container.gpus).await?;
-        let applied = reload::apply(env, container, &plan.container.gpus, &pending).await?;
+        let pending = delivery::pending(deployment, container, &plan.container.gpus).await?;
+        let applied = reload::apply(deployment, container, &plan.container.gpus, &pending).await?;
         let pending = if applied.is_some() { Vec::new() } else { pending };
-        return Ok(Up { done: Done::Adopted, plan, drift, replaced, pending, applied, link });
+        return Ok(Up { done: Done::Adopted, plan, drift, replaced, pending, applied });
     }
     if container.state == RunState::Paused {
-        env.engine.unpause_container(&container.name).await?;
-        return Ok(Up { done: Done::Started, plan, drift, replaced, pending: Vec::new(), applied: None, link });
+        deployment.engine.unpause_container(&container.name).await?;
+        return Ok(Up { done: Done::Started, plan, drift, replaced, pending: Vec::new(), applied: None });
     }
-    delivery::refresh(env, container, &plan.container.gpus).await?;
-    env.engine.ensure_network(&plan.container.network, &plan.container.labels).await?;
-    env.engine.start_container(&container.name).await.map_err(|error| port_taken_since(error, &container.name))?;
-    Ok(Up { done: Done::Started, plan, drift, replaced, pending: Vec::new(), applied: None, link })
+    delivery::refresh(deployment, container, &plan.container.gpus).await?;
+    deployment.engine.ensure_network(&plan.container.network, &plan.container.labels).await?;
+    deployment
+        .engine
+        .start_container(&container.name)
+        .await
+        .map_err(|error| port_taken_since(error, &container.name))?;
+    Ok(Up { done: Done::Started, plan, drift, replaced, pending: Vec::new(), applied: None })
 }
 
 /// A stopped container's ports are settled; when somebody else has taken one since, only a new container helps.
@@ -174,25 +182,24 @@ fn port_taken_since(error: EngineError, container: &str) -> anyhow::Error {
 }
 
 /// Makes a new container, in place of `old` if there is one, and starts it.
-async fn create(env: &Environment, old: Option<Container>, image: &str, info: &EngineInfo) -> anyhow::Result<Up> {
+async fn create(deployment: &Deployment, old: Option<Container>, image: &str, info: &EngineInfo) -> anyhow::Result<Up> {
     let done = if old.is_some() { Done::Recreated } else { Done::Created };
     let kept = old.as_ref().and_then(|container| container.spec.as_ref()).map(published);
     // Planned before the old one goes: a plan that can't be made must not cost the environment.
-    let planned = make_plan(env, image, info, choose_ports(env, kept, &[]).0)?;
-    let parcel = delivery::before_making(env, &planned.container.gpus)?;
+    let planned = make_plan(deployment, image, info, choose_ports(deployment, kept, &[]).0)?;
+    let parcel = delivery::before_making(deployment, &planned.container.gpus)?;
     if let Some(old) = &old {
-        super::stop(&env.engine, old, None).await?;
-        env.engine.remove_container(&old.name, true).await?;
+        super::stop(&deployment.engine, old, None).await?;
+        deployment.engine.remove_container(&old.name, true).await?;
     }
     let mut taken = Vec::new();
     loop {
-        let (ports, replaced) = choose_ports(env, None, &taken);
-        let plan = make_plan(env, image, info, ports.clone())?;
-        match create_and_start(env, &plan, parcel.as_ref()).await {
+        let (ports, replaced) = choose_ports(deployment, None, &taken);
+        let plan = make_plan(deployment, image, info, ports.clone())?;
+        match create_and_start(deployment, &plan, parcel.as_ref()).await {
             Ok(()) => {
-                env.state.remember_ports(&ports)?;
-                let link = env.link(Some(&plan.container));
-                return Ok(Up { done, plan, drift: Vec::new(), replaced, pending: Vec::new(), applied: None, link });
+                deployment.environment.state().remember_ports(&ports)?;
+                return Ok(Up { done, plan, drift: Vec::new(), replaced, pending: Vec::new(), applied: None });
             }
             Err(error) if error.is_port_taken() && taken.len() < PORT_TRIES * ports.len().max(1) => {
                 taken.extend(error.taken_port().map_or_else(|| ports.values().copied().collect(), |port| vec![port]));
@@ -203,36 +210,41 @@ async fn create(env: &Environment, old: Option<Container>, image: &str, info: &E
 }
 
 /// All of it, or nothing: a container that can't be started is removed, and so is a network made for it.
-async fn create_and_start(env: &Environment, plan: &Plan, parcel: Option<&Parcel>) -> Result<(), EngineError> {
+async fn create_and_start(deployment: &Deployment, plan: &Plan, parcel: Option<&Parcel>) -> Result<(), EngineError> {
     let spec = &plan.container;
-    let network = env.engine.ensure_network(&spec.network, &spec.labels);
+    let network = deployment.engine.ensure_network(&spec.network, &spec.labels);
     // Both to their end, whatever becomes of the other: what is made must be known to be removed.
-    let (network, volumes) = tokio::join!(network, volumes::prepare(&env.engine, spec, parcel));
+    let (network, volumes) = tokio::join!(network, volumes::prepare(&deployment.engine, spec, parcel));
     let made_network = matches!(network, Ok(true));
     let started = async {
         network?;
         volumes?;
-        env.engine.create_container(spec).await?;
-        env.engine.start_container(&spec.name).await
+        deployment.engine.create_container(spec).await?;
+        deployment.engine.start_container(&spec.name).await
     }
     .await;
     if started.is_err() {
         // What went wrong first is what the user needs to hear; leftovers are tried to be removed as well as may be.
-        env.engine.remove_container(&spec.name, true).await.ok();
+        deployment.engine.remove_container(&spec.name, true).await.ok();
         if made_network {
-            env.engine.remove_network(&spec.network).await.ok();
+            deployment.engine.remove_network(&spec.network).await.ok();
         }
         if parcel.is_some() {
-            volumes::take_back(&env.engine, spec).await.ok();
+            volumes::take_back(&deployment.engine, spec).await.ok();
         }
     }
     started
 }
 
-fn make_plan(env: &Environment, image: &str, info: &EngineInfo, ports: BTreeMap<u16, u16>) -> anyhow::Result<Plan> {
+fn make_plan(
+    deployment: &Deployment,
+    image: &str,
+    info: &EngineInfo,
+    ports: BTreeMap<u16, u16>,
+) -> anyhow::Result<Plan> {
     let facts = ImageFacts {
         tag: image.to_owned(),
-        share: env.share(),
+        share: deployment.share(),
         gpu_runtime: info.gpu,
         ports,
         engine_cpus: info.cpus,
@@ -240,7 +252,7 @@ fn make_plan(env: &Environment, image: &str, info: &EngineInfo, ports: BTreeMap<
         limits_cpus: info.limits_cpus,
         limits_memory: info.limits_memory,
     };
-    plan::plan(&env.settings, &env.host, &facts)
+    plan::plan(&deployment.settings, &deployment.host, &facts)
 }
 
 /// The ports of a container, container port -> host port.
@@ -250,17 +262,17 @@ fn published(spec: &ContainerSpec) -> BTreeMap<u16, u16> {
 
 /// Ports for the plan: those that a container has already, and found ones for the rest.
 fn choose_ports(
-    env: &Environment,
+    deployment: &Deployment,
     has: Option<BTreeMap<u16, u16>>,
     taken: &[u16],
 ) -> (BTreeMap<u16, u16>, Vec<Replaced>) {
     let has = has.unwrap_or_default();
-    let wished = plan::wished_ports(&env.settings).into_iter().map(|(container, host)| Port { container, host });
+    let wished = plan::wished_ports(&deployment.settings).into_iter().map(|(container, host)| Port { container, host });
     let (kept, missing): (Vec<Port>, Vec<Port>) = wished.partition(|port| has.contains_key(&port.container));
-    let (local, address) = (env.engine.endpoint().local, env.settings.bind_address);
+    let (local, address) = (deployment.engine.endpoint().local, deployment.settings.bind_address);
     // Nobody here can tell what is free on another machine: its Engine says so when it is too late, and is asked again.
     let is_free = |port: u16| !local || ports::is_free(address, port);
-    let (mut chosen, replaced) = ports::choose(&missing, &env.state.ports(), taken, is_free);
+    let (mut chosen, replaced) = ports::choose(&missing, &deployment.environment.state().ports(), taken, is_free);
     chosen.extend(kept.iter().map(|port| (port.container, has[&port.container])));
     (chosen, replaced)
 }

@@ -7,7 +7,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
 use crate::agent::client::AgentError;
-use crate::agent::link::Link;
+use crate::agent::route::Patience;
+use crate::environment::Environment;
 
 /// SIGHUP.
 pub const HANG_UP: i32 = 1;
@@ -24,7 +25,6 @@ const RESIZE: i32 = 28;
 const PATIENCE: u32 = 3;
 /// How long a command may take from its start until the agent knows it.
 const REGISTRATION: Duration = Duration::from_secs(2);
-const ANSWER: Duration = Duration::from_millis(500);
 const RETRY: Duration = Duration::from_millis(20);
 
 /// What a shell would say of a process that died of this signal.
@@ -55,7 +55,7 @@ pub enum Verdict {
 pub struct Signals {
     caught: Vec<(i32, Signal)>,
     tty: bool,
-    link: Link,
+    environment: Environment,
     token: String,
     started: Instant,
     asked_to_end: u32,
@@ -66,7 +66,7 @@ impl Signals {
     ///
     /// # Errors
     /// When the system refuses.
-    pub fn catch(tty: bool, link: Link, token: String) -> io::Result<Self> {
+    pub fn catch(tty: bool, environment: Environment, token: String) -> io::Result<Self> {
         let numbers = [HANG_UP, INTERRUPT, QUIT, USER_1, USER_2, TERMINATE, RESIZE];
         let caught = numbers.map(|number| {
             let kind = match number {
@@ -83,7 +83,7 @@ impl Signals {
         Ok(Self {
             caught: caught.into_iter().collect::<io::Result<_>>()?,
             tty,
-            link,
+            environment,
             token,
             started: Instant::now(),
             asked_to_end: 0,
@@ -124,15 +124,15 @@ impl Signals {
     ///
     /// # Errors
     /// When the agent can't be asked, or doesn't know the command.
-    pub async fn send(&self, number: i32) -> Result<(), AgentError> {
+    pub async fn send(&self, number: i32) -> anyhow::Result<()> {
         loop {
-            let mut agent = self.link.connect(ANSWER).await?;
+            let mut agent = self.environment.agent(Patience::Brief).await?;
             match agent.signal(&self.token, number).await {
                 // The command has only just been started: it registers first thing.
                 Err(AgentError::Refused(_)) if self.started.elapsed() < REGISTRATION => {
                     tokio::time::sleep(RETRY).await;
                 }
-                other => return other,
+                other => return Ok(other?),
             }
         }
     }

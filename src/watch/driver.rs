@@ -13,11 +13,10 @@ use super::policy::Policy;
 use super::report::Report;
 use super::sources::{self, Message, Scope};
 use super::terms::{Action, Input, Limits};
-use crate::agent::link::Link;
 use crate::config::Name;
 use crate::engine::{Engine, EngineEvent, EngineEventKind};
+use crate::environment::Environment;
 use crate::lifecycle::report::now_ms;
-use crate::state::StateDir;
 
 /// How often a live view asks the agents how they are: for people's eyes alone.
 const GLANCE: Duration = Duration::from_secs(2);
@@ -88,6 +87,7 @@ pub trait Audience {
 }
 
 struct Watched {
+    environment: Environment,
     watcher: Watcher,
     policy: Policy,
     remembered: Memory,
@@ -96,6 +96,11 @@ struct Watched {
 }
 
 impl Watched {
+    /// On the Engine that is connected now.
+    fn environment(&self, engine: &Engine) -> Environment {
+        self.environment.clone().on(engine.clone())
+    }
+
     /// Writes down what the policy must not forget, if that has changed.
     fn remember(&mut self) -> anyhow::Result<()> {
         if self.policy.memory() == &self.remembered {
@@ -241,14 +246,16 @@ impl Driver<'_> {
     fn adopt(&mut self, name: &str) -> anyhow::Result<Memory> {
         let parsed: Name =
             name.parse().map_err(|error: String| anyhow::anyhow!("{name:?} is no environment's name: {error}"))?;
-        let (watcher, mut memory) = Watcher::of(StateDir::of(&parsed)?, name)?;
+        let environment = Environment::named(parsed, self.engine.clone())?;
+        let (watcher, mut memory) = Watcher::of(environment.state().clone(), name)?;
         if self.options.clear {
             memory.running |= memory.quarantine.is_some();
             memory.quarantine = None;
             memory.restarts.clear();
         }
         let policy = Policy::new(self.options.limits, memory.clone());
-        let watched = Watched { watcher, policy, remembered: Memory::default(), agent: None, status: None };
+        let watched =
+            Watched { environment, watcher, policy, remembered: Memory::default(), agent: None, status: None };
         self.watched.insert(name.to_owned(), watched);
         Ok(memory)
     }
@@ -303,7 +310,7 @@ impl Driver<'_> {
         let Some(watched) = self.watched.get_mut(name) else { return };
         match (watched.policy.is_up(), &watched.agent) {
             (true, None) => {
-                let task = sources::agent(name.to_owned(), link(&self.engine, name, watched), self.to.clone());
+                let task = sources::agent(watched.environment(&self.engine), self.to.clone());
                 watched.agent = Some(tokio::spawn(task));
             }
             (false, Some(agent)) => {
@@ -331,8 +338,8 @@ impl Driver<'_> {
     }
 
     fn ask_all(&self) {
-        for (name, watched) in self.watched.iter().filter(|(_, watched)| watched.policy.is_up()) {
-            tokio::spawn(sources::status(name.clone(), link(&self.engine, name, watched), self.to.clone()));
+        for watched in self.watched.values().filter(|watched| watched.policy.is_up()) {
+            tokio::spawn(sources::status(watched.environment(&self.engine), self.to.clone()));
         }
     }
 
@@ -359,10 +366,6 @@ impl Driver<'_> {
             Ended::Well
         }
     }
-}
-
-fn link(engine: &Engine, name: &str, watched: &Watched) -> Link {
-    Link::to(engine, &format!("powerdev-{name}"), None, watched.watcher.state())
 }
 
 /// Waits for a moment, in milliseconds since the Unix epoch; for ever where there is none.

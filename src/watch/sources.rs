@@ -8,13 +8,12 @@ use tokio::sync::mpsc::Sender;
 
 use super::policy::engine_health;
 use super::terms::Seen;
-use crate::agent::link::Link;
+use crate::agent::route::Patience;
 use crate::engine::{Container, Engine, EngineError, EngineEvent, RunState};
+use crate::environment::Environment;
 use crate::failure;
 use crate::lifecycle::report::now_ms;
 
-/// How long the agent may take to answer.
-const PATIENCE: Duration = Duration::from_secs(2);
 /// How often the Engine is asked whether it still answers: one that hangs keeps its connections open.
 const PING: Duration = Duration::from_secs(5);
 
@@ -149,20 +148,20 @@ fn seen(container: &Container) -> Seen {
 }
 
 /// Follows one agent for as long as its container runs: the loop ends this task.
-pub async fn agent(name: String, link: Link, to: Sender<Message>) {
+pub async fn agent(environment: Environment, to: Sender<Message>) {
     let mut backoff = Backoff::new(50, 5000);
     loop {
-        if let Ok(client) = link.connect(PATIENCE).await
+        if let Ok(client) = environment.agent(Patience::Glance).await
             && let Ok(events) = client.events().await
         {
             let mut events = std::pin::pin!(events);
             while let Some(Ok(event)) = events.next().await {
                 backoff = Backoff::new(50, 5000);
-                if to.send(Message::Agent(name.clone(), Some(event.kind))).await.is_err() {
+                if to.send(Message::Agent(name(&environment), Some(event.kind))).await.is_err() {
                     return;
                 }
             }
-            if to.send(Message::Agent(name.clone(), None)).await.is_err() {
+            if to.send(Message::Agent(name(&environment), None)).await.is_err() {
                 return;
             }
         }
@@ -171,12 +170,12 @@ pub async fn agent(name: String, link: Link, to: Sender<Message>) {
 }
 
 /// Asks one agent how it is, once.
-pub async fn status(name: String, link: Link, to: Sender<Message>) {
-    if let Ok(mut client) = link.connect(PATIENCE).await
+pub async fn status(environment: Environment, to: Sender<Message>) {
+    if let Ok(mut client) = environment.agent(Patience::Glance).await
         && let Ok(status) = client.status().await
     {
         // Nobody listens: nobody wants to know.
-        to.send(Message::Status(name, Box::new(status))).await.ok();
+        to.send(Message::Status(name(&environment), Box::new(status))).await.ok();
     }
 }
 
@@ -197,6 +196,10 @@ pub async fn restart(engine: Engine, name: String, up: bool, to: Sender<Message>
     let message = failure::chain(&error);
     // Nobody listens: nobody wants to know.
     to.send(Message::Refused(name, message, gone)).await.ok();
+}
+
+fn name(environment: &Environment) -> String {
+    environment.name().to_string()
 }
 
 /// Now, in nanoseconds since the Unix epoch.

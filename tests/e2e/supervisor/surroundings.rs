@@ -28,7 +28,7 @@ fn an_image_without_libc_or_anything_else() {
 #[test]
 fn a_read_only_root_without_any_privilege() {
     let cell = Setup::new(json!({
-        "web": {"command": "echo said; grep -E '^(CapEff|NoNewPrivs)' /proc/self/status > /out/status; exec sleep 1000"},
+        "web": {"command": "echo said; grep -E '^(CapEff|NoNewPrivs)' /proc/self/status > /out/begun; mv /out/begun /out/status; exec sleep 1000"},
     }))
     .host(|host| {
         host.readonly_rootfs = Some(true);

@@ -11,41 +11,74 @@ use tokio_util::io::StreamReader;
 
 use super::client::{AgentError, Client};
 use crate::engine::spec::ContainerSpec;
-use crate::engine::{Engine, ExecSpec, Stream};
+use crate::engine::{Endpoint, Engine, ExecSpec, Stream};
 use crate::state::StateDir;
 
 /// What an exec may take to begin, over a slow way to the Engine, on top of the patience with the agent itself.
 const EXEC: Duration = Duration::from_secs(10);
 
+/// How long an agent may take for an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    /// 0.5 s: somebody waits for what comes after the answer.
+    Brief,
+    /// 2 s: there is somebody else to ask, or it is asked again soon.
+    Glance,
+    /// 5 s: the answer is what was asked for.
+    Answer,
+    /// As long as it takes: whoever asks has a deadline of his own.
+    Unlimited,
+}
+
+impl Patience {
+    /// As a span of time.
+    pub fn limit(self) -> Duration {
+        match self {
+            Self::Brief => Duration::from_millis(500),
+            Self::Glance => Duration::from_secs(2),
+            Self::Answer => Duration::from_secs(5),
+            Self::Unlimited => Duration::from_secs(365 * 24 * 3600),
+        }
+    }
+}
+
 /// How one agent is reached.
 #[derive(Debug, Clone)]
-pub enum Link {
+pub enum Route {
     /// By the socket in this folder.
     Socket(PathBuf),
     /// Through an Engine exec in this container.
     Exec(Engine, String),
 }
 
-impl Link {
+impl Route {
+    /// What can be tried before any container is looked at: the socket in the environment's own folder. None: the
+    /// Engine runs where this machine's sockets don't reach.
+    pub fn without_looking(endpoint: &Endpoint, state: &StateDir) -> Option<Self> {
+        // Where the Engine runs in a machine of its own, as it does beside anything but Linux, no socket crosses over.
+        (endpoint.local && cfg!(target_os = "linux")).then(|| Self::Socket(state.run_dir()))
+    }
+
     /// The way to the agent of a container on this Engine, made from `spec`. None: as powerdev would make it now.
     pub fn to(engine: &Engine, container: &str, spec: Option<&ContainerSpec>, state: &StateDir) -> Self {
-        let volume = spec.is_some_and(|spec| spec.volume_at(paths::RUN_DIR).is_some());
-        // Where the Engine runs in a machine of its own, as it does beside anything but Linux, no socket crosses over.
-        if engine.endpoint().local && cfg!(target_os = "linux") && !volume {
-            return Self::Socket(state.run_dir());
+        let folder = spec.is_none_or(|spec| spec.folder_at(paths::RUN_DIR) == Some(&state.run_dir()));
+        match Self::without_looking(engine.endpoint(), state) {
+            Some(socket) if folder => socket,
+            // In a volume, or in the folder of another user who started it.
+            _ => Self::Exec(engine.clone(), container.to_owned()),
         }
-        Self::Exec(engine.clone(), container.to_owned())
     }
 
     /// Connects. Each question may then take `patience`.
     ///
     /// # Errors
     /// [`AgentError::Absent`] when nobody is there; otherwise see [`AgentError`].
-    pub async fn connect(&self, patience: Duration) -> Result<Client, AgentError> {
+    pub async fn connect(&self, patience: Patience) -> Result<Client, AgentError> {
+        let patience = patience.limit();
         match self {
             Self::Socket(run_dir) => Client::connect(run_dir, patience).await,
             Self::Exec(engine, container) => {
-                let after = patience + EXEC;
+                let after = patience.saturating_add(EXEC);
                 let through = through(engine, container, patience);
                 tokio::time::timeout(after, through).await.map_err(|_| AgentError::TimedOut { after })?
             }

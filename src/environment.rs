@@ -1,0 +1,214 @@
+//! One environment: what it is called, what this machine remembers of it, the Engine that it runs on, and the one way to
+//! its agent. Commands get one from [`crate::commands::Context`] and ask it alone.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use powerdev_protocol::ExitCode;
+use tokio::sync::OnceCell;
+use tokio::time::Instant;
+
+use crate::agent::client::{AgentError, Client};
+use crate::agent::route::{Patience, Route};
+use crate::config::Name;
+use crate::engine::spec::{ContainerSpec, label};
+use crate::engine::{Container, Endpoint, Engine, EngineError, RunState};
+use crate::failure::Failure;
+use crate::state::StateDir;
+
+/// First wait between tries to reach an agent that is just starting; it doubles up to [`SLOWEST_RETRY`]. A socket
+/// that isn't there yet can't be waited for otherwise.
+const FIRST_RETRY: Duration = Duration::from_millis(1);
+const SLOWEST_RETRY: Duration = Duration::from_millis(50);
+/// How often meanwhile the Engine is asked whether the container still runs.
+const CHECK_CONTAINER: Duration = Duration::from_millis(500);
+
+/// One environment. The Engine is connected to when it is asked first: many questions the agent answers alone.
+#[derive(Debug, Clone)]
+pub struct Environment {
+    name: Name,
+    /// The project's folder. None: whatever is called so is meant.
+    dir: Option<PathBuf>,
+    state: StateDir,
+    engine: OnceCell<Engine>,
+}
+
+impl Environment {
+    /// The environment of this name whose project lies in `dir`, on the Engine that the docker CLI would use.
+    ///
+    /// # Errors
+    /// When there is no place to keep state.
+    pub fn new(name: Name, dir: &Path) -> anyhow::Result<Self> {
+        let state = StateDir::of(&name)?;
+        Ok(Self { name, dir: Some(dir.to_owned()), state, engine: OnceCell::new() })
+    }
+
+    /// Whatever environment is called so on this Engine, wherever its project lies.
+    ///
+    /// # Errors
+    /// As [`Environment::new`].
+    pub fn named(name: Name, engine: Engine) -> anyhow::Result<Self> {
+        let state = StateDir::of(&name)?;
+        Ok(Self { name, dir: None, state, engine: OnceCell::new_with(Some(engine)) })
+    }
+
+    /// The same environment on an Engine that is connected already.
+    pub fn on(self, engine: Engine) -> Self {
+        Self { engine: OnceCell::new_with(Some(engine)), ..self }
+    }
+
+    /// What it is called.
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// What this machine remembers of it.
+    pub fn state(&self) -> &StateDir {
+        &self.state
+    }
+
+    /// The Engine, connected to now if it wasn't before.
+    ///
+    /// # Errors
+    /// [`EngineError::Unreachable`] when none answers.
+    pub async fn engine(&self) -> Result<&Engine, EngineError> {
+        self.engine.get_or_try_init(Engine::connect).await
+    }
+
+    /// Its container, if there is one.
+    ///
+    /// # Errors
+    /// A conflict when a container of that name isn't powerdev's, or is another project's: it is left alone.
+    pub async fn find(&self) -> anyhow::Result<Option<Container>> {
+        let container_name = self.name.container();
+        let Some(container) = self.engine().await?.container(&container_name).await? else { return Ok(None) };
+        if container.project() != Some(self.name.as_str()) {
+            let message = format!("there is a container named {container_name} that isn't powerdev's");
+            let hint = "it is left alone: rename it, or give this project another name (POWERDEV_NAME, or `name:` in powerdev.yaml)";
+            return Err(Failure::conflict(message).hint(hint).into());
+        }
+        // A project that was moved takes its container along: its old folder is gone.
+        let home = container.labels.get(label::DIR).map(Path::new);
+        if let (Some(home), Some(dir)) = (home, &self.dir)
+            && home != dir
+            && home.exists()
+        {
+            let message = format!("{container_name} belongs to the project in {}", home.display());
+            let hint = "give this project another name (POWERDEV_NAME, or `name:` in powerdev.yaml)";
+            return Err(Failure::conflict(message).hint(hint).into());
+        }
+        Ok(Some(container))
+    }
+
+    /// Its container, which must be there.
+    ///
+    /// # Errors
+    /// As [`Environment::find`]; not there is a failure that says how to make it.
+    pub async fn require(&self) -> anyhow::Result<Container> {
+        self.find().await?.ok_or_else(|| self.absent())
+    }
+
+    /// Its container, which must run.
+    ///
+    /// # Errors
+    /// As [`Environment::require`]; a [`Failure`] with [`powerdev_protocol::ExitCode::NotRunning`] when it doesn't run.
+    pub async fn running(&self) -> anyhow::Result<Container> {
+        let container = self.require().await?;
+        let state = match container.state {
+            RunState::Running => return Ok(container),
+            RunState::Paused => "paused",
+            RunState::Restarting => "restarting",
+            RunState::Removing => "being removed",
+            RunState::Created | RunState::Exited | RunState::Dead => "not running",
+        };
+        let failure = Failure::not_running(format!("the environment `{}` is {state}", self.name));
+        Err(if container.state == RunState::Paused {
+            failure.hint(format!("`docker unpause {}` lets it go on", container.name)).into()
+        } else {
+            failure.hint("`powerdev start` or `powerdev daemon` starts it").into()
+        })
+    }
+
+    /// The failure that says that there is no such environment.
+    pub fn absent(&self) -> anyhow::Error {
+        Failure::not_running(format!("there is no environment {} on this Engine", self.name))
+            .hint("`powerdev up` makes it")
+            .into()
+    }
+
+    /// Connects to its agent, the one way there is: by the socket that this machine shares with the container, in a
+    /// millisecond and past the Engine; where none is shared, or another user's is, through the Engine.
+    ///
+    /// # Errors
+    /// When it doesn't run, or its agent doesn't answer; what the Engine says, where it had to be asked.
+    pub async fn agent(&self, patience: Patience) -> anyhow::Result<Client> {
+        let mut refused = None;
+        if let Some(route) = self.route_without_looking() {
+            match route.connect(patience).await {
+                Ok(client) => return Ok(client),
+                Err(error) => refused = Some(error),
+            }
+        }
+        let container = self.running().await?;
+        let route = Route::to(self.engine().await?, &container.name, container.spec.as_ref(), &self.state);
+        match (route, refused) {
+            // It was removed here, perhaps; inside it is there as long as the agent is.
+            (Route::Socket(_), Some(AgentError::Absent { .. } | AgentError::NotASocket { .. })) => {
+                let through = Route::Exec(self.engine().await?.clone(), container.name);
+                Ok(through.connect(patience).await?)
+            }
+            (Route::Socket(_), Some(error)) => Err(error.into()),
+            (route, _) => Ok(route.connect(patience).await?),
+        }
+    }
+
+    /// Waits until the agent of a container that was just started, made from `spec`, listens.
+    ///
+    /// # Errors
+    /// When the container dies meanwhile; when the deadline passes.
+    pub async fn agent_up(&self, spec: Option<&ContainerSpec>, deadline: Instant) -> anyhow::Result<Client> {
+        let container = self.name.container();
+        let route = Route::to(self.engine().await?, &container, spec, &self.state);
+        let mut retry = FIRST_RETRY;
+        let mut check = Instant::now() + CHECK_CONTAINER;
+        loop {
+            let error = match route.connect(Patience::Answer).await {
+                Ok(client) => return Ok(client),
+                Err(error) => error,
+            };
+            if Instant::now() >= check {
+                self.still_running(&container).await?;
+                check = Instant::now() + CHECK_CONTAINER;
+            }
+            if Instant::now() >= deadline {
+                return Err(Failure::new(ExitCode::TimedOut, format!("the agent in {container} doesn't answer"))
+                    .hint("`powerdev logs --no-follow` shows what it said")
+                    .source(error)
+                    .into());
+            }
+            tokio::time::sleep(retry).await;
+            retry = (retry * 2).min(SLOWEST_RETRY);
+        }
+    }
+
+    /// Fails when the container has ended.
+    async fn still_running(&self, container: &str) -> anyhow::Result<()> {
+        let ended = match self.engine().await?.container(container).await? {
+            None => format!("{container} was removed while it started"),
+            Some(found) if matches!(found.state, RunState::Exited | RunState::Dead) => {
+                let why = if found.oom_killed { " (out of memory)" } else { "" };
+                format!("{container} ended with code {} as soon as it started{why}", found.exit_code)
+            }
+            Some(_) => return Ok(()),
+        };
+        Err(Failure::new(ExitCode::Failed, ended).hint("`powerdev logs --no-follow` shows what it said").into())
+    }
+
+    fn route_without_looking(&self) -> Option<Route> {
+        match self.engine.get() {
+            Some(engine) => Route::without_looking(engine.endpoint(), &self.state),
+            // One that can't be told is told when it has to be asked.
+            None => Route::without_looking(&Endpoint::find().ok()?, &self.state),
+        }
+    }
+}
