@@ -11,9 +11,9 @@ use tokio::time::Instant;
 use crate::agent::client::{AgentError, Client};
 use crate::agent::route::{Patience, Route};
 use crate::config::Name;
-use crate::engine::spec::{ContainerSpec, label};
 use crate::engine::{Container, Endpoint, Engine, EngineError, RunState};
 use crate::failure::Failure;
+use crate::spec::{ContainerSpec, label};
 use crate::state::StateDir;
 
 /// First wait between tries to reach an agent that is just starting; it doubles up to [`SLOWEST_RETRY`]. A socket

@@ -1,7 +1,7 @@
 //! powerdev: a GPU-ready, hardened container in which AI coding agents work for days.
 //!
 //! Dependencies point one way: `commands` -> {`plan`, `agent`, `engine`, `config`, `host`, `state`, `ui`};
-//! `plan` -> {`config`, `host`, `engine::spec`}. See `docs/architecture.md`.
+//! `plan` -> {`config`, `host`, `spec`}. See `docs/architecture.md`.
 
 pub mod agent;
 pub mod backup;
@@ -23,6 +23,8 @@ pub mod logging;
 pub mod plan;
 pub mod reference;
 pub mod session;
+pub mod site;
+pub mod spec;
 pub mod state;
 pub mod ui;
 pub mod watch;

@@ -10,8 +10,9 @@ use powerdev_protocol::paths;
 use tokio_util::io::StreamReader;
 
 use super::client::{AgentError, Client};
-use crate::engine::spec::ContainerSpec;
 use crate::engine::{Endpoint, Engine, ExecSpec, Stream};
+use crate::site::Site;
+use crate::spec::ContainerSpec;
 use crate::state::StateDir;
 
 /// What an exec may take to begin, over a slow way to the Engine, on top of the patience with the agent itself.
@@ -55,8 +56,7 @@ impl Route {
     /// What can be tried before any container is looked at: the socket in the environment's own folder. None: the
     /// Engine runs where this machine's sockets don't reach.
     pub fn without_looking(endpoint: &Endpoint, state: &StateDir) -> Option<Self> {
-        // Where the Engine runs in a machine of its own, as it does beside anything but Linux, no socket crosses over.
-        (endpoint.local && cfg!(target_os = "linux")).then(|| Self::Socket(state.run_dir()))
+        Site::of(endpoint).socket_folder(state).map(Self::Socket)
     }
 
     /// The way to the agent of a container on this Engine, made from `spec`. None: as powerdev would make it now.

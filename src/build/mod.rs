@@ -28,13 +28,13 @@ use sha2::{Digest, Sha256};
 use crate::agent::inject::cache_home;
 use crate::config::Settings;
 use crate::config::layout::AGENT_MOUNT;
-use crate::engine::spec::label;
 use crate::engine::{
     BuildEvent, BuildRequest, BuildSecrets, Engine, EngineError, Hidden, Image, Logins, container_proxies,
 };
 use crate::failure::Failure;
 use crate::host::HostFacts;
 use crate::interrupt::interruptible;
+use crate::spec::label;
 use crate::ui::Ui;
 use base::Base;
 use digests::Digests;

@@ -9,6 +9,7 @@ use crate::config::ByteSize;
 use crate::engine::{Engine, EngineError, Image, Login, Logins, Pulled, Registry, Trouble};
 use crate::failure::{self, Diagnostic, Failure};
 use crate::host;
+use crate::site::Site;
 use crate::ui::Ui;
 
 /// An image that can't be had.
@@ -119,7 +120,7 @@ async fn login(image: &str, ui: &Ui) -> (Option<Login>, Option<String>) {
 /// # Errors
 /// [`PullError::Platform`]; what the Engine says.
 pub async fn check_platform(engine: &Engine, tag: &str, image: &Image) -> Result<(), PullError> {
-    if host::runs(&image.arch) || !engine.endpoint().local {
+    if Site::of(engine.endpoint()).runs(&image.arch) != Some(false) {
         return Ok(());
     }
     let info = engine.info().await.map_err(|source| PullError::Engine { source, login: None })?;

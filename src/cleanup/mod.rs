@@ -13,8 +13,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::engine::spec::label;
 use crate::engine::{Inventory, Item};
+use crate::spec::label;
 
 pub use host::{Remembered, remembered, stale_agents};
 pub use remove::remove;

@@ -33,6 +33,7 @@ use crate::config::{Name, Overrides, Settings};
 use crate::engine::{Endpoint, Engine};
 use crate::environment::Environment;
 use crate::failure::Failure;
+use crate::site::Site;
 use crate::state::StateDir;
 use crate::ui::Ui;
 
@@ -82,12 +83,7 @@ impl Context<'_> {
     /// A [`Failure`] with [`ExitCode::Usage`].
     pub fn refuse_elsewhere(&self, what: &str, instead: &str) -> Result<(), Failure> {
         // An Engine that can't be told is the business of who needs one.
-        let Some(endpoint) = Endpoint::find().ok().filter(|endpoint| !endpoint.local) else { return Ok(()) };
-        let message = format!(
-            "{what} works on this machine's .agent-mount, and on the Engine {} ({}) environments have volumes instead",
-            endpoint.url, endpoint.origin
-        );
-        Err(Failure::usage(message).hint(instead))
+        Endpoint::find().map_or(Ok(()), |endpoint| Site::refuse_without_folders(&endpoint, what, instead))
     }
 
     /// The environment: all that commands need that only look, stop or run something.

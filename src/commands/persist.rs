@@ -14,10 +14,10 @@ use crate::agent::route::Patience;
 use crate::backup::manifest::Reason;
 use crate::backup::{Folder, Job, LOG, Made, STATE, Session, Store};
 use crate::config::ByteSize;
-use crate::engine::spec::PortSpec;
 use crate::engine::{Container, Engine, EngineHealth, LogOptions, RunState};
 use crate::environment::Environment;
 use crate::failure::Failure;
+use crate::spec::Published;
 
 /// How long the Engine may be silent before the backup goes on without it.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -220,7 +220,7 @@ struct State {
     started_at_ms: Option<u64>,
     finished_at_ms: Option<u64>,
     health: Option<EngineHealth>,
-    ports: Vec<PortSpec>,
+    ports: Vec<Published>,
     labels: std::collections::BTreeMap<String, String>,
 }
 

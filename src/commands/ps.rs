@@ -5,10 +5,10 @@ use serde::Serialize;
 
 use super::Context;
 use crate::agent::route::Patience;
-use crate::engine::spec::label;
 use crate::engine::{Container, Engine, RunState};
 use crate::environment::Environment;
-use crate::lifecycle::report::{self, Published, now_ms, span};
+use crate::lifecycle::report::{self, PortReport, now_ms, span};
+use crate::spec::label;
 use crate::ui::table::Table;
 
 /// List every environment on this Engine
@@ -29,7 +29,7 @@ struct Row {
     state: &'static str,
     health: Option<HealthState>,
     uptime_ms: Option<u64>,
-    ports: Vec<Published>,
+    ports: Vec<PortReport>,
 }
 
 /// Runs `powerdev ps`.

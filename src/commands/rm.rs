@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::Context;
 use crate::lifecycle::{self, LOCK_PATIENCE};
+use crate::site::Site;
 
 /// Remove the stopped container; .agent-mount and the home folder stay
 #[derive(Debug, clap::Args)]
@@ -35,17 +36,14 @@ struct Document<'a> {
 pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> {
     let environment = context.environment()?;
     let (name, engine) = (environment.name(), environment.engine().await?);
+    let site = Site::of(engine.endpoint());
     let _lock = environment.state().lock(LOCK_PATIENCE).await?;
     let container = environment.find().await?;
     if container.is_none() && !args.volumes {
         return Err(environment.absent());
     }
     if args.volumes && !args.yes {
-        let question = if engine.endpoint().local {
-            format!("Remove the home folder of {name}, with logins and histories?")
-        } else {
-            format!("Remove the home folder of {name}, with logins and histories, its workspace and all else there?")
-        };
+        let question = format!("Remove the home folder of {name}, {}?", site.what_volumes_hold());
         if !context.ui.confirm(&question, "--yes")? {
             return Ok(ExitCode::Interrupted);
         }
@@ -55,12 +53,7 @@ pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> 
     if context.ui.json() {
         context.ui.document(&document)?;
     } else {
-        let kept = match (engine.endpoint().local, args.volumes) {
-            (true, true) => ".agent-mount stays",
-            (true, false) => ".agent-mount and the home folder stay",
-            (false, true) => "nothing of it stays there",
-            (false, false) => "the home folder, the workspace and the rest stay in volumes there",
-        };
+        let kept = site.what_stays(args.volumes);
         context.ui.status(format_args!("Removed {}; {kept}", name.container()));
     }
     Ok(ExitCode::Done)

@@ -10,13 +10,14 @@ use super::Context;
 use crate::agent;
 use crate::agent::route::Patience;
 use crate::config::{ByteSize, Settings};
-use crate::engine::spec::Gpus;
 use crate::engine::{Container, RunState};
 use crate::environment::Environment;
 use crate::host::{self, Gpu};
-use crate::lifecycle::report::{self, Published, span};
+use crate::lifecycle::report::{self, PortReport, span};
 use crate::lifecycle::{self, Deployment};
 use crate::plan::Difference;
+use crate::site::Site;
+use crate::spec::Gpus;
 use crate::ui::table::Table;
 
 /// Show state, health, services, ports, usage against limits, GPUs and drift
@@ -36,7 +37,7 @@ struct Document {
     exit_code: Option<i64>,
     oom_killed: bool,
     image: Option<String>,
-    ports: Vec<Published>,
+    ports: Vec<PortReport>,
     services: Vec<ServiceStatus>,
     usage: Option<Usage>,
     disk: Option<Disk>,
@@ -113,7 +114,7 @@ fn document(
     };
     let status = asked.ok().filter(|_| running);
     let now = report::now_ms();
-    let local = deployment.engine.endpoint().local;
+    let site = deployment.site();
     let ports = container.map(|container| report::published(&container.ports, &report::services_by_port(settings)));
     Document {
         name: settings.name.to_string(),
@@ -128,9 +129,9 @@ fn document(
         image: container.map(|container| container.image.clone()),
         ports: ports.unwrap_or_default(),
         // Of an Engine elsewhere neither the disk nor the GPUs can be seen from here.
-        disk: local.then(|| disk(settings)).flatten(),
-        gpus: container.filter(|_| local).map(|container| gpus(container, &deployment.host.gpus)).unwrap_or_default(),
-        tunnel: container.and_then(|container| report::tunnel(deployment.engine.endpoint(), &container.ports)),
+        disk: site.path(&settings.dir).and_then(|_| disk(settings)),
+        gpus: container.map(|container| gpus(container, site.gpus(&deployment.host))).unwrap_or_default(),
+        tunnel: container.and_then(|container| Site::tunnel(deployment.engine.endpoint(), &container.ports)),
         agent: status.as_ref().map(|status| Agent {
             version: status.version.clone(),
             sha256: status.sha256.clone(),

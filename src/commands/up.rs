@@ -9,9 +9,11 @@ use tokio::time::Instant;
 use super::Context;
 use crate::config::Overrides;
 use crate::interrupt::interruptible;
-use crate::lifecycle::report::{self, Published};
+use crate::lifecycle::report::{self, PortReport};
 use crate::lifecycle::{self, Applied, BringUp, Build, Deployment, Done, Up, ready};
 use crate::plan::{Difference, Plan};
+use crate::site::Site;
+use crate::spec::{ContainerSpec, NetworkSpec};
 use crate::ui::services::ServicesProgress;
 
 /// Build if needed, start, wait until ready
@@ -87,7 +89,7 @@ struct Document<'a> {
     done: Done,
     image: &'a str,
     health: HealthState,
-    ports: &'a [Published],
+    ports: &'a [PortReport],
     services: &'a [ServiceStatus],
     drift: &'a [Difference],
     pending: &'a [&'static str],
@@ -104,9 +106,23 @@ struct Document<'a> {
 struct DryRun<'a> {
     dry_run: bool,
     done: Done,
-    plan: &'a Plan,
+    plan: Planned<'a>,
     drift: &'a [Difference],
     pending: &'a [&'static str],
+}
+
+/// The plan, with the environment's container by itself: that is what a reader looks for.
+#[derive(Debug, Serialize)]
+struct Planned<'a> {
+    container: &'a ContainerSpec,
+    networks: &'a [NetworkSpec],
+    notices: &'a [String],
+}
+
+impl<'a> Planned<'a> {
+    fn of(plan: &'a Plan) -> Self {
+        Self { container: plan.environment(), networks: &plan.networks, notices: &plan.notices }
+    }
 }
 
 /// An environment that runs.
@@ -145,14 +161,14 @@ pub(super) async fn bring_up(args: &BringArgs, build: Build, context: &Context<'
     tell(&up, context);
     let left = "it goes on starting: `powerdev status` shows how far it is, `powerdev stop` stops it";
     let (health, services) = interruptible("waiting", Some(left), wait(args, &deployment, &up, context)).await?;
-    let ports = report::published(&up.plan.container.ports, &report::services_by_port(&deployment.settings));
-    let tunnel = report::tunnel(deployment.engine.endpoint(), &up.plan.container.ports);
+    let ports = report::published(&up.plan.environment().ports, &report::services_by_port(&deployment.settings));
+    let tunnel = Site::tunnel(deployment.engine.endpoint(), &up.plan.environment().ports);
     if ui.json() {
         ui.document(&Document {
             name: deployment.settings.name.as_str(),
-            container: &up.plan.container.name,
+            container: &up.plan.environment().name,
             done: up.done,
-            image: &up.plan.container.image,
+            image: &up.plan.environment().image,
             health,
             ports: &ports,
             services: &services,
@@ -179,7 +195,7 @@ async fn wait(
     context: &Context<'_>,
 ) -> anyhow::Result<(HealthState, Vec<ServiceStatus>)> {
     let deadline = Instant::now() + Duration::from_secs(args.timeout);
-    let mut client = deployment.environment.agent_up(Some(&up.plan.container), deadline).await?;
+    let mut client = deployment.environment.agent_up(Some(up.plan.environment()), deadline).await?;
     if args.no_wait {
         let status = client.status().await?;
         return Ok((status.health.state, status.services));
@@ -192,10 +208,10 @@ async fn wait(
 /// Says what was done, and what the user should know about it.
 fn tell(up: &Up, context: &Context<'_>) {
     let ui = context.ui;
-    let name = &up.plan.container.name;
+    let name = &up.plan.environment().name;
     match up.done {
-        Done::Created => ui.status(format_args!("Created and started {name} from {}", up.plan.container.image)),
-        Done::Recreated => ui.status(format_args!("Replaced {name}, from {}", up.plan.container.image)),
+        Done::Created => ui.status(format_args!("Created and started {name} from {}", up.plan.environment().image)),
+        Done::Recreated => ui.status(format_args!("Replaced {name}, from {}", up.plan.environment().image)),
         Done::Started => ui.status(format_args!("Started {name}")),
         Done::Adopted => ui.status(format_args!("{name} is running already")),
     }
@@ -239,7 +255,7 @@ fn tell_applied(applied: &Applied, context: &Context<'_>) {
 fn tell_dry_run(up: &Up, context: &Context<'_>) -> anyhow::Result<()> {
     if context.ui.json() {
         let Up { done, plan, drift, pending, .. } = up;
-        return context.ui.document(&DryRun { dry_run: true, done: *done, plan, drift, pending });
+        return context.ui.document(&DryRun { dry_run: true, done: *done, plan: Planned::of(plan), drift, pending });
     }
     let what = match up.done {
         Done::Created => "would make and start",
@@ -247,7 +263,7 @@ fn tell_dry_run(up: &Up, context: &Context<'_>) -> anyhow::Result<()> {
         Done::Started => "would start",
         Done::Adopted => "would leave running",
     };
-    context.ui.status(format_args!("{what} {}:", up.plan.container.name));
+    context.ui.status(format_args!("{what} {}:", up.plan.environment().name));
     for notice in &up.plan.notices {
         context.ui.notice(notice);
     }
@@ -258,5 +274,5 @@ fn tell_dry_run(up: &Up, context: &Context<'_>) -> anyhow::Result<()> {
         }
         pending => tell_pending(pending, context),
     }
-    context.ui.print(&serde_json::to_string_pretty(&up.plan.container)?)
+    context.ui.print(&serde_json::to_string_pretty(up.plan.environment())?)
 }

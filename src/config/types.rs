@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Where a value came from; later ones win.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -82,7 +82,7 @@ impl fmt::Display for Name {
 }
 
 /// An amount of bytes, written as docker writes it: `512m`, `16g`, `1.5GiB`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ByteSize(pub u64);
 
@@ -126,7 +126,7 @@ impl fmt::Display for ByteSize {
 }
 
 /// A number of CPUs, in thousandths.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Cpus(pub u32);
 
@@ -134,11 +134,6 @@ impl Cpus {
     /// Whole CPUs.
     pub fn whole(cpus: u32) -> Self {
         Self(cpus.saturating_mul(1000))
-    }
-
-    /// In the Engine's unit: billionths of a CPU.
-    pub fn nano(self) -> i64 {
-        i64::from(self.0) * 1_000_000
     }
 }
 

@@ -3,6 +3,7 @@
 use super::{Check, Facts};
 use crate::config::ByteSize;
 use crate::diagnostics::diagnose;
+use crate::site::Site;
 
 /// The oldest API that powerdev speaks.
 const OLDEST_API: (u32, u32) = (1, 41);
@@ -26,7 +27,7 @@ pub(super) async fn checks(facts: &Facts) -> Vec<Check> {
     vec![
         Check::ok("engine", reached),
         api_version(&info.api_version),
-        disk(&info.root_dir, endpoint.local).await,
+        disk(&info.root_dir, Site::of(endpoint)).await,
         cgroups(info),
         seccomp(info),
     ]
@@ -41,12 +42,12 @@ fn api_version(version: &str) -> Check {
     }
 }
 
-async fn disk(root_dir: &str, local: bool) -> Check {
+async fn disk(root_dir: &str, site: Site) -> Check {
     let name = "engine-disk";
-    if !local {
+    let Some(path) = site.path(root_dir.as_ref()) else {
         return Check::skip(name, "the Engine is on another machine");
-    }
-    match super::machine::free(root_dir.as_ref()).await {
+    };
+    match super::machine::free(path).await {
         None => Check::skip(name, format!("{root_dir} can't be looked at from here")),
         Some(free) if free < ROOM => Check::warn(name, format!("{} free in {root_dir}", ByteSize(free)))
             .fix("make room: `powerdev cleanup --dry-run` shows what could go"),

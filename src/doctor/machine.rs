@@ -6,6 +6,7 @@ use super::{Check, Facts};
 use crate::agent::{self, route::Patience};
 use crate::config::{ByteSize, GpuRequest};
 use crate::engine::Container;
+use crate::site::Site;
 use crate::state::state_home;
 
 /// Below this an agent and a compiler don't fit together, in bytes.
@@ -47,7 +48,7 @@ fn user(facts: &Facts) -> Check {
 
 fn gpu(facts: &Facts) -> Check {
     if let Ok((engine, info)) = &facts.engine
-        && !engine.endpoint().local
+        && Site::of(engine.endpoint()) == Site::Elsewhere
     {
         let can = if info.gpu { "can" } else { "can't" };
         return Check::skip("gpu", format!("the Engine is on another machine; it {can} hand out GPUs"));

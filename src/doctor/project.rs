@@ -6,8 +6,8 @@ use super::{Check, Facts, PATIENCE};
 use crate::build;
 use crate::config::{ByteSize, Settings};
 use crate::diagnostics::diagnose;
-use crate::lifecycle::ports;
 use crate::plan;
+use crate::site::Site;
 
 /// Below this there is hardly room for an agent's work, in bytes.
 const ROOM: u64 = 1 << 30;
@@ -63,12 +63,13 @@ async fn disk(settings: &Settings) -> Check {
 
 /// Busy ports are no failure, others stand in for them; the container's own are busy by right.
 fn free_ports(settings: &Settings, facts: &Facts) -> Check {
-    if facts.engine.as_ref().is_ok_and(|(engine, _)| !engine.endpoint().local) {
+    let site = facts.engine.as_ref().map_or(Site::Here, |(engine, _)| Site::of(engine.endpoint()));
+    if !site.shows_ports() {
         return Check::skip("ports", "the Engine is on another machine");
     }
     let own: Vec<u16> = facts.container.iter().flat_map(|container| &container.ports).map(|port| port.host).collect();
     let wished: Vec<u16> = plan::wished_ports(settings).into_values().collect();
-    let busy = |port: &&u16| !own.contains(port) && !ports::is_free(settings.bind_address, **port);
+    let busy = |port: &&u16| !own.contains(port) && !site.is_port_free(settings.bind_address, **port);
     let busy: Vec<String> = wished.iter().filter(busy).map(u16::to_string).collect();
     if busy.is_empty() {
         let wished: Vec<String> = wished.iter().map(u16::to_string).collect();

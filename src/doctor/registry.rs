@@ -5,6 +5,7 @@ use crate::build;
 use crate::config::Settings;
 use crate::engine::{EngineInfo, LoginSource, Logins, Registry};
 use crate::failure::{self, Diagnostic as _};
+use crate::site::Site;
 
 const NAME: &str = "registry";
 /// What says that this machine reaches the world through a proxy.
@@ -34,7 +35,7 @@ pub(super) async fn check(settings: &Settings, facts: &Facts) -> Check {
         detail.extend(way(&registry, info));
         let look = tokio::time::timeout(PATIENCE, build::has_pulled_image(engine, settings));
         let here = look.await.is_ok_and(|found| found.unwrap_or(false));
-        let direct = info.proxies.is_empty() && engine.endpoint().local;
+        let direct = info.proxies.is_empty() && Site::of(engine.endpoint()).shares_network();
         let proxied = PROXIES.iter().find(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
         if let (None, false, true, Some(name)) = (&trouble, here, direct, proxied) {
             detail.push(format!("{name} is set here, and the Engine, which does the pulling, has no proxy"));

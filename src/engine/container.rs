@@ -9,8 +9,8 @@ use bollard::models::{
 };
 use bollard::query_parameters as query;
 
-use super::spec::{ContainerSpec, PortSpec, label};
 use super::{Engine, EngineError, Operation, SLOW_CALL, create};
+use crate::spec::{ContainerSpec, Published, Role, label};
 
 /// A container, as one look at it shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub struct Container {
     /// What the Engine's health check says, if it has one.
     pub health: Option<EngineHealth>,
     /// TCP ports published on the host: those in effect while it runs, else those it was created with.
-    pub ports: Vec<PortSpec>,
+    pub ports: Vec<Published>,
     /// What it was created from, as [`label::SPEC`] tells.
     pub spec: Option<ContainerSpec>,
 }
@@ -99,9 +99,10 @@ impl Container {
         self.labels.get(label::PROJECT).map(String::as_str)
     }
 
-    /// Whether powerdev made it. Anything else is never touched.
-    pub fn is_ours(&self) -> bool {
-        self.project().is_some()
+    /// Whether it is an environment, and not something made beside one.
+    pub fn is_environment(&self) -> bool {
+        let role = self.labels.get(label::ROLE).map(String::as_str);
+        self.project().is_some() && role.is_none_or(|role| role == Role::Environment.as_str())
     }
 
     /// Its processes are alive, though perhaps frozen.
@@ -124,7 +125,7 @@ impl Engine {
         }
     }
 
-    /// Every container that powerdev made, running or not, in the order of their names. One round trip.
+    /// Every environment's container, running or not, in the order of their names. One round trip.
     ///
     /// # Errors
     /// As every call.
@@ -132,7 +133,7 @@ impl Engine {
         let filters = HashMap::from([("label", vec![label::PROJECT])]);
         let options = query::ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
         let list = self.call(Operation::ListContainers, self.docker.list_containers(Some(options))).await?;
-        let mut containers: Vec<_> = list.into_iter().map(listed).collect();
+        let mut containers: Vec<_> = list.into_iter().map(listed).filter(Container::is_environment).collect();
         containers.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(containers)
     }
@@ -265,7 +266,7 @@ fn listed(summary: ContainerSummary) -> Container {
     let mut ports: Vec<_> = tcp
         .filter_map(|port| {
             let address = port.ip.as_deref()?.parse().ok()?;
-            Some(PortSpec { container: port.private_port, host: port.public_port?, address })
+            Some(Published { container: port.private_port, host: port.public_port?, address })
         })
         .collect();
     sort(&mut ports);
@@ -338,7 +339,7 @@ fn spec_of(labels: &BTreeMap<String, String>) -> Option<ContainerSpec> {
     ContainerSpec::from_json(labels.get(label::SPEC)?)
 }
 
-fn published(map: PortMap) -> Vec<PortSpec> {
+fn published(map: PortMap) -> Vec<Published> {
     let mut ports = Vec::new();
     for (key, bindings) in map {
         let Some(container) = key.strip_suffix("/tcp").and_then(|port| port.parse().ok()) else { continue };
@@ -346,7 +347,7 @@ fn published(map: PortMap) -> Vec<PortSpec> {
             let address = binding.host_ip.filter(|ip| !ip.is_empty()).unwrap_or_else(|| "0.0.0.0".into());
             let host = binding.host_port.and_then(|port| port.parse().ok());
             if let (Ok(address), Some(host)) = (address.parse(), host) {
-                ports.push(PortSpec { container, host, address });
+                ports.push(Published { container, host, address });
             }
         }
     }
@@ -354,7 +355,7 @@ fn published(map: PortMap) -> Vec<PortSpec> {
     ports
 }
 
-fn sort(ports: &mut Vec<PortSpec>) {
+fn sort(ports: &mut Vec<Published>) {
     ports.sort_by_key(|port| (port.container, port.host, port.address));
     ports.dedup();
 }

@@ -1,14 +1,18 @@
 //! A [`ContainerSpec`] in the Engine's words: the body of `POST /containers/create`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use bollard::models::{
     ContainerCreateBody, DeviceRequest, HealthConfig, HostConfig, HostConfigLogConfig, Mount, MountType,
     MountVolumeOptions, PortBinding, PortMap, RestartPolicy, RestartPolicyNameEnum,
 };
 
-use super::spec::{ContainerSpec, Gpus, HealthSpec, MountSource, MountSpec, PortSpec, label};
+use crate::config::ByteSize;
+use crate::spec::{
+    Confinement, ContainerSpec, Gpus, HealthCheck, MountSource, MountSpec, Published, ScratchSpec, label,
+};
 
+/// In a millisecond; likewise billionths in a thousandth of a CPU.
 const NANOSECONDS: i64 = 1_000_000;
 
 /// What is not said here is left to the Engine on purpose: the working directory and the image's own variables.
@@ -16,14 +20,14 @@ pub(super) fn body(spec: &ContainerSpec) -> ContainerCreateBody {
     ContainerCreateBody {
         image: Some(spec.image.clone()),
         hostname: Some(spec.hostname.clone()),
-        user: Some(spec.user.clone()),
+        user: Some(spec.user.to_string()),
         entrypoint: Some(spec.entrypoint.clone()),
         env: Some(spec.environment.iter().map(|(name, value)| format!("{name}={value}")).collect()),
-        labels: Some(labels(spec)),
+        labels: Some(container_labels(spec)),
         exposed_ports: Some(spec.ports.iter().map(|port| port_key(*port)).collect()),
         healthcheck: Some(health(&spec.health)),
         stop_signal: Some("SIGTERM".into()),
-        stop_timeout: Some(spec.stop_timeout),
+        stop_timeout: Some(spec.stop_timeout_s.into()),
         open_stdin: Some(false),
         tty: Some(false),
         host_config: Some(host_config(spec)),
@@ -32,27 +36,29 @@ pub(super) fn body(spec: &ContainerSpec) -> ContainerCreateBody {
 }
 
 fn host_config(spec: &ContainerSpec) -> HostConfig {
+    let memory = bytes(spec.memory);
     HostConfig {
-        mounts: Some(spec.mounts.iter().map(mount).collect()),
-        tmpfs: Some(hash_map(&spec.tmpfs)),
+        mounts: Some(spec.mounts.iter().map(|mount_spec| mount(spec, mount_spec)).collect()),
+        tmpfs: Some(spec.scratch.iter().map(|folder| (folder.target.clone(), tmpfs_options(folder))).collect()),
         port_bindings: Some(port_bindings(&spec.ports)),
-        network_mode: Some(spec.network.clone()),
-        cap_drop: Some(spec.cap_drop.clone()),
-        cap_add: Some(spec.cap_add.clone()),
-        security_opt: Some(spec.security_opt.clone()),
-        readonly_rootfs: Some(spec.read_only_root),
-        nano_cpus: Some(spec.nano_cpus),
-        memory: Some(spec.memory),
+        network_mode: Some(spec.network.clone().unwrap_or_else(|| "none".into())),
+        cap_drop: Some(vec!["ALL".into()]),
+        cap_add: Some(spec.confinement.capabilities.clone()),
+        security_opt: Some(security_options(&spec.confinement)),
+        readonly_rootfs: Some(spec.confinement.read_only_root),
+        // 0 is no limit.
+        nano_cpus: Some(spec.cpus.map_or(0, |cpus| i64::from(cpus.0) * NANOSECONDS)),
+        memory: Some(memory),
         // No swap besides: a container that thrashes is worse than one that is killed and restarted.
-        memory_swap: Some(spec.memory),
-        pids_limit: Some(spec.pids_limit),
-        shm_size: Some(spec.shm_size),
+        memory_swap: Some(memory),
+        pids_limit: Some(spec.pids.into()),
+        shm_size: Some(bytes(spec.shm)),
         device_requests: device_requests(&spec.gpus),
         log_config: Some(HostConfigLogConfig {
             typ: Some("json-file".into()),
             config: Some(HashMap::from([
-                ("max-size".into(), spec.log_max_size.clone()),
-                ("max-file".into(), spec.log_max_files.to_string()),
+                ("max-size".into(), spec.log.max_size.0.to_string()),
+                ("max-file".into(), spec.log.max_files.to_string()),
             ])),
         }),
         // `powerdev watch` owns the budget of restarts.
@@ -63,22 +69,50 @@ fn host_config(spec: &ContainerSpec) -> HostConfig {
     }
 }
 
-fn labels(spec: &ContainerSpec) -> HashMap<String, String> {
-    let mut labels = hash_map(&spec.labels);
-    labels.insert(label::CONFIG.into(), spec.hash());
-    labels.insert(label::SPEC.into(), spec.to_json());
+fn container_labels(spec: &ContainerSpec) -> HashMap<String, String> {
+    let mut labels = own_labels(&spec.project, &spec.version);
+    labels.extend([
+        (label::ROLE.into(), spec.role.as_str().into()),
+        (label::DIR.into(), spec.project_dir.clone()),
+        (label::CONFIG.into(), spec.hash()),
+        (label::SPEC.into(), spec.to_json()),
+    ]);
     labels
 }
 
-fn hash_map(map: &BTreeMap<String, String>) -> HashMap<String, String> {
-    map.iter().map(|(key, value)| (key.clone(), value.clone())).collect()
+/// What is on everything that belongs to an environment.
+pub(super) fn own_labels(project: &str, version: &str) -> HashMap<String, String> {
+    HashMap::from([(label::PROJECT.into(), project.to_owned()), (label::VERSION.into(), version.to_owned())])
 }
 
-fn mount(spec: &MountSpec) -> Mount {
+fn bytes(size: ByteSize) -> i64 {
+    i64::try_from(size.0).unwrap_or(i64::MAX)
+}
+
+fn tmpfs_options(folder: &ScratchSpec) -> String {
+    let exec = if folder.exec { "exec" } else { "noexec" };
+    let owner = folder.owner.map(|owner| format!(",uid={},gid={}", owner.uid, owner.gid)).unwrap_or_default();
+    format!("rw,{exec},nosuid,nodev,mode={:04o}{owner}", folder.mode)
+}
+
+fn security_options(confinement: &Confinement) -> Vec<String> {
+    let mut options = Vec::new();
+    if confinement.unconfined {
+        options.extend(["seccomp=unconfined".to_owned(), "apparmor=unconfined".to_owned()]);
+    }
+    if confinement.no_new_privileges {
+        options.push("no-new-privileges:true".to_owned());
+    }
+    options
+}
+
+fn mount(container: &ContainerSpec, spec: &MountSpec) -> Mount {
     let (typ, source, volume_options) = match &spec.source {
-        MountSource::Bind(source) => (MountType::BIND, source, None),
-        MountSource::Volume { name, labels } => {
-            (MountType::VOLUME, name, Some(MountVolumeOptions { labels: Some(hash_map(labels)), ..Default::default() }))
+        MountSource::Folder(source) => (MountType::BIND, source, None),
+        MountSource::Volume { name, kind } => {
+            let mut labels = own_labels(&container.project, &container.version);
+            labels.insert(label::KIND.into(), kind.as_str().into());
+            (MountType::VOLUME, name, Some(MountVolumeOptions { labels: Some(labels), ..Default::default() }))
         }
     };
     Mount {
@@ -91,11 +125,11 @@ fn mount(spec: &MountSpec) -> Mount {
     }
 }
 
-fn port_key(port: PortSpec) -> String {
+fn port_key(port: Published) -> String {
     format!("{}/tcp", port.container)
 }
 
-fn port_bindings(ports: &[PortSpec]) -> PortMap {
+fn port_bindings(ports: &[Published]) -> PortMap {
     let mut map = PortMap::new();
     for port in ports {
         let binding = PortBinding { host_ip: Some(port.address.to_string()), host_port: Some(port.host.to_string()) };
@@ -114,15 +148,16 @@ fn device_requests(gpus: &Gpus) -> Option<Vec<DeviceRequest>> {
     Some(vec![DeviceRequest { driver: Some("nvidia".into()), count, device_ids, capabilities, options: None }])
 }
 
-fn health(spec: &HealthSpec) -> HealthConfig {
+fn health(check: &HealthCheck) -> HealthConfig {
     let mut test = vec!["CMD".to_owned()];
-    test.extend(spec.command.iter().cloned());
+    test.extend(check.command.iter().cloned());
+    let nanoseconds = |ms: u64| Some(i64::try_from(ms).unwrap_or(i64::MAX).saturating_mul(NANOSECONDS));
     HealthConfig {
         test: Some(test),
-        interval: Some(spec.interval_ms * NANOSECONDS),
-        timeout: Some(spec.timeout_ms * NANOSECONDS),
-        start_period: Some(spec.start_period_ms * NANOSECONDS),
-        retries: Some(spec.retries),
+        interval: nanoseconds(check.interval_ms),
+        timeout: nanoseconds(check.timeout_ms),
+        start_period: nanoseconds(check.start_period_ms),
+        retries: Some(check.retries.into()),
         // Only API 1.44 and up know it.
         start_interval: None,
     }
@@ -130,60 +165,68 @@ fn health(spec: &HealthSpec) -> HealthConfig {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use crate::config::Cpus;
+    use crate::spec::{LogRotation, Role, User, VolumeKind};
 
     fn spec() -> ContainerSpec {
-        let labels = |pairs: &[(&str, &str)]| {
-            pairs.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect::<BTreeMap<_, _>>()
-        };
+        let volume = |name: &str, kind| MountSource::Volume { name: name.into(), kind };
         ContainerSpec {
             name: "powerdev-demo".into(),
-            image: "powerdev/core:latest".into(),
+            role: Role::Environment,
+            project: "demo".into(),
+            project_dir: "/home/me/demo".into(),
+            version: "1.2.3".into(),
+            image: "powerdev/core:0123456789ab".into(),
             hostname: "demo".into(),
-            user: "1000:1000".into(),
+            user: User { uid: 1000, gid: 1000 },
             entrypoint: vec!["/opt/powerdev/bin/powerdev-agent".into(), "init".into()],
-            environment: labels(&[("LANG", "C.UTF-8"), ("TZ", "Europe/Zurich")]),
-            labels: labels(&[(label::PROJECT, "demo"), (label::VERSION, "0.1.0")]),
+            environment: BTreeMap::from([("NODE_ENV".into(), "development".into())]),
             mounts: vec![
                 MountSpec {
                     target: "/home/dev".into(),
-                    source: MountSource::Volume {
-                        name: "powerdev-demo-home".into(),
-                        labels: labels(&[(label::PROJECT, "demo"), (label::KIND, "state")]),
-                    },
+                    source: volume("powerdev-demo-home", VolumeKind::State),
                     read_only: false,
                 },
                 MountSpec {
                     target: "/opt/powerdev".into(),
-                    source: MountSource::Bind("/home/me/.local/state/powerdev/demo/agent".into()),
+                    source: MountSource::Folder("/home/me/.local/state/powerdev/demo/agent".into()),
                     read_only: true,
                 },
             ],
-            tmpfs: labels(&[("/tmp", "rw,nosuid,nodev,mode=1777")]),
+            scratch: vec![ScratchSpec {
+                target: "/run".into(),
+                mode: 0o755,
+                owner: Some(User { uid: 1000, gid: 1000 }),
+                exec: false,
+            }],
             ports: vec![
-                PortSpec { container: 3000, host: 3000, address: [127, 0, 0, 1].into() },
-                PortSpec { container: 3001, host: 33001, address: "::1".parse().expect("an address") },
+                Published { container: 3000, host: 3010, address: "127.0.0.1".parse().expect("an address") },
+                Published { container: 3001, host: 33001, address: "::1".parse().expect("an address") },
             ],
-            network: "powerdev-demo".into(),
-            cap_drop: vec!["ALL".into()],
-            cap_add: vec!["SYS_PTRACE".into()],
-            security_opt: vec!["seccomp=unconfined".into(), "apparmor=unconfined".into()],
-            read_only_root: true,
-            nano_cpus: 4_000_000_000,
-            memory: 16 << 30,
-            pids_limit: 4096,
-            shm_size: 2 << 30,
+            network: Some("powerdev-demo".into()),
+            confinement: Confinement {
+                capabilities: vec!["SYS_PTRACE".into()],
+                unconfined: true,
+                no_new_privileges: true,
+                read_only_root: true,
+            },
+            cpus: Some(Cpus(4000)),
+            memory: ByteSize(16 << 30),
+            pids: 4096,
+            shm: ByteSize(2 << 30),
             gpus: Gpus::All,
-            health: HealthSpec {
+            health: HealthCheck {
                 command: vec!["/opt/powerdev/bin/powerdev-agent".into(), "health".into()],
                 interval_ms: 30_000,
                 timeout_ms: 5_000,
                 start_period_ms: 120_000,
                 retries: 3,
             },
-            log_max_size: "10m".into(),
-            log_max_files: 3,
-            stop_timeout: 30,
+            log: LogRotation { max_size: ByteSize(10 << 20), max_files: 3 },
+            stop_timeout_s: 30,
         }
     }
 
@@ -207,6 +250,6 @@ mod tests {
         let labels = body(&spec()).labels.expect("labels");
         assert_eq!(ContainerSpec::from_json(&labels[label::SPEC]), Some(spec()));
         assert_eq!(labels[label::CONFIG].len(), 64);
-        assert_ne!(labels[label::CONFIG], ContainerSpec { pids_limit: 1, ..spec() }.hash());
+        assert_ne!(labels[label::CONFIG], ContainerSpec { pids: 1, ..spec() }.hash());
     }
 }

@@ -6,8 +6,8 @@ use bollard::models::EventMessage;
 use bollard::query_parameters::EventsOptionsBuilder;
 use futures_util::{Stream as FutureStream, StreamExt, stream};
 
-use super::spec::label;
 use super::{Engine, EngineError, Operation, error, logs};
+use crate::spec::label;
 
 /// One thing that happened to a container of powerdev's.
 #[derive(Debug, Clone, PartialEq, Eq)]

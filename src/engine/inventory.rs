@@ -8,8 +8,8 @@ use bollard::query_parameters as query;
 use http_body_util::BodyExt;
 use serde::Deserialize;
 
-use super::spec::label;
 use super::{ApiVersion, Engine, EngineError, Operation, SLOW_CALL};
+use crate::spec::label;
 
 /// What is on this Engine.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -26,7 +26,6 @@ mod redact;
 mod reference;
 mod refused_pull;
 mod session;
-pub mod spec;
 mod tls;
 mod transport;
 

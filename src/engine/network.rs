@@ -1,25 +1,24 @@
 //! Networks: a bridge of its own for each environment.
 
-use std::collections::BTreeMap;
-
 use serde_json::json;
 
-use super::spec::label;
-use super::{Engine, EngineError, Operation};
+use super::{Engine, EngineError, Operation, create};
+use crate::spec::{NetworkSpec, label};
 
 impl Engine {
-    /// Makes a bridge with these labels unless it is there. Returns whether it was made.
+    /// Makes a bridge unless it is there. Returns whether it was made.
     ///
     /// # Errors
     /// Among others: one that isn't ours has the name ([`EngineError::Foreign`]).
-    pub async fn ensure_network(&self, name: &str, labels: &BTreeMap<String, String>) -> Result<bool, EngineError> {
+    pub async fn ensure_network(&self, network: &NetworkSpec) -> Result<bool, EngineError> {
+        let NetworkSpec { name, project } = network;
         if self.has_network(name).await? {
             return Ok(false);
         }
         // bollard can't say CheckDuplicate, without which Engines before API 1.44 make a second one of that name.
-        let body = json!({ "Name": name, "CheckDuplicate": true, "Driver": "bridge", "Labels": labels });
+        let body = json!({ "Name": name, "CheckDuplicate": true, "Driver": "bridge", "Labels": create::own_labels(project, env!("CARGO_PKG_VERSION")) });
         let call = self.transport.post("/networks/create", &body);
-        match self.call(Operation::CreateNetwork(name.into()), call).await {
+        match self.call(Operation::CreateNetwork(name.clone()), call).await {
             Ok(_) => Ok(true),
             // Another powerdev was quicker.
             Err(error) if error.is_conflict() && self.has_network(name).await? => Ok(false),

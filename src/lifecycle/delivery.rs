@@ -3,44 +3,56 @@
 
 use std::collections::BTreeMap;
 
-use powerdev_protocol::paths;
+use powerdev_protocol::{ServiceSet, paths};
 
 use super::{Deployment, volumes};
 use crate::agent::inject;
 use crate::agent::parcel::Parcel;
 use crate::config::layout;
-use crate::engine::spec::{ContainerSpec, Gpus};
-use crate::engine::{Container, container_proxies};
+use crate::engine::{Container, EngineInfo, container_proxies};
 use crate::failure::Failure;
-use crate::plan::{self, AgentShare};
+use crate::plan;
+use crate::site::Site;
+use crate::spec::{ContainerSpec, Gpus};
 use crate::state::make_folder;
 
-impl Deployment {
-    /// How the agent gets into a container that is to be made.
-    pub(super) fn share(&self) -> AgentShare {
-        if self.engine.endpoint().local {
-            AgentShare::Folders { agent: self.environment.state().agent_dir(), run: self.environment.state().run_dir() }
-        } else {
-            AgentShare::Volumes
-        }
-    }
+/// Where agent, services and secrets of one container are put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Means {
+    /// Into the folder of this machine that it mounts.
+    Folder,
+    /// Into its volume.
+    Volume,
+}
 
+impl Means {
+    /// Those of a container that was made from `spec`; None: of one that is to be made, or of which nobody knows.
+    fn of(deployment: &Deployment, spec: Option<&ContainerSpec>) -> Self {
+        let volume = match (deployment.site(), spec) {
+            (_, Some(spec)) => spec.volume_at(paths::AGENT_DIR).is_some(),
+            (site, None) => site == Site::Elsewhere,
+        };
+        if volume { Self::Volume } else { Self::Folder }
+    }
+}
+
+impl Deployment {
     /// Who owns what the container's user may write.
     fn owner(&self) -> (u32, u32) {
         (self.host.uid, self.host.gid)
     }
 
+    /// What the agent is to run. `means`: what the container was made with, which tells what it was given.
+    fn services(&self, means: Means, gpus: &Gpus) -> ServiceSet {
+        let site = if means == Means::Folder { Site::Here } else { Site::Elsewhere };
+        let place = site.facts(&self.host, &EngineInfo::default(), self.environment.state());
+        plan::service_set(&self.settings, &self.host, &place, gpus)
+    }
+
     /// For a container that is made with volumes: what is to be put there before it starts.
     fn parcel(&self, gpus: &Gpus) -> anyhow::Result<Parcel> {
-        let services = plan::service_set(&self.settings, &self.host, gpus, &AgentShare::Volumes);
-        Ok(Parcel::new(&services, &secrets(self), self.owner())?)
+        Ok(Parcel::new(&self.services(Means::Volume, gpus), &secrets(self), self.owner())?)
     }
-}
-
-/// Whether the agent of a container lies in a volume. By its engine, where nobody knows what it was made from.
-fn in_volume(deployment: &Deployment, spec: Option<&ContainerSpec>) -> bool {
-    let local = deployment.engine.endpoint().local;
-    spec.map_or(!local, |spec| spec.volume_at(paths::AGENT_DIR).is_some())
 }
 
 /// Makes what must be there before a container is made: the project's folders and the agent's, where it mounts them.
@@ -50,12 +62,14 @@ fn in_volume(deployment: &Deployment, spec: Option<&ContainerSpec>) -> bool {
 /// When something can't be written.
 pub fn before_making(deployment: &Deployment, gpus: &Gpus) -> anyhow::Result<Option<Parcel>> {
     meant_to_run(deployment)?;
-    if deployment.engine.endpoint().local {
-        make_folders(deployment)?;
-        write(deployment, gpus)?;
-        return Ok(None);
+    match Means::of(deployment, None) {
+        Means::Folder => {
+            make_folders(deployment)?;
+            write(deployment, gpus)?;
+            Ok(None)
+        }
+        Means::Volume => deployment.parcel(gpus).map(Some),
     }
-    deployment.parcel(gpus).map(Some)
 }
 
 /// Brings agent, services and secrets up to date for the next start of a container that is there, or for the agent of
@@ -65,11 +79,9 @@ pub fn before_making(deployment: &Deployment, gpus: &Gpus) -> anyhow::Result<Opt
 /// When they can't be written; a conflict when the container mounts folders of the Engine's machine, which isn't this.
 pub async fn refresh(deployment: &Deployment, container: &Container, gpus: &Gpus) -> anyhow::Result<()> {
     meant_to_run(deployment)?;
-    match &container.spec {
-        Some(spec) if in_volume(deployment, Some(spec)) => {
-            Ok(volumes::deliver(&deployment.engine, spec, &deployment.parcel(gpus)?).await?)
-        }
-        _ if deployment.engine.endpoint().local => {
+    match (Means::of(deployment, container.spec.as_ref()), &container.spec) {
+        (Means::Volume, Some(spec)) => Ok(volumes::deliver(&deployment.engine, spec, &deployment.parcel(gpus)?).await?),
+        (Means::Folder, _) if deployment.site() == Site::Here => {
             make_folders(deployment)?;
             write(deployment, gpus)
         }
@@ -87,11 +99,11 @@ pub async fn refresh(deployment: &Deployment, container: &Container, gpus: &Gpus
 /// # Errors
 /// What the Engine says.
 pub async fn pending(deployment: &Deployment, container: &Container, gpus: &Gpus) -> anyhow::Result<Vec<&'static str>> {
-    if in_volume(deployment, container.spec.as_ref()) {
+    if Means::of(deployment, container.spec.as_ref()) == Means::Volume {
         let delivered = volumes::delivered(&deployment.engine, &container.name).await?;
         return Ok(deployment.parcel(gpus)?.pending(&delivered));
     }
-    let services = plan::service_set(&deployment.settings, &deployment.host, gpus, &deployment.share());
+    let services = deployment.services(Means::Folder, gpus);
     Ok(inject::pending(deployment.environment.state(), &services, &secrets(deployment)))
 }
 
@@ -110,7 +122,7 @@ impl Earlier {
     /// # Errors
     /// When they can't be read.
     pub async fn of(deployment: &Deployment, container: &Container) -> anyhow::Result<Self> {
-        if in_volume(deployment, container.spec.as_ref()) {
+        if Means::of(deployment, container.spec.as_ref()) == Means::Volume {
             let delivered = volumes::delivered(&deployment.engine, &container.name).await?;
             return Ok(Self::Volume(Parcel::again(&delivered, deployment.owner())));
         }
@@ -139,7 +151,7 @@ fn meant_to_run(deployment: &Deployment) -> anyhow::Result<()> {
 
 /// Writes agent, services and secrets into the folder that the container mounts.
 fn write(deployment: &Deployment, gpus: &Gpus) -> anyhow::Result<()> {
-    let services = plan::service_set(&deployment.settings, &deployment.host, gpus, &deployment.share());
+    let services = deployment.services(Means::Folder, gpus);
     inject::inject(deployment.environment.state(), &services, &secrets(deployment), deployment.owner()).map(drop)
 }
 

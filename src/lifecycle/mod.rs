@@ -12,9 +12,11 @@ mod volumes;
 use std::time::Duration;
 
 use crate::config::Settings;
-use crate::engine::Engine;
+use crate::engine::{Engine, EngineInfo};
 use crate::environment::Environment;
 use crate::host::HostFacts;
+use crate::plan::PlaceFacts;
+use crate::site::Site;
 
 pub use delivery::refresh;
 pub use reload::Applied;
@@ -45,5 +47,15 @@ impl Deployment {
     pub fn new(settings: Settings, engine: Engine) -> anyhow::Result<Self> {
         let environment = Environment::new(settings.name.clone(), &settings.dir)?.on(engine.clone());
         Ok(Self { environment, host: HostFacts::detect(), settings, engine })
+    }
+
+    /// Where its Engine runs.
+    pub fn site(&self) -> Site {
+        Site::of(self.engine.endpoint())
+    }
+
+    /// What is known about the place that is to run it.
+    fn place(&self, info: &EngineInfo) -> PlaceFacts {
+        self.site().facts(&self.host, info, self.environment.state())
     }
 }

@@ -1,7 +1,6 @@
 //! Host ports: the wanted one, or a free one near by where it is busy; the same one as last time where possible.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, TcpListener};
 
 use crate::config::Port;
 
@@ -46,14 +45,6 @@ fn candidates(port: u16) -> impl Iterator<Item = u16> {
     (port..=u16::MAX).step_by(10)
 }
 
-/// Whether nothing listens there now. A privileged port that we may not bind ourselves counts as free: the Engine may.
-pub fn is_free(address: IpAddr, port: u16) -> bool {
-    match TcpListener::bind((address, port)) {
-        Ok(_) => true,
-        Err(error) => error.kind() == std::io::ErrorKind::PermissionDenied,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,14 +67,5 @@ mod tests {
         assert_eq!(chosen[&3000], 3040);
         let (chosen, _) = choose(&[port(3000)], &remembered, &[], |host| host != 3040);
         assert_eq!(chosen[&3000], 3000);
-    }
-
-    #[test]
-    fn a_listening_port_is_not_free() {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = listener.local_addr().expect("bound").port();
-        assert!(!is_free("127.0.0.1".parse().expect("an address"), port));
-        drop(listener);
-        assert!(is_free("127.0.0.1".parse().expect("an address"), port));
     }
 }

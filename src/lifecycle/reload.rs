@@ -8,8 +8,8 @@ use super::delivery::{self, Earlier};
 use crate::agent::client::AgentError;
 use crate::agent::route::Patience;
 use crate::engine::Container;
-use crate::engine::spec::Gpus;
 use crate::failure::Failure;
+use crate::spec::Gpus;
 
 /// What was applied.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

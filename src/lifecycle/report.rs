@@ -1,20 +1,19 @@
 //! What the commands say about an environment: documents for machines, lines for people.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 use powerdev_protocol::{AgentStatus, ServiceState, ServiceStatus};
 use serde::Serialize;
 
 use crate::config::Settings;
 use crate::engine::Endpoint;
-use crate::engine::spec::PortSpec;
 use crate::plan::Difference;
+use crate::spec::Published;
 use crate::ui::Ui;
 
 /// A published port, as documents show it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Published {
+pub struct PortReport {
     /// Inside.
     pub container: u16,
     /// On the host.
@@ -27,10 +26,10 @@ pub struct Published {
 }
 
 /// The published ports with the services that listen there.
-pub fn published(ports: &[PortSpec], services: &BTreeMap<u16, String>) -> Vec<Published> {
+pub fn published(ports: &[Published], services: &BTreeMap<u16, String>) -> Vec<PortReport> {
     ports
         .iter()
-        .map(|port| Published {
+        .map(|port| PortReport {
             container: port.container,
             host: port.host,
             address: port.address.to_string(),
@@ -48,7 +47,7 @@ pub fn services_by_port(settings: &Settings) -> BTreeMap<u16, String> {
 }
 
 /// Tells the addresses, one a line.
-pub fn tell_addresses(ui: &Ui, ports: &[Published]) {
+pub fn tell_addresses(ui: &Ui, ports: &[PortReport]) {
     let width = ports.iter().filter_map(|port| port.service.as_ref()).map(String::len).max().unwrap_or(4);
     for port in ports {
         let name = port.service.as_deref().unwrap_or("port");
@@ -57,22 +56,6 @@ pub fn tell_addresses(ui: &Ui, ports: &[Published]) {
             if port.host == port.container { String::new() } else { format!("  (inside: {})", port.container) };
         ui.status(format_args!("  {name:width$}  http://{address}:{}{inside}", port.host));
     }
-}
-
-/// The command that brings the ports of an Engine elsewhere to this machine. None: they are here, or there are none that
-/// only the Engine's own machine can reach.
-pub fn tunnel(endpoint: &Endpoint, ports: &[PortSpec]) -> Option<String> {
-    let closed: Vec<_> = ports.iter().filter(|port| port.address.is_loopback()).collect();
-    if endpoint.local || closed.is_empty() {
-        return None;
-    }
-    let forward = |port: &&PortSpec| match port.address {
-        IpAddr::V4(address) => format!(" -L {0}:{address}:{0}", port.host),
-        IpAddr::V6(address) => format!(" -L {0}:[{address}]:{0}", port.host),
-    };
-    let forwards: String = closed.iter().map(forward).collect();
-    let machine = endpoint.ssh().unwrap_or_else(|| "USER@MACHINE".to_owned());
-    Some(format!("ssh -N{forwards} {machine}"))
 }
 
 /// Tells how the ports are reached where they are published on another machine.
@@ -137,19 +120,6 @@ fn trouble(service: &ServiceStatus) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_tunnel_for_what_only_the_engines_machine_can_reach() {
-        let port = |host, address: &str| PortSpec { container: 1, host, address: address.parse().expect("an address") };
-        let ports = [port(3000, "127.0.0.1"), port(3001, "::1"), port(80, "0.0.0.0")];
-        let at = |url: &str| tunnel(&Endpoint::parse(url, "test").expect("an address"), &ports);
-        let forwards = "ssh -N -L 3000:127.0.0.1:3000 -L 3001:[::1]:3001";
-        assert_eq!(at("ssh://me@box:2222"), Some(format!("{forwards} -p 2222 me@box")));
-        assert_eq!(at("tcp://127.0.0.1:2375"), Some(format!("{forwards} USER@MACHINE")));
-        assert_eq!(at("unix:///run/docker.sock"), None);
-        let open = Endpoint::parse("ssh://box", "test").expect("an address");
-        assert_eq!(tunnel(&open, &ports[2..]), None);
-    }
 
     #[test]
     fn spans_for_people() {

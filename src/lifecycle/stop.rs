@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use crate::config::Name;
-use crate::engine::spec::ContainerSpec;
 use crate::engine::{Container, Engine, RunState};
 use crate::failure::Failure;
 use crate::plan::DELIVERED;
@@ -61,31 +60,15 @@ pub async fn remove(
         engine.remove_container(&container.name, true).await?;
     }
     let prefix = name.container();
-    if volumes {
-        if engine.has_network(&prefix).await? {
-            engine.remove_network(&prefix).await?;
-        }
-        for volume in ["home", "cache"].map(|kind| format!("{prefix}-{kind}")) {
-            if engine.has_volume(&volume).await? {
-                engine.remove_volume(&volume).await?;
-            }
-        }
-    }
-    let spec = container.and_then(|container| container.spec.as_ref());
-    if engine.endpoint().local && !spec.is_some_and(in_volumes) {
-        return Ok(());
+    if volumes && engine.has_network(&prefix).await? {
+        engine.remove_network(&prefix).await?;
     }
     for volume in engine.volumes_of(name.as_str()).await? {
-        // Made anew by the next `up`: secrets of a removed environment don't stay on another machine.
+        // What agent and secrets were delivered in is made anew by the next `up`: no secret stays where nothing runs.
         let delivered = DELIVERED.iter().any(|what| volume == format!("{prefix}-{what}"));
         if delivered || volumes {
             engine.remove_volume(&volume).await?;
         }
     }
     Ok(())
-}
-
-/// Whether the agent lies in a volume.
-fn in_volumes(spec: &ContainerSpec) -> bool {
-    spec.volume_at(powerdev_protocol::paths::AGENT_DIR).is_some()
 }

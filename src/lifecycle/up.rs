@@ -10,11 +10,11 @@ use super::{Applied, Deployment, LOCK_PATIENCE, delivery, reload, volumes};
 use crate::agent::parcel::Parcel;
 use crate::build::{self, BuildOptions};
 use crate::config::Port;
-use crate::engine::spec::ContainerSpec;
 use crate::engine::{Container, EngineError, EngineInfo, RunState};
 use crate::failure::Failure;
 use crate::interrupt::interruptible;
-use crate::plan::{self, Difference, ImageFacts, Plan};
+use crate::plan::{self, Choice, Difference, Plan};
+use crate::spec::ContainerSpec;
 use crate::ui::Ui;
 
 /// How often a port that looked free may turn out to be taken before giving up: others look for ports, too.
@@ -101,7 +101,7 @@ pub async fn dry_run(deployment: &Deployment, options: BringUp) -> anyhow::Resul
     let current = found.as_ref().and_then(|container| container.spec.as_ref());
     let (ports, replaced) = choose_ports(deployment, current.map(published), &[]);
     let plan = make_plan(deployment, &image, &info, ports)?;
-    let drift = current.map(|spec| plan::differences(spec, &plan.container)).unwrap_or_default();
+    let drift = current.map(|spec| plan::differences(spec, plan.environment())).unwrap_or_default();
     let done = match &found {
         None => Done::Created,
         Some(_) if options.recreate => Done::Recreated,
@@ -110,7 +110,7 @@ pub async fn dry_run(deployment: &Deployment, options: BringUp) -> anyhow::Resul
     };
     let pending = match &found {
         Some(container) if done == Done::Adopted => {
-            delivery::pending(deployment, container, &plan.container.gpus).await?
+            delivery::pending(deployment, container, &plan.environment().gpus).await?
         }
         _ => Vec::new(),
     };
@@ -127,7 +127,7 @@ pub async fn drift(deployment: &Deployment, container: &Container) -> anyhow::Re
     let info = deployment.engine.info().await?;
     let (ports, _) = choose_ports(deployment, Some(published(spec)), &[]);
     let plan = make_plan(deployment, &container.image, &info, ports)?;
-    Ok(plan::differences(spec, &plan.container))
+    Ok(plan::differences(spec, plan.environment()))
 }
 
 /// The image to run: a container that is there keeps its own unless the build is to be looked at.
@@ -149,10 +149,10 @@ async fn image(
 async fn adopt(deployment: &Deployment, container: &Container, image: &str, info: &EngineInfo) -> anyhow::Result<Up> {
     let (ports, replaced) = choose_ports(deployment, container.spec.as_ref().map(published), &[]);
     let plan = make_plan(deployment, image, info, ports)?;
-    let drift = container.spec.as_ref().map(|spec| plan::differences(spec, &plan.container)).unwrap_or_default();
+    let drift = container.spec.as_ref().map(|spec| plan::differences(spec, plan.environment())).unwrap_or_default();
     if container.state == RunState::Running {
-        let pending = delivery::pending(deployment, container, &plan.container.gpus).await?;
-        let applied = reload::apply(deployment, container, &plan.container.gpus, &pending).await?;
+        let pending = delivery::pending(deployment, container, &plan.environment().gpus).await?;
+        let applied = reload::apply(deployment, container, &plan.environment().gpus, &pending).await?;
         let pending = if applied.is_some() { Vec::new() } else { pending };
         return Ok(Up { done: Done::Adopted, plan, drift, replaced, pending, applied });
     }
@@ -160,8 +160,10 @@ async fn adopt(deployment: &Deployment, container: &Container, image: &str, info
         deployment.engine.unpause_container(&container.name).await?;
         return Ok(Up { done: Done::Started, plan, drift, replaced, pending: Vec::new(), applied: None });
     }
-    delivery::refresh(deployment, container, &plan.container.gpus).await?;
-    deployment.engine.ensure_network(&plan.container.network, &plan.container.labels).await?;
+    delivery::refresh(deployment, container, &plan.environment().gpus).await?;
+    for network in &plan.networks {
+        deployment.engine.ensure_network(network).await?;
+    }
     deployment
         .engine
         .start_container(&container.name)
@@ -187,7 +189,7 @@ async fn create(deployment: &Deployment, old: Option<Container>, image: &str, in
     let kept = old.as_ref().and_then(|container| container.spec.as_ref()).map(published);
     // Planned before the old one goes: a plan that can't be made must not cost the environment.
     let planned = make_plan(deployment, image, info, choose_ports(deployment, kept, &[]).0)?;
-    let parcel = delivery::before_making(deployment, &planned.container.gpus)?;
+    let parcel = delivery::before_making(deployment, &planned.environment().gpus)?;
     if let Some(old) = &old {
         super::stop(&deployment.engine, old, None).await?;
         deployment.engine.remove_container(&old.name, true).await?;
@@ -204,33 +206,45 @@ async fn create(deployment: &Deployment, old: Option<Container>, image: &str, in
             Err(error) if error.is_port_taken() && taken.len() < PORT_TRIES * ports.len().max(1) => {
                 taken.extend(error.taken_port().map_or_else(|| ports.values().copied().collect(), |port| vec![port]));
             }
-            Err(error) => return Err(error).with_context(|| format!("can't start {}", plan.container.name)),
+            Err(error) => return Err(error).with_context(|| format!("can't start {}", plan.environment().name)),
         }
     }
 }
 
 /// All of it, or nothing: a container that can't be started is removed, and so is a network made for it.
-async fn create_and_start(deployment: &Deployment, plan: &Plan, parcel: Option<&Parcel>) -> Result<(), EngineError> {
-    let spec = &plan.container;
-    let network = deployment.engine.ensure_network(&spec.network, &spec.labels);
-    // Both to their end, whatever becomes of the other: what is made must be known to be removed.
-    let (network, volumes) = tokio::join!(network, volumes::prepare(&deployment.engine, spec, parcel));
-    let made_network = matches!(network, Ok(true));
+async fn create_and_start(deployment: &Deployment, plan: &Plan, bundle: Option<&Parcel>) -> Result<(), EngineError> {
+    let engine = &deployment.engine;
+    let mut made = Vec::new();
     let started = async {
-        network?;
+        for network in &plan.networks {
+            if engine.ensure_network(network).await? {
+                made.push(network.name.as_str());
+            }
+        }
+        Ok::<_, EngineError>(())
+    };
+    // Both to their end, whatever becomes of the other: what is made must be known to be removed.
+    let (networks, volumes) = tokio::join!(started, volumes::prepare(engine, plan.environment(), bundle));
+    let started = async {
+        networks?;
         volumes?;
-        deployment.engine.create_container(spec).await?;
-        deployment.engine.start_container(&spec.name).await
+        for container in &plan.containers {
+            engine.create_container(container).await?;
+            engine.start_container(&container.name).await?;
+        }
+        Ok(())
     }
     .await;
     if started.is_err() {
         // What went wrong first is what the user needs to hear; leftovers are tried to be removed as well as may be.
-        deployment.engine.remove_container(&spec.name, true).await.ok();
-        if made_network {
-            deployment.engine.remove_network(&spec.network).await.ok();
+        for container in plan.containers.iter().rev() {
+            engine.remove_container(&container.name, true).await.ok();
         }
-        if parcel.is_some() {
-            volumes::take_back(&deployment.engine, spec).await.ok();
+        for network in made {
+            engine.remove_network(network).await.ok();
+        }
+        if bundle.is_some() {
+            volumes::take_back(engine, plan.environment()).await.ok();
         }
     }
     started
@@ -242,17 +256,8 @@ fn make_plan(
     info: &EngineInfo,
     ports: BTreeMap<u16, u16>,
 ) -> anyhow::Result<Plan> {
-    let facts = ImageFacts {
-        tag: image.to_owned(),
-        share: deployment.share(),
-        gpu_runtime: info.gpu,
-        ports,
-        engine_cpus: info.cpus,
-        engine_memory: info.memory,
-        limits_cpus: info.limits_cpus,
-        limits_memory: info.limits_memory,
-    };
-    plan::plan(&deployment.settings, &deployment.host, &facts)
+    let choice = Choice { image: image.to_owned(), ports };
+    plan::plan(&deployment.settings, &deployment.host, &deployment.place(info), &choice)
 }
 
 /// The ports of a container, container port -> host port.
@@ -269,9 +274,8 @@ fn choose_ports(
     let has = has.unwrap_or_default();
     let wished = plan::wished_ports(&deployment.settings).into_iter().map(|(container, host)| Port { container, host });
     let (kept, missing): (Vec<Port>, Vec<Port>) = wished.partition(|port| has.contains_key(&port.container));
-    let (local, address) = (deployment.engine.endpoint().local, deployment.settings.bind_address);
-    // Nobody here can tell what is free on another machine: its Engine says so when it is too late, and is asked again.
-    let is_free = |port: u16| !local || ports::is_free(address, port);
+    let (site, address) = (deployment.site(), deployment.settings.bind_address);
+    let is_free = |port: u16| site.is_port_free(address, port);
     let (mut chosen, replaced) = ports::choose(&missing, &deployment.environment.state().ports(), taken, is_free);
     chosen.extend(kept.iter().map(|port| (port.container, has[&port.container])));
     (chosen, replaced)

@@ -11,8 +11,8 @@ use powerdev_protocol::paths;
 
 use crate::agent::parcel::{self, Delivered, Parcel};
 use crate::config::layout;
-use crate::engine::spec::{ContainerSpec, MountSource, MountSpec};
 use crate::engine::{Engine, EngineError};
+use crate::spec::{Confinement, ContainerSpec, Gpus, MountSource, MountSpec, Role};
 
 /// The most that is read of what a volume holds, in bytes: services and secrets are text of some kilobytes.
 const MOST: usize = 16 << 20;
@@ -85,12 +85,13 @@ async fn write(engine: &Engine, spec: &ContainerSpec, tar: tar::Builder<Vec<u8>>
     let volumes = spec.mounts.iter().filter(|mount| matches!(mount.source, MountSource::Volume { .. }));
     let helper = ContainerSpec {
         name: format!("{}-volumes", spec.name),
+        role: Role::Helper,
         mounts: volumes.map(|mount| MountSpec { read_only: false, ..mount.clone() }).collect(),
         ports: Vec::new(),
-        network: "none".into(),
-        read_only_root: false,
-        tmpfs: Default::default(),
-        gpus: Default::default(),
+        network: None,
+        confinement: Confinement { read_only_root: false, ..spec.confinement.clone() },
+        scratch: Vec::new(),
+        gpus: Gpus::None,
         ..spec.clone()
     };
     engine.remove_container(&helper.name, true).await?;
@@ -104,10 +105,9 @@ async fn write(engine: &Engine, spec: &ContainerSpec, tar: tar::Builder<Vec<u8>>
 /// Nothing but folders: each volume's root, and each mount point inside of a volume. What the user may have changed
 /// meanwhile only where it is `new`.
 fn folders(tar: &mut tar::Builder<Vec<u8>>, spec: &ContainerSpec, new: bool) {
-    let (uid, gid) = spec.user.split_once(':').unwrap_or((&spec.user, "0"));
-    let user = (uid.parse().unwrap_or(0), gid.parse().unwrap_or(0));
-    let roots: Vec<&str> =
-        spec.mounts.iter().filter(|m| !matches!(m.source, MountSource::Bind(_))).map(|m| m.target.as_str()).collect();
+    let user = (spec.user.uid, spec.user.gid);
+    let volumes = spec.mounts.iter().filter(|mount| matches!(mount.source, MountSource::Volume { .. }));
+    let roots: Vec<&str> = volumes.map(|mount| mount.target.as_str()).collect();
     let inside = |target: &str| roots.iter().any(|root| target == *root || target.starts_with(&format!("{root}/")));
     let mut targets: BTreeSet<&str> = spec.mounts.iter().map(|mount| mount.target.as_str()).collect();
     // The user's keys may come and go with the host's: the Engine would make their mount point then, for root.

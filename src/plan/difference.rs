@@ -5,8 +5,8 @@ use std::fmt::Display;
 
 use serde::Serialize;
 
-use crate::config::{ByteSize, Cpus, layout};
-use crate::engine::spec::{ContainerSpec, Gpus, MountSource, MountSpec, PortSpec};
+use crate::config::layout;
+use crate::spec::{ContainerSpec, Gpus, MountSource, MountSpec, Published, ScratchSpec, User};
 
 /// One setting that differs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -32,25 +32,26 @@ pub fn differences(old: &ContainerSpec, new: &ContainerSpec) -> Vec<Difference> 
         }
     };
     note("image", old.image.clone(), new.image.clone());
-    note("user", old.user.clone(), new.user.clone());
+    note("user", old.user.to_string(), new.user.to_string());
     note("host name", old.hostname.clone(), new.hostname.clone());
     note("entrypoint", old.entrypoint.join(" "), new.entrypoint.join(" "));
-    note("network", old.network.clone(), new.network.clone());
+    note("network", network(old), network(new));
     note("DOCKER_CPUS", cpus(old), cpus(new));
-    note("DOCKER_MEMORY", bytes(old.memory), bytes(new.memory));
-    note("DOCKER_SHM", bytes(old.shm_size), bytes(new.shm_size));
-    note("DOCKER_PIDS", old.pids_limit.to_string(), new.pids_limit.to_string());
+    note("DOCKER_MEMORY", old.memory.to_string(), new.memory.to_string());
+    note("DOCKER_SHM", old.shm.to_string(), new.shm.to_string());
+    note("DOCKER_PIDS", old.pids.to_string(), new.pids.to_string());
     note("GPU", gpus(&old.gpus), gpus(&new.gpus));
-    note("capabilities", words(&old.cap_add), words(&new.cap_add));
-    note("capabilities dropped", words(&old.cap_drop), words(&new.cap_drop));
-    note("security options", words(&old.security_opt), words(&new.security_opt));
-    note("read-only root", yes(old.read_only_root), yes(new.read_only_root));
+    let (was, is) = (&old.confinement, &new.confinement);
+    note("capabilities", words(&was.capabilities), words(&is.capabilities));
+    note("seccomp and AppArmor", yes(!was.unconfined), yes(!is.unconfined));
+    note("no new privileges", yes(was.no_new_privileges), yes(is.no_new_privileges));
+    note("read-only root", yes(was.read_only_root), yes(is.read_only_root));
     note("health check", format!("{:?}", old.health), format!("{:?}", new.health));
     note("log rotation", rotation(old), rotation(new));
-    note("stop timeout", format!("{} s", old.stop_timeout), format!("{} s", new.stop_timeout));
+    note("stop timeout", format!("{} s", old.stop_timeout_s), format!("{} s", new.stop_timeout_s));
     by_key("port", &ports(old), &ports(new), &mut note);
     by_key("mount", &mounts(old), &mounts(new), &mut note);
-    by_key("tmpfs", &old.tmpfs, &new.tmpfs, &mut note);
+    by_key("scratch folder", &scratch(old), &scratch(new), &mut note);
     by_key("variable", &variables(old), &variables(new), &mut note);
     found
 }
@@ -80,24 +81,31 @@ fn mounts(spec: &ContainerSpec) -> BTreeMap<String, String> {
 
 fn mount_source(mount: &MountSpec) -> String {
     let source = match &mount.source {
-        MountSource::Bind(path) => path.clone(),
+        MountSource::Folder(path) => path.clone(),
         MountSource::Volume { name, .. } => format!("volume {name}"),
     };
     if mount.read_only { format!("{source}, read-only") } else { source }
 }
 
 fn ports(spec: &ContainerSpec) -> BTreeMap<String, String> {
-    let at = |port: &PortSpec| (port.container.to_string(), format!("{}:{}", port.address, port.host));
+    let at = |port: &Published| (port.container.to_string(), format!("{}:{}", port.address, port.host));
     spec.ports.iter().map(at).collect()
 }
 
-fn cpus(spec: &ContainerSpec) -> String {
-    u32::try_from(spec.nano_cpus / 1_000_000)
-        .map_or_else(|_| spec.nano_cpus.to_string(), |milli| Cpus(milli).to_string())
+fn network(spec: &ContainerSpec) -> String {
+    spec.network.clone().unwrap_or_else(|| NOTHING.into())
 }
 
-fn bytes(amount: i64) -> String {
-    u64::try_from(amount).map_or_else(|_| amount.to_string(), |amount| ByteSize(amount).to_string())
+fn scratch(spec: &ContainerSpec) -> BTreeMap<String, String> {
+    let described = |folder: &ScratchSpec| {
+        let owner = folder.owner.unwrap_or(User::ROOT);
+        format!("{owner}, {:o}{}", folder.mode, if folder.exec { ", programs" } else { "" })
+    };
+    spec.scratch.iter().map(|folder| (folder.target.clone(), described(folder))).collect()
+}
+
+fn cpus(spec: &ContainerSpec) -> String {
+    spec.cpus.map_or_else(|| "all".into(), |cpus| cpus.to_string())
 }
 
 fn gpus(gpus: &Gpus) -> String {
@@ -118,5 +126,5 @@ fn yes(value: bool) -> String {
 }
 
 fn rotation(spec: &ContainerSpec) -> String {
-    format!("{} files of {}", spec.log_max_files, spec.log_max_size)
+    format!("{} files of {}", spec.log.max_files, spec.log.max_size)
 }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::AgentShare;
+use super::PlaceFacts;
 use crate::config::{Settings, layout};
-use crate::engine::spec::Gpus;
 use crate::host::HostFacts;
+use crate::spec::Gpus;
 
 /// The names of the services that run, in the order of their start, with spaces between.
 pub(super) const SERVICES: &str = "POWERDEV_SERVICES";
@@ -14,8 +14,8 @@ pub(super) const SERVICES: &str = "POWERDEV_SERVICES";
 pub(super) fn plain(
     settings: &Settings,
     host: &HostFacts,
+    place: &PlaceFacts,
     gpus: &Gpus,
-    share: &AgentShare,
 ) -> BTreeMap<String, String> {
     let mut all = BTreeMap::from([
         ("POWERDEV_PROJECT".to_owned(), settings.name.to_string()),
@@ -24,7 +24,7 @@ pub(super) fn plain(
     if let Some(timezone) = &host.timezone {
         all.insert("TZ".into(), timezone.clone());
     }
-    if host.ssh_agent.is_some() && share.is_local() {
+    if place.ssh_agent.is_some() {
         all.insert("SSH_AUTH_SOCK".into(), layout::SSH_AGENT.into());
     }
     if *gpus != Gpus::None {

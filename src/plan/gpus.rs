@@ -1,10 +1,10 @@
 //! Which GPUs to ask the Engine for.
 
-use super::ImageFacts;
+use super::PlaceFacts;
 use crate::config::{GpuRequest, Settings};
-use crate::engine::spec::Gpus;
 use crate::failure::Failure;
-use crate::host::{Gpu, HostFacts};
+use crate::host::Gpu;
+use crate::spec::Gpus;
 
 const NO_RUNTIME: &str = "install the NVIDIA Container Toolkit and run `nvidia-ctk runtime configure`; \
                           `powerdev doctor` looks closer";
@@ -13,55 +13,51 @@ const NO_RUNTIME: &str = "install the NVIDIA Container Toolkit and run `nvidia-c
 ///
 /// # Errors
 /// A usage [`Failure`] when some are demanded that machine or Engine don't offer.
-pub(super) fn choose(
-    settings: &Settings,
-    host: &HostFacts,
-    image: &ImageFacts,
-    notices: &mut Vec<String>,
-) -> Result<Gpus, Failure> {
-    // NVML knows this machine alone: of an Engine elsewhere only its runtime can be asked.
-    let local = image.share.is_local();
+pub(super) fn choose(settings: &Settings, place: &PlaceFacts, notices: &mut Vec<String>) -> Result<Gpus, Failure> {
     match &settings.gpu {
         GpuRequest::None => Ok(Gpus::None),
-        GpuRequest::Auto => Ok(automatic(local, host, image, notices)),
+        GpuRequest::Auto => Ok(automatic(place, notices)),
         GpuRequest::All => {
-            demand(local, "all", host, image)?;
+            demand("all", place)?;
             Ok(Gpus::All)
         }
         GpuRequest::Ids(ids) => {
             let list = ids.join(",");
-            demand(local, &list, host, image)?;
-            let unknown = ids.iter().find(|id| local && !id.starts_with("MIG-") && !host.gpus.iter().any(is(id)));
-            match unknown {
+            demand(&list, place)?;
+            let Some(gpus) = &place.gpus else { return Ok(Gpus::Ids(ids.clone())) };
+            match ids.iter().find(|id| !id.starts_with("MIG-") && !gpus.iter().any(is(id))) {
                 Some(id) => Err(Failure::usage(format!("GPU={list}: this machine has no GPU {id}"))
-                    .hint(format!("it has {}", listed(&host.gpus)))),
+                    .hint(format!("it has {}", listed(gpus)))),
                 None => Ok(Gpus::Ids(ids.clone())),
             }
         }
     }
 }
 
-fn automatic(local: bool, host: &HostFacts, image: &ImageFacts, notices: &mut Vec<String>) -> Gpus {
-    match (local, host.gpus.is_empty(), image.gpu_runtime) {
-        // An Engine elsewhere that is set up for GPUs has some: only there can they be counted.
-        (true, false, true) | (false, _, true) => return Gpus::All,
-        (true, false, false) => {
-            notices.push(format!("{} found, but the Engine can't hand it out: {NO_RUNTIME}", listed(&host.gpus)));
+fn automatic(place: &PlaceFacts, notices: &mut Vec<String>) -> Gpus {
+    match (&place.gpus, place.gpu_runtime) {
+        // Where nobody can count them, an Engine that is set up for GPUs has some.
+        (None, true) => return Gpus::All,
+        (None, false) => {}
+        (Some(gpus), _) if gpus.is_empty() => {
+            notices.push("no NVIDIA GPU found: the environment runs without one".into());
         }
-        (true, true, _) => notices.push("no NVIDIA GPU found: the environment runs without one".into()),
-        (false, _, false) => {}
+        (Some(_), true) => return Gpus::All,
+        (Some(gpus), false) => {
+            notices.push(format!("{} found, but the Engine can't hand it out: {NO_RUNTIME}", listed(gpus)));
+        }
     }
     Gpus::None
 }
 
-fn demand(local: bool, asked: &str, host: &HostFacts, image: &ImageFacts) -> Result<(), Failure> {
-    if local && host.gpus.is_empty() {
+fn demand(asked: &str, place: &PlaceFacts) -> Result<(), Failure> {
+    if place.gpus.as_ref().is_some_and(Vec::is_empty) {
         let message = format!("GPU={asked}: this machine shows no NVIDIA GPU");
         return Err(
             Failure::usage(message).hint("install its driver (`nvidia-smi` must list it), or set GPU=none or GPU=auto")
         );
     }
-    if !image.gpu_runtime {
+    if !place.gpu_runtime {
         return Err(Failure::usage(format!("GPU={asked}: the Engine can't hand out GPUs")).hint(NO_RUNTIME));
     }
     Ok(())

@@ -1,14 +1,13 @@
 //! What is mounted where: the project's folders, the volumes, the agent, the user's own mounts.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use powerdev_protocol::paths;
 
-use super::{AgentShare, ImageFacts};
+use super::{AgentShare, PlaceFacts};
 use crate::config::{Security, Settings, layout};
-use crate::engine::spec::{MountSource, MountSpec, label};
 use crate::host::HostFacts;
+use crate::spec::{MountSource, MountSpec, ScratchSpec, User, VolumeKind};
 
 /// The volumes of the agent and of its control socket, by the end of their names, on an Engine elsewhere.
 pub const DELIVERED: [&str; 2] = ["agent", "run"];
@@ -18,39 +17,35 @@ pub const DELIVERED: [&str; 2] = ["agent", "run"];
 pub(super) fn mounts(
     settings: &Settings,
     host: &HostFacts,
-    image: &ImageFacts,
+    place: &PlaceFacts,
     notices: &mut Vec<String>,
 ) -> Vec<MountSpec> {
-    // A folder of this machine means nothing to an Engine elsewhere: it gets a volume of the same use.
-    let local = image.share.is_local();
-    let folder = |path: &Path, target: &str, name: &str| {
-        if local { bind(path, target, false) } else { volume(settings, name, target, "state") }
-    };
     let root = settings.agent_mount();
-    let mut all: Vec<MountSpec> =
-        layout::FOLDERS.iter().map(|(name, target)| folder(&root.join(name), target, leaf(target))).collect();
     let external = settings.external_dir.clone().unwrap_or_else(|| root.join(layout::EXTERNAL));
-    all.push(folder(&external, layout::EXTERNAL_TARGET, layout::EXTERNAL));
-    all.push(volume(settings, "home", paths::HOME, "state"));
-    all.push(volume(settings, "cache", layout::CACHE, "cache"));
-    match &image.share {
+    let project = layout::FOLDERS.iter().map(|(name, target)| (root.join(name), *target, leaf(target)));
+    let project = project.chain([(external, layout::EXTERNAL_TARGET, layout::EXTERNAL)]);
+    let mut all = vec![
+        volume(settings, "home", paths::HOME, VolumeKind::State),
+        volume(settings, "cache", layout::CACHE, VolumeKind::Cache),
+    ];
+    match &place.share {
         AgentShare::Folders { agent, run } => {
-            all.push(bind(agent, paths::AGENT_DIR, true));
-            all.push(bind(run, paths::RUN_DIR, false));
+            all.extend(project.map(|(path, target, _)| folder(&path, target, false)));
+            all.push(folder(agent, paths::AGENT_DIR, true));
+            all.push(folder(run, paths::RUN_DIR, false));
+            all.extend(host.ssh_dir.as_ref().map(|path| folder(path, layout::SSH, true)));
+            all.extend(place.ssh_agent.as_ref().map(|socket| folder(socket, layout::SSH_AGENT, false)));
+            all.extend(settings.mounts.iter().map(|mount| folder(&mount.source, &mount.target, mount.read_only)));
         }
+        // A folder of this machine means nothing there: it gets a volume of the same use.
         AgentShare::Volumes => {
+            all.extend(project.map(|(_, target, name)| volume(settings, name, target, VolumeKind::State)));
             let [agent, run] = DELIVERED;
-            all.push(MountSpec { read_only: true, ..volume(settings, agent, paths::AGENT_DIR, "cache") });
-            all.push(volume(settings, run, paths::RUN_DIR, "cache"));
+            let agent = volume(settings, agent, paths::AGENT_DIR, VolumeKind::Cache);
+            all.push(MountSpec { read_only: true, ..agent });
+            all.push(volume(settings, run, paths::RUN_DIR, VolumeKind::Cache));
+            notices.extend(left_out(settings, host));
         }
-    }
-    if local {
-        all.extend(host.ssh_dir.as_ref().map(|folder| bind(folder, layout::SSH, true)));
-        all.extend(host.ssh_agent.as_ref().map(|socket| bind(socket, layout::SSH_AGENT, false)));
-        all.extend(settings.mounts.iter().map(|mount| bind(&mount.source, &mount.target, mount.read_only)));
-    }
-    if !local {
-        notices.extend(left_out(settings, host));
     }
     all.sort_by(|one, other| one.target.cmp(&other.target));
     all
@@ -70,32 +65,25 @@ fn left_out(settings: &Settings, host: &HostFacts) -> Option<String> {
 }
 
 /// What of a read-only root must be writable all the same.
-pub(super) fn tmpfs(security: Security, host: &HostFacts) -> BTreeMap<String, String> {
-    match security {
-        Security::Dev => BTreeMap::new(),
-        Security::Strict => {
-            // Builds run what they have just put into /tmp.
-            let open = "rw,exec,nosuid,nodev,mode=1777".to_owned();
-            let own = format!("rw,noexec,nosuid,nodev,mode=0755,uid={},gid={}", host.uid, host.gid);
-            BTreeMap::from([("/run".to_owned(), own), ("/tmp".to_owned(), open.clone()), ("/var/tmp".to_owned(), open)])
-        }
+pub(super) fn scratch(security: Security, user: User) -> Vec<ScratchSpec> {
+    if security == Security::Dev {
+        return Vec::new();
     }
+    let own = ScratchSpec { target: "/run".into(), mode: 0o755, owner: Some(user), exec: false };
+    // Builds run what they have just put into /tmp.
+    let open = |target: &str| ScratchSpec { target: target.into(), mode: 0o1777, owner: None, exec: true };
+    vec![own, open("/tmp"), open("/var/tmp")]
 }
 
 fn leaf(target: &str) -> &str {
     target.rsplit('/').next().unwrap_or(target)
 }
 
-fn bind(source: &Path, target: &str, read_only: bool) -> MountSpec {
-    MountSpec { target: target.into(), source: MountSource::Bind(source.display().to_string()), read_only }
+fn folder(source: &Path, target: &str, read_only: bool) -> MountSpec {
+    MountSpec { target: target.into(), source: MountSource::Folder(source.display().to_string()), read_only }
 }
 
-fn volume(settings: &Settings, name: &str, target: &str, kind: &str) -> MountSpec {
-    let labels = BTreeMap::from([
-        (label::PROJECT.to_owned(), settings.name.to_string()),
-        (label::VERSION.to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
-        (label::KIND.to_owned(), kind.to_owned()),
-    ]);
+fn volume(settings: &Settings, name: &str, target: &str, kind: VolumeKind) -> MountSpec {
     let name = format!("{}-{name}", settings.container());
-    MountSpec { target: target.into(), source: MountSource::Volume { name, labels }, read_only: false }
+    MountSpec { target: target.into(), source: MountSource::Volume { name, kind }, read_only: false }
 }

@@ -10,15 +10,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream as FutureStream, StreamExt, TryStreamExt};
-use powerdev::engine::spec::{ContainerSpec, Gpus, HealthSpec, MountSource, MountSpec, PortSpec, label};
+use powerdev::config::{ByteSize, Cpus};
 use powerdev::engine::{Endpoint, Engine, EngineError, EngineEventKind, ExecSpec, LogOptions, RunState, Stream};
 use powerdev::failure::Diagnostic as _;
+use powerdev::spec::{
+    Confinement, ContainerSpec, Gpus, HealthCheck, LogRotation, MountSource, MountSpec, NetworkSpec, Published, Role,
+    ScratchSpec, User, VolumeKind, label,
+};
 use powerdev_protocol::ExitCode;
 use powerdev_protocol::control::TerminalSize;
 use tokio::io::AsyncWriteExt;
 
 use crate::common::Project;
-use crate::common::engine::{block_on, dev_user, tiny_image};
+use crate::common::engine::{block_on, dev_user, foreign_network, tiny_image};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -29,43 +33,44 @@ fn spec(project: &Project, script: &str) -> ContainerSpec {
     let (uid, gid) = dev_user();
     ContainerSpec {
         name: project.container(),
+        role: Role::Environment,
+        project: project.name().to_owned(),
+        project_dir: project.dir().display().to_string(),
+        version: "0".into(),
         image: tiny_image().into(),
         hostname: "tiny".into(),
-        user: format!("{uid}:{gid}"),
+        user: User { uid, gid },
         entrypoint: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
         environment: BTreeMap::from([("COLOUR".into(), "blue".into())]),
-        labels: labels(project),
         mounts: Vec::new(),
-        tmpfs: BTreeMap::from([("/tmp".into(), "rw,nosuid,nodev,mode=1777".into())]),
+        scratch: vec![ScratchSpec { target: "/tmp".into(), mode: 0o1777, owner: None, exec: false }],
         ports: Vec::new(),
-        network: "none".into(),
-        cap_drop: vec!["ALL".into()],
-        cap_add: Vec::new(),
-        security_opt: vec!["no-new-privileges:true".into()],
-        read_only_root: true,
-        nano_cpus: 1_000_000_000,
-        memory: 64 << 20,
-        pids_limit: 64,
-        shm_size: 1 << 20,
+        network: None,
+        confinement: Confinement {
+            capabilities: Vec::new(),
+            unconfined: false,
+            no_new_privileges: true,
+            read_only_root: true,
+        },
+        cpus: Some(Cpus(1000)),
+        memory: ByteSize(64 << 20),
+        pids: 64,
+        shm: ByteSize(1 << 20),
         gpus: Gpus::None,
-        health: HealthSpec {
+        health: HealthCheck {
             command: vec!["/bin/true".into()],
             interval_ms: 60_000,
             timeout_ms: 5_000,
             start_period_ms: 0,
             retries: 1,
         },
-        log_max_size: "1m".into(),
-        log_max_files: 2,
-        stop_timeout: 10,
+        log: LogRotation { max_size: ByteSize(1 << 20), max_files: 2 },
+        stop_timeout_s: 10,
     }
 }
 
-fn labels(project: &Project) -> BTreeMap<String, String> {
-    BTreeMap::from([
-        (label::PROJECT.to_owned(), project.name().to_owned()),
-        (label::VERSION.to_owned(), "0".to_owned()),
-    ])
+fn network(project: &Project) -> NetworkSpec {
+    NetworkSpec { name: project.container(), project: project.name().to_owned() }
 }
 
 async fn engine() -> Engine {
@@ -108,20 +113,18 @@ fn a_container_from_creation_to_removal() {
     let project = Project::bare();
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|l| l.local_addr()).expect("a free port").port();
     let home = format!("powerdev-{}-home", project.name());
-    let mut volume_labels = labels(&project);
-    volume_labels.insert(label::KIND.into(), "state".into());
     let spec = ContainerSpec {
-        network: project.container(),
-        ports: vec![PortSpec { container: 3000, host: port, address: Ipv4Addr::LOCALHOST.into() }],
+        network: Some(project.container()),
+        ports: vec![Published { container: 3000, host: port, address: Ipv4Addr::LOCALHOST.into() }],
         mounts: vec![
             MountSpec {
                 target: "/home/dev".into(),
-                source: MountSource::Volume { name: home.clone(), labels: volume_labels },
+                source: MountSource::Volume { name: home.clone(), kind: VolumeKind::State },
                 read_only: false,
             },
             MountSpec {
                 target: "/opt".into(),
-                source: MountSource::Bind(project.dir().display().to_string()),
+                source: MountSource::Folder(project.dir().display().to_string()),
                 read_only: true,
             },
         ],
@@ -130,13 +133,13 @@ fn a_container_from_creation_to_removal() {
     let name = spec.name.clone();
     block_on(async {
         let engine = engine().await;
-        assert!(engine.ensure_network(&name, &labels(&project)).await.expect("a network"), "it wasn't there");
-        assert!(!engine.ensure_network(&name, &labels(&project)).await.expect("a network"), "it is there");
+        assert!(engine.ensure_network(&network(&project)).await.expect("a network"), "it wasn't there");
+        assert!(!engine.ensure_network(&network(&project)).await.expect("a network"), "it is there");
         assert_eq!(engine.container(&name).await.expect("an answer"), None);
 
         let id = engine.create_container(&spec).await.expect("it is created");
         let created = engine.container(&name).await.expect("an answer").expect("it is there");
-        assert_eq!((created.state, &created.id, created.is_ours()), (RunState::Created, &id, true));
+        assert_eq!((created.state, &created.id, created.is_environment()), (RunState::Created, &id, true));
         assert_eq!(created.spec.as_ref(), Some(&spec));
         assert_eq!(created.labels[label::CONFIG], spec.hash());
         assert_eq!((created.started_at_ms, created.pid), (None, None));
@@ -194,16 +197,29 @@ fn a_container_from_creation_to_removal() {
 #[test]
 fn what_powerdev_didnt_make_is_not_taken_over() {
     let project = Project::bare();
+    foreign_network(&project.container());
     block_on(async {
         let engine = engine().await;
         let name = project.container();
-        assert!(engine.ensure_network(&name, &BTreeMap::new()).await.expect("a network without labels"));
-        let error = engine.ensure_network(&name, &labels(&project)).await.expect_err("it isn't ours");
+        let error = engine.ensure_network(&network(&project)).await.expect_err("it isn't ours");
         assert!(matches!(&error, EngineError::Foreign { name: foreign, .. } if *foreign == name), "{error:?}");
         assert_eq!(error.exit_code(), ExitCode::Conflict);
         engine.create_container(&spec(&project, PATIENT)).await.expect("it is created");
         let error = engine.create_container(&spec(&project, PATIENT)).await.expect_err("the name is taken");
         assert_eq!((error.is_conflict(), error.exit_code()), (true, ExitCode::Conflict), "{error:?}");
+    });
+}
+
+#[test]
+fn what_is_made_beside_an_environment_is_none() {
+    let (project, beside) = (Project::bare(), Project::bare());
+    block_on(async {
+        let engine = engine().await;
+        engine.create_container(&spec(&project, PATIENT)).await.expect("it is created");
+        let helper = ContainerSpec { role: Role::Helper, ..spec(&beside, PATIENT) };
+        engine.create_container(&helper).await.expect("it is created");
+        let names: Vec<String> = engine.environments().await.expect("a list").into_iter().map(|c| c.name).collect();
+        assert!(names.contains(&project.container()) && !names.contains(&beside.container()), "{names:?}");
     });
 }
 
@@ -226,7 +242,7 @@ fn what_cannot_start_says_why() {
 
         let mount = MountSpec {
             target: "/opt".into(),
-            source: MountSource::Bind(project.dir().join("absent").display().to_string()),
+            source: MountSource::Folder(project.dir().join("absent").display().to_string()),
             read_only: true,
         };
         let error = engine.create_container(&ContainerSpec { mounts: vec![mount], ..spec(&project, PATIENT) }).await;
@@ -243,17 +259,17 @@ fn what_cannot_start_says_why() {
 
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let host = listener.local_addr().expect("it is bound").port();
-        let ports = vec![PortSpec { container: 80, host, address: Ipv4Addr::LOCALHOST.into() }];
+        let ports = vec![Published { container: 80, host, address: Ipv4Addr::LOCALHOST.into() }];
         for project in [&first, &second] {
-            engine.ensure_network(&project.container(), &labels(project)).await.expect("a network");
+            engine.ensure_network(&network(project)).await.expect("a network");
         }
-        let taken = ContainerSpec { ports, network: first.container(), ..spec(&first, PATIENT) };
+        let taken = ContainerSpec { ports, network: Some(first.container()), ..spec(&first, PATIENT) };
         engine.create_container(&taken).await.expect("it is created");
         let error = engine.start_container(&taken.name).await.expect_err("the port is ours");
         assert_eq!((error.is_port_taken(), error.exit_code()), (true, ExitCode::Conflict), "{error:?}");
         drop(listener);
         engine.start_container(&taken.name).await.expect("the port is free");
-        let other = ContainerSpec { name: second.container(), network: second.container(), ..taken.clone() };
+        let other = ContainerSpec { name: second.container(), network: Some(second.container()), ..taken.clone() };
         engine.create_container(&other).await.expect("it is created");
         let error = engine.start_container(&other.name).await.expect_err("the port is the first one's");
         assert!(error.is_port_taken(), "{error:?}");
@@ -400,7 +416,7 @@ fn events_tell_what_happens() {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
     block_on(async {
         let hungry = ContainerSpec {
-            health: HealthSpec { interval_ms: 100, ..spec(&project, "").health },
+            health: HealthCheck { interval_ms: 100, ..spec(&project, "").health },
             ..spec(&project, "sleep 0.5; exec dd if=/dev/zero of=/dev/null bs=512M count=1")
         };
         let engine = engine().await;
@@ -440,7 +456,8 @@ fn files_go_in_and_come_out() {
     let project = Project::bare();
     block_on(async {
         let engine = engine().await;
-        let writable = ContainerSpec { read_only_root: false, ..spec(&project, PATIENT) };
+        let mut writable = spec(&project, PATIENT);
+        writable.confinement.read_only_root = false;
         engine.create_container(&writable).await.expect("it is created");
         let mut tar = tar::Builder::new(Vec::new());
         let mut header = tar::Header::new_gnu();

@@ -46,6 +46,17 @@ fn where_the_socket_is_out_of_reach_the_engine_carries_the_questions() {
 }
 
 #[test]
+fn another_home_folder_is_no_hindrance() {
+    let project = Project::new("web: {command: exec sleep 1000}");
+    project.powerdev(["daemon"]).run().ok();
+    let elsewhere = project.home().join("another");
+    for command in [&["health"][..], &["services", "restart", "web"], &["status"]] {
+        let output = project.powerdev(command).env("XDG_STATE_HOME", &elsewhere).run().ok();
+        assert!(!output.out().contains("unhealthy"), "{command:?}: {}", output.out());
+    }
+}
+
+#[test]
 fn what_does_not_run_says_so() {
     let project = Project::new("web: {command: exec sleep 1000}");
     let absent = project.powerdev(["services"]).run().code(4);
