@@ -27,6 +27,7 @@ pub mod site;
 pub mod spec;
 pub mod state;
 pub mod ui;
+pub mod units;
 pub mod watch;
 
 use std::process::ExitCode;

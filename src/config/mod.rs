@@ -27,10 +27,11 @@ use std::path::{Path, PathBuf};
 
 use powerdev_protocol::Service;
 
+pub use crate::units::{ByteSize, Cpus};
 pub use layers::Overrides;
 pub use project::{find_project, identity, identity_with};
 pub use suggest::did_you_mean;
-pub use types::{ByteSize, CaBundle, Cpus, GpuRequest, Mount, Name, Origin, Port, Profile, Secrets, Security};
+pub use types::{CaBundle, GpuRequest, Mount, Name, Origin, Port, Profile, Secrets, Security};
 
 /// Everything that is settled about one environment before this machine is looked at.
 #[derive(Debug, Clone)]

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// Where a value came from; later ones win.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -78,79 +78,6 @@ impl FromStr for Name {
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
-    }
-}
-
-/// An amount of bytes, written as docker writes it: `512m`, `16g`, `1.5GiB`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct ByteSize(pub u64);
-
-impl FromStr for ByteSize {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || "give bytes, or a number with k, m, g or t, such as 16g".to_owned();
-        let lower = text.trim().to_ascii_lowercase();
-        let digits = lower.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(lower.len());
-        let (number, unit) = lower.split_at(digits);
-        let number: f64 = number.parse().map_err(|_| wrong())?;
-        let factor: u64 = match unit.trim() {
-            "" | "b" => 1,
-            "k" | "kb" | "ki" | "kib" => 1 << 10,
-            "m" | "mb" | "mi" | "mib" => 1 << 20,
-            "g" | "gb" | "gi" | "gib" => 1 << 30,
-            "t" | "tb" | "ti" | "tib" => 1 << 40,
-            _ => return Err(wrong()),
-        };
-        let bytes = number * factor as f64;
-        if bytes.is_finite() && bytes < u64::MAX as f64 { Ok(Self(bytes as u64)) } else { Err(wrong()) }
-    }
-}
-
-impl fmt::Display for ByteSize {
-    /// The largest binary unit that leaves at least 1, with one decimal where it isn't whole.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (unit, shift) in [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)] {
-            if self.0 >= 1 << shift {
-                let number = self.0 as f64 / (1u64 << shift) as f64;
-                return if number.fract() == 0.0 {
-                    write!(f, "{number} {unit}")
-                } else {
-                    write!(f, "{number:.1} {unit}")
-                };
-            }
-        }
-        write!(f, "{} B", self.0)
-    }
-}
-
-/// A number of CPUs, in thousandths.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Cpus(pub u32);
-
-impl Cpus {
-    /// Whole CPUs.
-    pub fn whole(cpus: u32) -> Self {
-        Self(cpus.saturating_mul(1000))
-    }
-}
-
-impl FromStr for Cpus {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.trim().parse::<f64>() {
-            Ok(cpus) if (0.01..=4096.0).contains(&cpus) => Ok(Self((cpus * 1000.0).round() as u32)),
-            _ => Err("give a number of CPUs, such as 4 or 1.5".to_owned()),
-        }
-    }
-}
-
-impl fmt::Display for Cpus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", f64::from(self.0) / 1000.0)
     }
 }
 
@@ -278,19 +205,6 @@ impl fmt::Debug for Secrets {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn byte_sizes_as_docker_writes_them() {
-        for (text, bytes) in
-            [("512m", 512 << 20), ("16g", 16 << 30), ("1.5GiB", 3 << 29), ("4096", 4096), ("2 TB", 2 << 40)]
-        {
-            assert_eq!(text.parse::<ByteSize>(), Ok(ByteSize(bytes)), "{text}");
-        }
-        for text in ["banana", "", "-1", "16q", "1e400g", "g"] {
-            assert!(text.parse::<ByteSize>().is_err(), "{text}");
-        }
-        assert_eq!(ByteSize(3 << 29).to_string(), "1.5 GiB");
-    }
 
     #[test]
     fn names_fit_every_engine() {
