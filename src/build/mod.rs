@@ -26,8 +26,8 @@ use powerdev_protocol::ExitCode;
 use sha2::{Digest, Sha256};
 
 use crate::agent::inject::cache_home;
-use crate::config::Settings;
 use crate::config::layout::AGENT_MOUNT;
+use crate::config::{Choice, Settings};
 use crate::engine::{
     BuildEvent, BuildRequest, BuildSecrets, Engine, EngineError, Hidden, Image, Logins, container_proxies,
 };
@@ -43,7 +43,6 @@ use proxies::Proxies;
 use recipe::{BASE_IMAGE, Recipe};
 
 pub use pull::PullError;
-pub use recipe::name_of as profile_name;
 
 /// Raised when what powerdev passes to a build changes in a way that the hash doesn't see.
 const EDITION: &[u8] = b"powerdev build 1";
@@ -209,7 +208,7 @@ pub async fn ensure(
 /// powerdev's own image is shared by all projects; one of a project's own Dockerfile has the project's name.
 fn repository(recipe: &Recipe, settings: &Settings) -> String {
     if recipe.project.is_none() {
-        return format!("powerdev/{}", recipe::name_of(settings.profile));
+        return format!("powerdev/{}", settings.profile.word());
     }
     // The Engine takes no two separators in a row, and none at the end.
     let parts = settings.name.as_str().split(['-', '_', '.']).filter(|part| !part.is_empty());

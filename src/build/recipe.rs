@@ -14,7 +14,7 @@ use super::context::Context;
 use super::dockerfile::Dockerfile;
 use super::embedded;
 use super::ignore::Ignore;
-use crate::config::Profile;
+use crate::config::{Choice, Profile};
 use crate::failure::Failure;
 
 /// Where a Dockerfile that wants the CA certificates of this machine copies them from.
@@ -71,8 +71,8 @@ impl Recipe {
 
     fn embedded(profile: Profile) -> anyhow::Result<Self> {
         let dockerfile = Dockerfile::parse(embedded::DOCKERFILE);
-        let stage = name_of(profile);
-        if !dockerfile.has_stage(stage) {
+        let stage = profile.word();
+        if !dockerfile.has_stage(&stage) {
             let message = format!("the profile `{stage}` is not in this release");
             return Err(Failure::new(ExitCode::Usage, message)
                 .hint(format!("use PROFILE=core, or give the project's Dockerfile a stage named `{stage}`"))
@@ -82,7 +82,7 @@ impl Recipe {
         for (path, mode, content) in embedded::FILES {
             context.put(path, *mode, *content);
         }
-        Ok(Self { dockerfile, path: "Dockerfile".into(), target: Some(stage.into()), context, project: None })
+        Ok(Self { dockerfile, path: "Dockerfile".into(), target: Some(stage), context, project: None })
     }
 }
 
@@ -104,8 +104,8 @@ impl Own {
             }
             let text = std::fs::read(&file).with_context(|| format!("can't read {}", file.display()))?;
             let dockerfile = Dockerfile::parse(&String::from_utf8_lossy(&text));
-            let stage = name_of(profile);
-            let target = dockerfile.has_stage(stage).then(|| stage.to_owned());
+            let stage = profile.word();
+            let target = dockerfile.has_stage(&stage).then_some(stage);
             if target.is_some() || always {
                 return Ok(Some(Self { dockerfile, path, text, target }));
             }
@@ -118,14 +118,6 @@ impl Own {
 pub fn own_base(dir: &Path, profile: Profile) -> Option<String> {
     let own = Own::find(dir, profile).ok()??;
     (!own.dockerfile.has_arg(BASE_IMAGE)).then(|| own.dockerfile.first_image().map(str::to_owned))?
-}
-
-/// The stage of a profile.
-pub fn name_of(profile: Profile) -> &'static str {
-    match profile {
-        Profile::Core => "core",
-        Profile::Full => "full",
-    }
 }
 
 /// `<Dockerfile>.dockerignore`, else `.dockerignore`.

@@ -4,7 +4,7 @@ use powerdev_protocol::ExitCode;
 
 use super::Context;
 use crate::build::{self, BuildOptions};
-use crate::config::{ByteSize, Overrides, Profile};
+use crate::config::{ByteSize, Choice, Overrides, Profile};
 use crate::host::HostFacts;
 
 /// Build the image; an unchanged one answers at once.
@@ -32,7 +32,7 @@ pub struct Args {
 /// # Errors
 /// [`ExitCode::BuildFailed`] with the failing step, its last lines and the Dockerfile's line.
 pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> {
-    let profile = args.profile.map(build::profile_name);
+    let profile = args.profile.as_ref().map(Choice::word);
     let flags =
         Overrides::default().with("PROFILE", profile, "--profile").with("BASE_IMAGE", args.base.as_deref(), "--base");
     let settings = context.settings_with(&flags)?;

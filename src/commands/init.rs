@@ -7,7 +7,7 @@ use powerdev_protocol::ExitCode;
 use serde::Serialize;
 
 use super::Context;
-use crate::config::{Profile, Security, layout, template, yaml};
+use crate::config::{Choice, Profile, SecurityProfile, layout, template, yaml};
 use crate::failure::Failure;
 use crate::host;
 use crate::state;
@@ -26,14 +26,14 @@ pub struct Args {
     profile: Option<Profile>,
     /// Which security profile
     #[arg(long, value_enum)]
-    security: Option<Security>,
+    security: Option<SecurityProfile>,
     /// A folder of this machine that appears at /workspace/ext
     #[arg(long, value_name = "DIR")]
     external_dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Serialize)]
-struct Document {
+struct InitReport {
     dir: String,
     written: Vec<String>,
     kept: Vec<String>,
@@ -47,38 +47,38 @@ pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> 
     let dir = here(context.global.project.as_deref())?;
     let answers = answers(&args, context)?;
     let owner = host::container_user();
-    let mut document = Document { dir: dir.display().to_string(), ..Document::default() };
+    let mut report = InitReport { dir: dir.display().to_string(), ..InitReport::default() };
     // Whoever may read .env has the secrets.
     let files = [(".env", answers.env(), 0o600), (yaml::FILE, answers.yaml(), 0o644)];
     for (name, content, mode) in files {
         let path = dir.join(name);
         if path.exists() && !args.force {
-            document.kept.push(name.to_owned());
+            report.kept.push(name.to_owned());
             continue;
         }
         state::replace(&path, content.as_bytes(), mode, host::sudo_user())?;
-        document.written.push(name.to_owned());
+        report.written.push(name.to_owned());
     }
     state::make_folder(&dir.join(layout::AGENT_MOUNT), 0o755, owner)?;
     for folder in layout::folders(&dir) {
         state::make_folder(&folder, 0o755, owner)?;
     }
     if ignore(&dir)? {
-        document.written.push(".gitignore".to_owned());
+        report.written.push(".gitignore".to_owned());
     }
     if context.ui.json() {
-        context.ui.document(&document)?;
+        context.ui.document(&report)?;
     } else {
-        tell(&document, context);
+        tell(&report, context);
     }
     Ok(ExitCode::Done)
 }
 
-fn tell(document: &Document, context: &Context<'_>) {
-    for file in &document.written {
+fn tell(report: &InitReport, context: &Context<'_>) {
+    for file in &report.written {
         context.ui.status(format_args!("wrote {file}"));
     }
-    for file in &document.kept {
+    for file in &report.kept {
         context.ui.status(format_args!("kept {file}, which was there (--force writes it anew)"));
     }
     context.ui.status("put your keys into .env, then run `powerdev up`");
@@ -99,8 +99,8 @@ fn here(given: Option<&Path>) -> anyhow::Result<PathBuf> {
 /// What differs from the templates.
 #[derive(Debug, Default)]
 struct Answers {
-    profile: Option<&'static str>,
-    security: Option<&'static str>,
+    profile: Profile,
+    security: SecurityProfile,
     external_dir: Option<String>,
 }
 
@@ -114,10 +114,11 @@ impl Answers {
 
     fn yaml(&self) -> String {
         let mut text = template::YAML.to_owned();
-        for (key, word) in [("profile", self.profile), ("security", self.security)] {
-            if let Some(word) = word {
-                text = template::put(&text, key, &format!("{key}: {word}"));
-            }
+        if self.profile != Profile::default() {
+            text = template::put(&text, "profile", &format!("profile: {}", self.profile.word()));
+        }
+        if self.security != SecurityProfile::default() {
+            text = template::put(&text, "security", &format!("security: {}", self.security.word()));
         }
         text
     }
@@ -127,20 +128,12 @@ impl Answers {
 fn answers(args: &Args, context: &Context<'_>) -> anyhow::Result<Answers> {
     let ask = !args.yes && !context.ui.json() && context.ui.can_ask();
     let profile = match args.profile {
-        Some(profile) => profile,
-        None if ask => {
-            let choices = ["core: agents, shells, build tools", "full: CUDA, machine learning and Blender too"];
-            [Profile::Core, Profile::Full][context.ui.choose("Which image?", &choices)?]
-        }
-        None => Profile::Core,
+        None if ask => choose("Which image?", context)?,
+        given => given.unwrap_or_default(),
     };
     let security = match args.security {
-        Some(security) => security,
-        None if ask => {
-            let choices = ["dev: debuggers and nested containers work", "strict: no capability, read-only root"];
-            [Security::Dev, Security::Strict][context.ui.choose("How closed is the container?", &choices)?]
-        }
-        None => Security::Dev,
+        None if ask => choose("How closed is the container?", context)?,
+        given => given.unwrap_or_default(),
     };
     let external_dir = match &args.external_dir {
         Some(dir) => Some(folder(dir)?),
@@ -150,11 +143,14 @@ fn answers(args: &Args, context: &Context<'_>) -> anyhow::Result<Answers> {
         }
         None => None,
     };
-    Ok(Answers {
-        profile: (profile == Profile::Full).then_some("full"),
-        security: (security == Security::Strict).then_some("strict"),
-        external_dir,
-    })
+    Ok(Answers { profile, security, external_dir })
+}
+
+/// Asks for one of a few words, which explain themselves.
+fn choose<T: Choice>(question: &str, context: &Context<'_>) -> anyhow::Result<T> {
+    let choices: Vec<String> = T::value_variants().iter().map(Choice::explained).collect();
+    let choices: Vec<&str> = choices.iter().map(String::as_str).collect();
+    Ok(T::value_variants()[context.ui.choose(question, &choices)?].clone())
 }
 
 /// The folder in full, in a form that `.env` can hold between single quotes.

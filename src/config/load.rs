@@ -5,7 +5,6 @@ use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::{Component, Path, PathBuf};
 
-use clap::ValueEnum;
 use powerdev_protocol::Service;
 
 use super::env_file::EnvFile;
@@ -14,8 +13,8 @@ use super::locate::Step;
 use super::table::{self, PREFIX, SETTINGS, Scope};
 use super::yaml::Document;
 use super::{
-    ByteSize, CaBundle, Mount, Origin, Overrides, Port, Profile, Secrets, Settings, Value, layout, overlay, project,
-    suggest,
+    ByteSize, CaBundle, Choice, Mount, Origin, Overrides, Port, Profile, Secrets, Settings, Value, layout, overlay,
+    project, suggest,
 };
 use crate::failure::Failure;
 
@@ -88,11 +87,10 @@ impl Loader<'_> {
         &self.raws[setting]
     }
 
-    fn choice<T: ValueEnum>(&self, setting: &str) -> Result<T, Failure> {
+    fn choice<T: Choice>(&self, setting: &str) -> Result<T, Failure> {
         let raw = self.raw(setting);
         T::from_str(raw.text.trim(), true).map_err(|_| {
-            let words = T::value_variants().iter().filter_map(ValueEnum::to_possible_value);
-            let words: Vec<String> = words.map(|word| word.get_name().to_owned()).collect();
+            let words: Vec<String> = T::value_variants().iter().map(Choice::word).collect();
             raw.wrong(format_args!("give {}", words.join(" or ")))
         })
     }

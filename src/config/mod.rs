@@ -31,7 +31,7 @@ pub use crate::units::{ByteSize, Cpus};
 pub use layers::Overrides;
 pub use project::{find_project, identity, identity_with};
 pub use suggest::did_you_mean;
-pub use types::{CaBundle, GpuRequest, Mount, Name, Origin, Port, Profile, Secrets, Security};
+pub use types::{CaBundle, Choice, GpuRequest, Mount, Name, Origin, Port, Profile, Secrets, SecurityProfile};
 
 /// Everything that is settled about one environment before this machine is looked at.
 #[derive(Debug, Clone)]
@@ -43,7 +43,7 @@ pub struct Settings {
     /// Which stage of the Dockerfile.
     pub profile: Profile,
     /// Which security profile.
-    pub security: Security,
+    pub security: SecurityProfile,
     /// CPU limit; None: detect.
     pub cpus: Option<Cpus>,
     /// Memory limit; None: detect.

@@ -49,7 +49,7 @@ fn origin<'a>(settings: &'a Settings, name: &str) -> &'a Origin {
 #[test]
 fn nothing_set_gives_the_defaults() {
     let settings = settings(&[], &[]);
-    assert_eq!((settings.profile, settings.security), (Profile::Core, Security::Dev));
+    assert_eq!((settings.profile, settings.security), (Profile::Core, SecurityProfile::Dev));
     assert_eq!((settings.cpus, settings.memory, settings.pids), (None, None, 4096));
     assert_eq!(settings.bind_address, IpAddr::V4(Ipv4Addr::LOCALHOST));
     assert_eq!(settings.environment.get("LOG_LEVEL").map(String::as_str), Some("info"));

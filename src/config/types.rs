@@ -81,27 +81,46 @@ impl fmt::Display for Name {
     }
 }
 
-/// A stage of the Dockerfile.
+/// A value that is one of a few words. clap derives the words from the variants' names, and what they mean from their
+/// docs: they are written nowhere else.
+pub trait Choice: clap::ValueEnum + schemars::JsonSchema {
+    /// The word for it.
+    fn word(&self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+
+    /// The word for it, and what it means.
+    fn explained(&self) -> String {
+        let help = self.to_possible_value().and_then(|value| value.get_help().map(ToString::to_string));
+        [Some(self.word()), help].into_iter().flatten().collect::<Vec<_>>().join(": ")
+    }
+}
+
+/// What the image has: a stage of the Dockerfile.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, clap::ValueEnum, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Profile {
     /// Agents, shells and build tools.
     #[default]
     Core,
-    /// Everything: CUDA, machine learning, Blender.
+    /// CUDA, machine learning and Blender too.
     Full,
 }
 
-/// A security profile.
+impl Choice for Profile {}
+
+/// How closed the container is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, clap::ValueEnum, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Security {
-    /// The original's: capabilities for debugging and nested containers, seccomp and AppArmor unconfined.
+pub enum SecurityProfile {
+    /// Debuggers and nested containers work: it has the capabilities, and neither seccomp nor AppArmor.
     #[default]
     Dev,
-    /// Default seccomp and AppArmor, no capability, no new privileges, read-only root.
+    /// No capability, no new privileges, a read-only root; the Engine's own seccomp and AppArmor.
     Strict,
 }
+
+impl Choice for SecurityProfile {}
 
 /// Which GPUs the container gets.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]

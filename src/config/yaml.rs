@@ -28,7 +28,7 @@ pub struct File {
     #[schemars(with = "Option<super::Profile>")]
     pub profile: Option<String>,
     /// Which security profile: dev or strict.
-    #[schemars(with = "Option<super::Security>")]
+    #[schemars(with = "Option<super::SecurityProfile>")]
     pub security: Option<String>,
     /// An image of your own to run instead; the built-in services are off in it unless you enable them.
     pub image: Option<String>,

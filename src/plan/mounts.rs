@@ -5,7 +5,7 @@ use std::path::Path;
 use powerdev_protocol::paths;
 
 use super::{AgentShare, PlaceFacts};
-use crate::config::{Security, Settings, layout};
+use crate::config::{SecurityProfile, Settings, layout};
 use crate::host::HostFacts;
 use crate::spec::{MountSource, MountSpec, ScratchSpec, User, VolumeKind};
 
@@ -65,8 +65,8 @@ fn left_out(settings: &Settings, host: &HostFacts) -> Option<String> {
 }
 
 /// What of a read-only root must be writable all the same.
-pub(super) fn scratch(security: Security, user: User) -> Vec<ScratchSpec> {
-    if security == Security::Dev {
+pub(super) fn scratch(security: SecurityProfile, user: User) -> Vec<ScratchSpec> {
+    if security == SecurityProfile::Dev {
         return Vec::new();
     }
     let own = ScratchSpec { target: "/run".into(), mode: 0o755, owner: Some(user), exec: false };

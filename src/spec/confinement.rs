@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::Security;
+use crate::config::SecurityProfile;
 
 /// The capabilities of the profile `dev`: debuggers, package managers, nested containers.
 const CAPABILITIES: [&str; 15] = [
@@ -36,16 +36,16 @@ pub struct Confinement {
     pub read_only_root: bool,
 }
 
-impl From<Security> for Confinement {
-    fn from(profile: Security) -> Self {
+impl From<SecurityProfile> for Confinement {
+    fn from(profile: SecurityProfile) -> Self {
         match profile {
-            Security::Dev => Self {
+            SecurityProfile::Dev => Self {
                 capabilities: CAPABILITIES.map(str::to_owned).to_vec(),
                 unconfined: true,
                 no_new_privileges: false,
                 read_only_root: false,
             },
-            Security::Strict => {
+            SecurityProfile::Strict => {
                 Self { capabilities: Vec::new(), unconfined: false, no_new_privileges: true, read_only_root: true }
             }
         }
