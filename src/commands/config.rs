@@ -4,7 +4,7 @@ use powerdev_protocol::ExitCode;
 use serde::Serialize;
 
 use super::Context;
-use crate::config::{Origin, Settings, Value, yaml};
+use crate::config::{Origin, Settings, ShownValue, yaml};
 use crate::host::HostFacts;
 use crate::plan;
 use crate::ui::table::Table;
@@ -18,10 +18,10 @@ pub struct Args {
 }
 
 #[derive(Debug, Serialize)]
-struct Document<'a> {
+struct ConfigReport<'a> {
     name: &'a str,
     dir: String,
-    settings: &'a [Value],
+    settings: &'a [ShownValue],
     notices: &'a [String],
 }
 
@@ -44,7 +44,7 @@ pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> 
     if context.ui.json() {
         let dir = settings.dir.display().to_string();
         let (name, notices) = (settings.name.as_str(), settings.notices.as_slice());
-        context.ui.document(&Document { name, dir, settings: &values, notices })?;
+        context.ui.document(&ConfigReport { name, dir, settings: &values, notices })?;
     } else {
         settings.notices.iter().for_each(|notice| context.ui.notice(notice));
         context.ui.print(table(&values, &settings).to_string().trim_end())?;
@@ -53,11 +53,11 @@ pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> 
 }
 
 /// The values, with what this machine makes of `auto`. The Engine may have less: it isn't asked here.
-fn detected(settings: &Settings) -> Vec<Value> {
+fn detected(settings: &Settings) -> Vec<ShownValue> {
     let limits = plan::limits(settings, &HostFacts::detect(), 0, 0, &mut Vec::new());
     let mut values = settings.values.clone();
     for (name, detected) in [("DOCKER_CPUS", limits.cpus.to_string()), ("DOCKER_MEMORY", limits.memory.to_string())] {
-        let automatic = |value: &&mut Value| value.name == name && value.value.eq_ignore_ascii_case("auto");
+        let automatic = |value: &&mut ShownValue| value.name == name && value.value.eq_ignore_ascii_case("auto");
         if let Some(value) = values.iter_mut().find(automatic) {
             value.value = detected;
             value.origin = Origin::Detected;
@@ -66,17 +66,17 @@ fn detected(settings: &Settings) -> Vec<Value> {
     values
 }
 
-fn table(values: &[Value], settings: &Settings) -> Table {
+fn table(values: &[ShownValue], settings: &Settings) -> Table {
     let mut table = Table::new(&["SETTING", "VALUE", "FROM"]);
     for value in values {
         let shown = if value.value.is_empty() { "-" } else { &value.value };
-        table.row([value.name.clone(), shown.to_owned(), told(&value.origin, settings)]);
+        table.row([value.name.clone(), shown.to_owned(), place_of(&value.origin, settings)]);
     }
     table
 }
 
 /// Where a value came from, in words; files from the project's folder.
-fn told(origin: &Origin, settings: &Settings) -> String {
+fn place_of(origin: &Origin, settings: &Settings) -> String {
     let place = |file: &std::path::Path, line: Option<usize>| {
         yaml::place(file.strip_prefix(&settings.dir).unwrap_or(file), line)
     };

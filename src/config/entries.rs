@@ -55,8 +55,8 @@ impl JsonSchema for PortEntry {
 
 impl<'de> Deserialize<'de> for PortEntry {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Forms;
-        impl<'de> Visitor<'de> for Forms {
+        struct PortVisitor;
+        impl<'de> Visitor<'de> for PortVisitor {
             type Value = PortEntry;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -77,7 +77,7 @@ impl<'de> Deserialize<'de> for PortEntry {
                     .ok_or_else(|| de::Error::custom("0 is no port"))
             }
         }
-        deserializer.deserialize_any(Forms)
+        deserializer.deserialize_any(PortVisitor)
     }
 }
 
@@ -145,8 +145,8 @@ impl JsonSchema for MountEntry {
 
 impl<'de> Deserialize<'de> for MountEntry {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Forms;
-        impl<'de> Visitor<'de> for Forms {
+        struct MountVisitor;
+        impl<'de> Visitor<'de> for MountVisitor {
             type Value = MountEntry;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -162,7 +162,7 @@ impl<'de> Deserialize<'de> for MountEntry {
                 Ok(MountEntry { source, target, read_only })
             }
         }
-        deserializer.deserialize_any(Forms)
+        deserializer.deserialize_any(MountVisitor)
     }
 }
 

@@ -12,7 +12,7 @@ use crate::failure::Failure;
 
 /// One `KEY=value`.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct EnvEntry {
     /// The key.
     pub key: String,
     /// The value, without quotes.
@@ -27,7 +27,7 @@ pub struct EnvFile {
     /// The file.
     pub path: PathBuf,
     /// Its entries, in order; no key twice.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<EnvEntry>,
 }
 
 impl EnvFile {
@@ -59,13 +59,13 @@ impl EnvFile {
             before = taken.get();
             let (key, value) = item.map_err(|error| unreadable(path, line, &error))?;
             file.check(&lines, line, before, &key, &value)?;
-            file.entries.push(Entry { key, value, line });
+            file.entries.push(EnvEntry { key, value, line });
         }
         Ok(file)
     }
 
     /// The entry of this key.
-    pub fn get(&self, key: &str) -> Option<&Entry> {
+    pub fn get(&self, key: &str) -> Option<&EnvEntry> {
         self.entries.iter().find(|entry| entry.key == key)
     }
 

@@ -5,9 +5,9 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use super::env_file::EnvFile;
-use super::locate::Step;
+use super::locate::PathStep;
 use super::table::{Kind, Setting};
-use super::yaml::{self, Document};
+use super::yaml::{self, YamlFile};
 use super::{Origin, suggest};
 use crate::failure::Failure;
 
@@ -100,9 +100,9 @@ impl Raw {
 }
 
 /// What there is to take settings from.
-pub struct Layers<'a> {
+pub struct SettingLayers<'a> {
     /// `powerdev.yaml`.
-    pub document: &'a Document,
+    pub yaml: &'a YamlFile,
     /// `.env`, where there is one.
     pub env_file: Option<&'a EnvFile>,
     /// powerdev's own environment.
@@ -111,7 +111,7 @@ pub struct Layers<'a> {
     pub flags: &'a Overrides,
 }
 
-impl Layers<'_> {
+impl SettingLayers<'_> {
     /// The strongest layer's value. An empty one in `.env` or the environment counts as none.
     ///
     /// # Errors
@@ -132,14 +132,14 @@ impl Layers<'_> {
             return Ok(raw(entry.value.clone(), Origin::EnvFile { file: file.path.clone(), line: entry.line }));
         }
         let (value, steps) = match setting.yaml {
-            Some(key) => (self.document.file.setting(key), vec![Step::Key(key)]),
+            Some(key) => (self.yaml.content.setting(key), vec![PathStep::Key(key)]),
             None => (
-                self.document.file.environment.get(setting.name).map(String::as_str),
-                vec![Step::Key("environment"), Step::Key(setting.name)],
+                self.yaml.content.environment.get(setting.name).map(String::as_str),
+                vec![PathStep::Key("environment"), PathStep::Key(setting.name)],
             ),
         };
         if let Some(value) = value {
-            let origin = Origin::Yaml { file: self.document.path.clone(), line: self.document.line(&steps) };
+            let origin = Origin::Yaml { file: self.yaml.path.clone(), line: self.yaml.line(&steps) };
             return Ok(raw(value.to_owned(), origin));
         }
         Ok(raw(setting.default.to_owned(), Origin::Default))

@@ -8,13 +8,13 @@ use std::path::{Component, Path, PathBuf};
 use powerdev_protocol::Service;
 
 use super::env_file::EnvFile;
-use super::layers::{Layers, Raw};
-use super::locate::Step;
+use super::layers::{Raw, SettingLayers};
+use super::locate::PathStep;
 use super::table::{self, PREFIX, SETTINGS, Scope};
-use super::yaml::Document;
+use super::yaml::YamlFile;
 use super::{
-    ByteSize, CaBundle, Choice, Mount, Origin, Overrides, Port, Profile, Secrets, Settings, Value, layout, overlay,
-    project, suggest,
+    ByteSize, CaBundle, Choice, Mount, Origin, Overrides, Port, Profile, Secrets, Settings, ShownValue, layout,
+    overlay, project, suggest,
 };
 use crate::failure::Failure;
 
@@ -25,21 +25,21 @@ pub(super) fn load(
     environment: &dyn Fn(&str) -> Option<OsString>,
     flags: &Overrides,
 ) -> anyhow::Result<Settings> {
-    let document = Document::read(dir)?.unwrap_or_default();
+    let yaml = YamlFile::read(dir)?.unwrap_or_default();
     let file = match env_file {
         Some(path) => Some(EnvFile::read(path)?.ok_or_else(|| {
             Failure::usage(format!("there is no {}", path.display())).hint("--env-file takes a file that is there")
         })?),
         None => EnvFile::read(&dir.join(".env"))?,
     };
-    let layers = Layers { document: &document, env_file: file.as_ref(), environment, flags };
-    Loader { dir, document: &document, layers, raws: BTreeMap::new(), notices: Vec::new() }.settings()
+    let layers = SettingLayers { yaml: &yaml, env_file: file.as_ref(), environment, flags };
+    Loader { dir, yaml: &yaml, layers, raws: BTreeMap::new(), notices: Vec::new() }.settings()
 }
 
 struct Loader<'a> {
     dir: &'a Path,
-    document: &'a Document,
-    layers: Layers<'a>,
+    yaml: &'a YamlFile,
+    layers: SettingLayers<'a>,
     raws: BTreeMap<&'static str, Raw>,
     notices: Vec<String>,
 }
@@ -52,7 +52,7 @@ impl Loader<'_> {
         let name = project::name(self.raw("POWERDEV_NAME"), self.dir)?;
         let profile: Profile = self.choice("PROFILE")?;
         let image = self.raw("IMAGE").given();
-        let services = overlay::services(&name, profile, image.is_some(), self.document)?;
+        let services = overlay::services(&name, profile, image.is_some(), self.yaml)?;
         let secrets = self.secrets()?;
         let environment = self.plain(profile, &secrets)?;
         let settings = Settings {
@@ -169,9 +169,9 @@ impl Loader<'_> {
     fn ports(&self, services: &BTreeMap<String, Service>) -> Result<Vec<Port>, Failure> {
         let mut container: BTreeMap<u16, String> = BTreeMap::new();
         let mut host: BTreeMap<u16, String> = BTreeMap::new();
-        let entries: Vec<Port> = self.document.file.ports.iter().map(|entry| entry.0).collect();
+        let entries: Vec<Port> = self.yaml.content.ports.iter().map(|entry| entry.0).collect();
         for (index, port) in entries.iter().enumerate() {
-            let place = self.document.place(&[Step::Key("ports"), Step::Item(index)]);
+            let place = self.yaml.place(&[PathStep::Key("ports"), PathStep::Item(index)]);
             if let Some(other) = container.insert(port.container, place.clone()) {
                 let message = format!("{place}: port {} of the container is published at {other} too", port.container);
                 return Err(Failure::usage(message).hint("publish it once"));
@@ -184,7 +184,8 @@ impl Loader<'_> {
         let mut owners: BTreeMap<u16, &str> = BTreeMap::new();
         for (name, service) in services.iter().filter(|(_, service)| service.enabled) {
             for port in &service.ports {
-                let place = || self.document.place(&[Step::Key("services"), Step::Key(name), Step::Key("ports")]);
+                let place =
+                    || self.yaml.place(&[PathStep::Key("services"), PathStep::Key(name), PathStep::Key("ports")]);
                 if let Some(other) = owners.insert(*port, name) {
                     let message = format!("{}: services `{other}` and `{name}` both have port {port}", place());
                     return Err(Failure::usage(message).hint("give one of them another port"));
@@ -200,8 +201,8 @@ impl Loader<'_> {
 
     fn mounts(&mut self) -> anyhow::Result<Vec<Mount>> {
         let mut mounts: Vec<Mount> = Vec::new();
-        for (index, entry) in self.document.file.mounts.iter().enumerate() {
-            let place = self.document.place(&[Step::Key("mounts"), Step::Item(index)]);
+        for (index, entry) in self.yaml.content.mounts.iter().enumerate() {
+            let place = self.yaml.place(&[PathStep::Key("mounts"), PathStep::Item(index)]);
             let target = normal(&entry.target).ok_or_else(|| {
                 Failure::usage(format!("{place}: target `{}` isn't an absolute path without `..`", entry.target))
                     .hint("give the path inside in full")
@@ -248,7 +249,7 @@ impl Loader<'_> {
 
     fn refuse_misspelt(&self, file: &EnvFile, key: &str, line: usize) -> Result<(), Failure> {
         let known = table::SECRETS.iter().any(|(secret, _)| *secret == key);
-        if known || self.document.file.secrets.iter().any(|meant| meant == key) {
+        if known || self.yaml.content.secrets.iter().any(|meant| meant == key) {
             return Ok(());
         }
         let place = format!("{}:{line}", file.path.display());
@@ -271,7 +272,7 @@ impl Loader<'_> {
         secrets: &BTreeMap<String, (String, Origin)>,
     ) -> Result<BTreeMap<String, String>, Failure> {
         let mut plain = BTreeMap::new();
-        for (key, value) in &self.document.file.environment {
+        for (key, value) in &self.yaml.content.environment {
             self.check_variable(key, value)?;
             if !secrets.contains_key(key) {
                 plain.insert(key.clone(), value.clone());
@@ -292,7 +293,7 @@ impl Loader<'_> {
     }
 
     fn check_variable(&self, key: &str, value: &str) -> Result<(), Failure> {
-        let place = self.document.place(&[Step::Key("environment"), Step::Key(key)]);
+        let place = self.yaml.place(&[PathStep::Key("environment"), PathStep::Key(key)]);
         let name = key.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
             && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
         if !name || value.contains('\0') {
@@ -319,45 +320,50 @@ impl Loader<'_> {
         name: &str,
         services: &BTreeMap<String, Service>,
         secrets: &BTreeMap<String, (String, Origin)>,
-    ) -> Vec<Value> {
-        let mut values: Vec<Value> = SETTINGS
+    ) -> Vec<ShownValue> {
+        let mut values: Vec<ShownValue> = SETTINGS
             .iter()
             .map(|setting| {
                 let raw = self.raw(setting.name);
                 let text = if setting.name == "POWERDEV_NAME" { name } else { &raw.text };
-                Value { name: setting.name.into(), value: text.into(), origin: raw.origin.clone() }
+                ShownValue { name: setting.name.into(), value: text.into(), origin: raw.origin.clone() }
             })
             .collect();
-        let yaml = |steps: &[Step<'_>]| {
-            let known = self.document.line(steps);
-            Origin::Yaml { file: self.document.path.clone(), line: known }
+        let yaml_origin = |steps: &[PathStep<'_>]| {
+            let line = self.yaml.line(steps);
+            Origin::Yaml { file: self.yaml.path.clone(), line }
         };
-        let file = &self.document.file;
-        for (index, port) in file.ports.iter().enumerate() {
+        let content = &self.yaml.content;
+        for (index, port) in content.ports.iter().enumerate() {
             let value = format!("{} on the host's {}", port.0.container, port.0.host);
-            let origin = yaml(&[Step::Key("ports"), Step::Item(index)]);
-            values.push(Value { name: format!("ports[{index}]"), value, origin });
+            let origin = yaml_origin(&[PathStep::Key("ports"), PathStep::Item(index)]);
+            values.push(ShownValue { name: format!("ports[{index}]"), value, origin });
         }
-        for (index, mount) in file.mounts.iter().enumerate() {
+        for (index, mount) in content.mounts.iter().enumerate() {
             let suffix = if mount.read_only { ", read-only" } else { "" };
             let value = format!("{} at {}{suffix}", mount.source, mount.target);
-            let origin = yaml(&[Step::Key("mounts"), Step::Item(index)]);
-            values.push(Value { name: format!("mounts[{index}]"), value, origin });
+            let origin = yaml_origin(&[PathStep::Key("mounts"), PathStep::Item(index)]);
+            values.push(ShownValue { name: format!("mounts[{index}]"), value, origin });
         }
         for (key, service) in services {
-            let own = file.services.contains_key(key);
-            let origin = if own { yaml(&[Step::Key("services"), Step::Key(key)]) } else { Origin::Default };
+            let own = content.services.contains_key(key);
+            let origin =
+                if own { yaml_origin(&[PathStep::Key("services"), PathStep::Key(key)]) } else { Origin::Default };
             let value = if service.enabled { "on" } else { "off" };
-            values.push(Value { name: format!("services.{key}"), value: value.into(), origin });
+            values.push(ShownValue { name: format!("services.{key}"), value: value.into(), origin });
         }
-        let plain: BTreeSet<&String> = file.environment.keys().filter(|key| table::find(key).is_none()).collect();
+        let plain: BTreeSet<&String> = content.environment.keys().filter(|key| table::find(key).is_none()).collect();
         for key in plain.into_iter().filter(|key| !secrets.contains_key(*key)) {
-            let origin = yaml(&[Step::Key("environment"), Step::Key(key)]);
-            values.push(Value { name: format!("environment.{key}"), value: file.environment[key].clone(), origin });
+            let origin = yaml_origin(&[PathStep::Key("environment"), PathStep::Key(key)]);
+            values.push(ShownValue {
+                name: format!("environment.{key}"),
+                value: content.environment[key].clone(),
+                origin,
+            });
         }
         for (key, (value, origin)) in secrets {
             let value = format!("<redacted, {} characters>", value.chars().count());
-            values.push(Value { name: key.clone(), value, origin: origin.clone() });
+            values.push(ShownValue { name: key.clone(), value, origin: origin.clone() });
         }
         values
     }

@@ -5,7 +5,7 @@
 
 /// One step on the way to a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step<'a> {
+pub enum PathStep<'a> {
     /// The value of this key.
     Key(&'a str),
     /// The entry at this index of a list.
@@ -13,7 +13,7 @@ pub enum Step<'a> {
 }
 
 /// The line of what lies at these steps, from 1; that of the deepest step that can be told, if any can.
-pub fn line(text: &str, steps: &[Step<'_>]) -> Option<usize> {
+pub fn line(text: &str, steps: &[PathStep<'_>]) -> Option<usize> {
     let lines: Vec<&str> = text.lines().collect();
     let (mut first, mut last) = (0, lines.len());
     let mut found = None;
@@ -37,19 +37,19 @@ pub fn key_at_or_after(text: &str, key: &str, from: usize) -> Option<usize> {
 }
 
 /// Where a step's line is among these: keys and items count at the least indentation only.
-fn find(lines: &[&str], step: Step<'_>) -> Option<usize> {
+fn find(lines: &[&str], step: PathStep<'_>) -> Option<usize> {
     let depth = lines.iter().filter(|line| is_content(line)).map(|line| indentation(line)).min()?;
     let mut here = lines.iter().enumerate().filter(|(_, line)| is_content(line) && indentation(line) == depth);
     match step {
-        Step::Key(key) => here.find(|(_, line)| key_of(line.trim_start()) == Some(key)),
-        Step::Item(index) => here.filter(|(_, line)| line.trim_start().starts_with('-')).nth(index),
+        PathStep::Key(key) => here.find(|(_, line)| key_of(line.trim_start()) == Some(key)),
+        PathStep::Item(index) => here.filter(|(_, line)| line.trim_start().starts_with('-')).nth(index),
     }
     .map(|(at, _)| at)
 }
 
 /// Whether this line is outside of what a step's line began. A list may stand at the indentation of its key.
-fn ends(line: &str, indent: usize, step: Step<'_>) -> bool {
-    let list_of_key = matches!(step, Step::Key(_)) && line.trim_start().starts_with('-');
+fn ends(line: &str, indent: usize, step: PathStep<'_>) -> bool {
+    let list_of_key = matches!(step, PathStep::Key(_)) && line.trim_start().starts_with('-');
     indentation(line) < indent || (indentation(line) == indent && !list_of_key)
 }
 
@@ -71,7 +71,7 @@ fn key_of(line: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::Step::{Item, Key};
+    use super::PathStep::{Item, Key};
     use super::*;
 
     const TEXT: &str = "\
@@ -96,7 +96,7 @@ environment: {A: 1}
     #[test]
     fn keys_and_items_by_indentation() {
         for (steps, expected) in [
-            (&[Key("name")] as &[Step<'_>], Some(2)),
+            (&[Key("name")] as &[PathStep<'_>], Some(2)),
             (&[Key("ports"), Item(1)], Some(5)),
             (&[Key("services"), Key("web"), Key("ready")], Some(10)),
             (&[Key("services"), Key("db"), Key("ports"), Item(1)], Some(15)),

@@ -31,7 +31,9 @@ pub use crate::units::{ByteSize, Cpus};
 pub use layers::Overrides;
 pub use project::{find_project, identity, identity_with};
 pub use suggest::did_you_mean;
-pub use types::{CaBundle, Choice, GpuRequest, Mount, Name, Origin, Port, Profile, Secrets, SecurityProfile};
+pub use types::{
+    CaBundle, Choice, GpuRequest, Mount, Name, Origin, Port, Profile, Secrets, SecurityProfile, ShownValue,
+};
 
 /// Everything that is settled about one environment before this machine is looked at.
 #[derive(Debug, Clone)]
@@ -77,20 +79,9 @@ pub struct Settings {
     /// The file that they are in, if there is one.
     pub env_file: Option<PathBuf>,
     /// What `powerdev config` shows: every setting with its value and where it came from; secrets redacted.
-    pub values: Vec<Value>,
+    pub values: Vec<ShownValue>,
     /// What the user should know, e.g. a value that was clamped.
     pub notices: Vec<String>,
-}
-
-/// One setting, as `powerdev config` shows it.
-#[derive(Debug, Clone, serde::Serialize)]
-pub struct Value {
-    /// The setting's name, as in `.env`.
-    pub name: String,
-    /// Its value; `<redacted, 40 characters>` for a secret.
-    pub value: String,
-    /// Where it came from.
-    pub origin: Origin,
 }
 
 impl Settings {

@@ -7,9 +7,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::forms;
-use super::locate::Step;
+use super::locate::PathStep;
 use super::types::Profile;
-use super::yaml::Document;
+use super::yaml::YamlFile;
 use super::{Name, suggest};
 use crate::failure::Failure;
 
@@ -189,15 +189,15 @@ pub fn services(
     name: &Name,
     profile: Profile,
     own_image: bool,
-    document: &Document,
+    yaml: &YamlFile,
 ) -> Result<BTreeMap<String, Service>, Failure> {
     let mut services = built_in(profile);
     if own_image {
         services.values_mut().for_each(|service| service.enabled = false);
     }
-    for (key, overlay) in &document.file.services {
+    for (key, overlay) in &yaml.content.services {
         let Some(service) = overlay.over(services.get(key).cloned()) else {
-            let place = document.place(&[Step::Key("services"), Step::Key(key)]);
+            let place = yaml.place(&[PathStep::Key("services"), PathStep::Key(key)]);
             let hint = suggest::did_you_mean(key, services.keys().map(String::as_str));
             return Err(Failure::usage(format!("{place}: service `{key}` has no command"))
                 .hint(hint.unwrap_or_else(|| format!("give it one; built in are {}", listed(&services)))));
@@ -205,7 +205,7 @@ pub fn services(
         services.insert(key.clone(), service);
     }
     let set = ServiceSet { project: name.to_string(), environment: BTreeMap::new(), services };
-    set.check().map_err(|error| refused(document, &set.services, &error))?;
+    set.check().map_err(|error| refused(yaml, &set.services, &error))?;
     Ok(set.services)
 }
 
@@ -213,13 +213,9 @@ fn listed(services: &BTreeMap<String, Service>) -> String {
     services.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
 }
 
-fn refused(
-    document: &Document,
-    services: &BTreeMap<String, Service>,
-    error: &powerdev_protocol::ServiceError,
-) -> Failure {
+fn refused(yaml: &YamlFile, services: &BTreeMap<String, Service>, error: &powerdev_protocol::ServiceError) -> Failure {
     use powerdev_protocol::ServiceError as E;
-    let named = |service: &str| document.file.services.contains_key(service).then(|| service.to_owned());
+    let named = |service: &str| yaml.content.services.contains_key(service).then(|| service.to_owned());
     let (service, field, hint) = match error {
         E::Cycle { path } => {
             let first = path.iter().find_map(|service| named(service));
@@ -242,8 +238,8 @@ fn refused(
         ),
     };
     let place = match &service {
-        Some(service) => document.place(&[Step::Key("services"), Step::Key(service), Step::Key(field)]),
-        None => document.path.display().to_string(),
+        Some(service) => yaml.place(&[PathStep::Key("services"), PathStep::Key(service), PathStep::Key(field)]),
+        None => yaml.path.display().to_string(),
     };
     Failure::usage(format!("{place}: {error}")).hint(hint)
 }

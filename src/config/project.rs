@@ -8,8 +8,8 @@ use anyhow::Context;
 use sha2::{Digest, Sha256};
 
 use super::env_file::EnvFile;
-use super::layers::{Layers, Raw};
-use super::yaml::{self, Document};
+use super::layers::{Raw, SettingLayers};
+use super::yaml::{self, YamlFile};
 use super::{Name, Origin, Overrides, layout, table};
 use crate::failure::Failure;
 
@@ -68,14 +68,14 @@ fn name_only(
     let setting = table::find("POWERDEV_NAME").expect("the table has the name");
     // A file that can't be read says no name. Commands that create something read it in full and complain.
     let env_file = EnvFile::read(&env_file.map_or_else(|| dir.join(".env"), Path::to_owned)).ok().flatten();
-    let document = yaml_name(dir)?;
+    let yaml = yaml_name(dir)?;
     let flags = Overrides::default();
-    let layers = Layers { document: &document, env_file: env_file.as_ref(), environment, flags: &flags };
+    let layers = SettingLayers { yaml: &yaml, env_file: env_file.as_ref(), environment, flags: &flags };
     name(&layers.resolve(setting)?, dir)
 }
 
 /// `powerdev.yaml` with nothing but its name.
-fn yaml_name(dir: &Path) -> anyhow::Result<Document> {
+fn yaml_name(dir: &Path) -> anyhow::Result<YamlFile> {
     #[derive(Default, serde::Deserialize)]
     #[serde(default)]
     struct NameOnly {
@@ -84,16 +84,16 @@ fn yaml_name(dir: &Path) -> anyhow::Result<Document> {
     let path = dir.join(yaml::FILE);
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Document::default()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(YamlFile::default()),
         Err(error) => return Err(error).with_context(|| format!("can't read {}", path.display())),
     };
     match serde_yaml::from_str::<Option<NameOnly>>(&text) {
         Ok(only) => {
             let name = only.unwrap_or_default().name;
-            Ok(Document::named(path, name))
+            Ok(YamlFile::named(path, name))
         }
         // It isn't even YAML: say it as a whole read says it.
-        Err(_) => Document::parse(&path, text.as_bytes()).map_err(Into::into),
+        Err(_) => YamlFile::parse(&path, text.as_bytes()).map_err(Into::into),
     }
 }
 

@@ -51,7 +51,7 @@ mod tests {
     use std::path::Path;
 
     use super::super::env_file::EnvFile;
-    use super::super::yaml::Document;
+    use super::super::yaml::YamlFile;
     use super::*;
 
     /// A template with its comments of the form `#key` taken away.
@@ -66,9 +66,9 @@ mod tests {
     #[test]
     fn both_templates_are_valid_as_they_are_and_in_force() {
         for text in [YAML.to_owned(), in_force(YAML)] {
-            Document::parse(Path::new("powerdev.yaml"), text.as_bytes()).unwrap_or_else(|error| panic!("{error}"));
+            YamlFile::parse(Path::new("powerdev.yaml"), text.as_bytes()).unwrap_or_else(|error| panic!("{error}"));
         }
-        assert_eq!(Document::parse(Path::new("x"), YAML.as_bytes()).expect("valid").file, Default::default());
+        assert_eq!(YamlFile::parse(Path::new("x"), YAML.as_bytes()).expect("valid").content, Default::default());
         for text in [env_template(), in_force(&env_template())] {
             EnvFile::parse(Path::new(".env"), text.as_bytes()).unwrap_or_else(|error| panic!("{error}"));
         }

@@ -325,14 +325,14 @@ fn paths_start_at_the_project_or_at_home() {
 proptest! {
     #[test]
     fn any_yaml_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-        yaml::Document::parse(Path::new("powerdev.yaml"), &bytes).ok();
+        yaml::YamlFile::parse(Path::new("powerdev.yaml"), &bytes).ok();
     }
 
     #[test]
     fn any_yaml_like_text_is_read_or_refused(
         text in "((name|cpus|ports|mounts|services|environment|gpu|a|command|ready|http)?:? ?[-\\[\\]{}:,\"'&*!|>#a1 ]{0,6}\n? {0,4}){0,14}"
     ) {
-        yaml::Document::parse(Path::new("powerdev.yaml"), text.as_bytes()).ok();
+        yaml::YamlFile::parse(Path::new("powerdev.yaml"), text.as_bytes()).ok();
     }
 
     #[test]

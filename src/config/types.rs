@@ -41,6 +41,17 @@ pub enum Origin {
     },
 }
 
+/// One setting, as `powerdev config` shows it.
+#[derive(Debug, Clone, Serialize)]
+pub struct ShownValue {
+    /// The setting's name, as in `.env`.
+    pub name: String,
+    /// Its value; `<redacted, 40 characters>` for a secret.
+    pub value: String,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
 /// An environment's name: `a-z`, `0-9`, `-`, `_`, `.`; a letter or digit first; 48 characters at most.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]

@@ -48,15 +48,15 @@ fn notice(name: &str, known: &[String]) -> String {
 mod tests {
     use super::*;
 
-    fn told(names: &[&str]) -> Vec<String> {
+    fn notices(names: &[&str]) -> Vec<String> {
         unknown(names.iter().map(ToString::to_string))
     }
 
     #[test]
     fn what_is_misspelt_is_told_with_what_was_meant() {
-        let told = told(&["POWERDEV_PROFIEL", "POWERDEV_MEMROY", "POWERDEV_XYZZY"]);
+        let notices = notices(&["POWERDEV_PROFIEL", "POWERDEV_MEMROY", "POWERDEV_XYZZY"]);
         assert_eq!(
-            told,
+            notices,
             [
                 "POWERDEV_MEMROY in the environment is no setting: did you mean POWERDEV_DOCKER_MEMORY?",
                 "POWERDEV_PROFIEL in the environment is no setting: did you mean POWERDEV_PROFILE?",
@@ -68,7 +68,8 @@ mod tests {
     #[test]
     fn settings_and_what_is_for_others_are_no_strays() {
         assert!(
-            told(&["POWERDEV_GPU", "POWERDEV_NAME", "POWERDEV_AGENT", "POWERDEV_TEST_X", "PATH", "MEMROY"]).is_empty()
+            notices(&["POWERDEV_GPU", "POWERDEV_NAME", "POWERDEV_AGENT", "POWERDEV_TEST_X", "PATH", "MEMROY"])
+                .is_empty()
         );
     }
 }

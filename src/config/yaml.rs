@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::entries::{MountEntry, PortEntry};
 use super::forms;
-use super::locate::{self, Step};
+use super::locate::{self, PathStep};
 use super::overlay::Overlay;
 use super::{suggest, text};
 use crate::failure::Failure;
@@ -21,7 +21,7 @@ pub const FILE: &str = "powerdev.yaml";
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(title = "powerdev.yaml")]
-pub struct File {
+pub struct YamlContent {
     /// What the environment is called; container and network are powerdev-<name>.
     pub name: Option<String>,
     /// Which stage of the Dockerfile: core or full.
@@ -72,7 +72,7 @@ pub struct File {
     pub services: BTreeMap<String, Overlay>,
 }
 
-impl File {
+impl YamlContent {
     /// The value of a setting's key, as written.
     pub fn setting(&self, key: &str) -> Option<&str> {
         let value = match key {
@@ -97,15 +97,15 @@ impl File {
 
 /// `powerdev.yaml` as read: what it says, and its text to find lines in.
 #[derive(Debug, Clone, Default)]
-pub struct Document {
+pub struct YamlFile {
     /// The file.
     pub path: PathBuf,
     /// What it says.
-    pub file: File,
+    pub content: YamlContent,
     text: String,
 }
 
-impl Document {
+impl YamlFile {
     /// Reads the project's `powerdev.yaml`; None where there is none.
     ///
     /// # Errors
@@ -132,22 +132,23 @@ impl Document {
     /// A usage [`Failure`] naming file, line and a suggestion.
     pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self, Failure> {
         let text = text::utf8(path, bytes)?;
-        let file: Option<File> = serde_yaml::from_str(text).map_err(|error| unreadable(path, text, &error))?;
-        Ok(Self { path: path.to_owned(), file: file.unwrap_or_default(), text: text.to_owned() })
+        let content: Option<YamlContent> =
+            serde_yaml::from_str(text).map_err(|error| unreadable(path, text, &error))?;
+        Ok(Self { path: path.to_owned(), content: content.unwrap_or_default(), text: text.to_owned() })
     }
 
     /// A file of which only its name was read.
     pub(super) fn named(path: PathBuf, name: Option<String>) -> Self {
-        Self { path, file: File { name, ..File::default() }, text: String::new() }
+        Self { path, content: YamlContent { name, ..YamlContent::default() }, text: String::new() }
     }
 
     /// The line of what lies at these steps, from 1, where it can be told.
-    pub fn line(&self, steps: &[Step<'_>]) -> Option<usize> {
+    pub fn line(&self, steps: &[PathStep<'_>]) -> Option<usize> {
         locate::line(&self.text, steps)
     }
 
     /// `file:line` of what lies at these steps, for messages.
-    pub fn place(&self, steps: &[Step<'_>]) -> String {
+    pub fn place(&self, steps: &[PathStep<'_>]) -> String {
         place(&self.path, self.line(steps))
     }
 }
@@ -162,17 +163,17 @@ pub fn place(path: &Path, line: Option<usize>) -> String {
 
 /// The JSON Schema of `powerdev.yaml`, for editors.
 pub fn schema() -> serde_json::Value {
-    let mut schema = schemars::schema_for!(File);
+    let mut schema = schemars::schema_for!(YamlContent);
     schema.insert("$id".into(), "https://powerdev.dev/powerdev.schema.json".into());
     schema.to_value()
 }
 
 /// Says what serde found wrong in the file's terms: its message without its own position, and a suggestion.
 fn unreadable(path: &Path, text: &str, error: &serde_yaml::Error) -> Failure {
-    let told = error.to_string();
+    let message = error.to_string();
     let line = error.location().map(|location| location.line());
-    let told = told.find(" at line ").map_or(told.as_str(), |end| &told[..end]);
-    if let Some((context, unknown, known)) = unknown_field(told) {
+    let message = message.find(" at line ").map_or(message.as_str(), |end| &message[..end]);
+    if let Some((context, unknown, known)) = unknown_field(message) {
         let line = locate::key_at_or_after(text, &unknown, line.unwrap_or(1)).or(line);
         let known: Vec<&str> = known.iter().map(String::as_str).collect();
         let hint = suggest::did_you_mean(&unknown, known.iter().copied())
@@ -180,7 +181,8 @@ fn unreadable(path: &Path, text: &str, error: &serde_yaml::Error) -> Failure {
         let context = if context.is_empty() { String::new() } else { format!(" in {context}") };
         return Failure::usage(format!("{}: unknown key `{unknown}`{context}", place(path, line))).hint(hint);
     }
-    Failure::usage(format!("{}: {told}", place(path, line))).hint("`powerdev config --schema` prints what may be there")
+    Failure::usage(format!("{}: {message}", place(path, line)))
+        .hint("`powerdev config --schema` prints what may be there")
 }
 
 /// Takes serde's message on an unknown field apart: where, which, what would have done.
