@@ -78,40 +78,43 @@ pub fn words_or_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Optio
     deserializer.deserialize_any(Words)
 }
 
-/// A map of variables: every value is text as written (`1.10` stays `1.10`), no key stands twice.
-pub fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
-    unique(deserializer)
+/// The map of a [`UniqueMap`].
+pub fn unique<'de, D: Deserializer<'de>, V: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, V>, D::Error> {
+    UniqueMap::deserialize(deserializer).map(|map| map.0)
 }
 
-/// A map in which no key stands twice. Nothing at all is an empty one.
-pub fn unique<'de, D, V>(deserializer: D) -> Result<BTreeMap<String, V>, D::Error>
-where
-    D: Deserializer<'de>,
-    V: Deserialize<'de>,
-{
-    struct Unique<V>(PhantomData<V>);
-    impl<'de, V: Deserialize<'de>> Visitor<'de> for Unique<V> {
-        type Value = BTreeMap<String, V>;
+/// A map in which no key stands twice. Nothing at all is an empty one. Values of text are as written: `1.10` stays
+/// `1.10`.
+pub struct UniqueMap<V>(pub BTreeMap<String, V>);
 
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("keys with values")
-        }
+impl<'de, V: Deserialize<'de>> Deserialize<'de> for UniqueMap<V> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct UniqueMapVisitor<V>(PhantomData<V>);
+        impl<'de, V: Deserialize<'de>> Visitor<'de> for UniqueMapVisitor<V> {
+            type Value = UniqueMap<V>;
 
-        fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
-            Ok(BTreeMap::new())
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-            let mut all = BTreeMap::new();
-            while let Some(key) = map.next_key::<String>()? {
-                if all.contains_key(&key) {
-                    return Err(de::Error::custom(format_args!("`{key}` stands here twice")));
-                }
-                let value = map.next_value()?;
-                all.insert(key, value);
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("keys with values")
             }
-            Ok(all)
+
+            fn visit_unit<E: de::Error>(self) -> Result<UniqueMap<V>, E> {
+                Ok(UniqueMap(BTreeMap::new()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<UniqueMap<V>, A::Error> {
+                let mut all = BTreeMap::new();
+                while let Some(key) = map.next_key::<String>()? {
+                    if all.contains_key(&key) {
+                        return Err(de::Error::custom(format_args!("`{key}` stands here twice")));
+                    }
+                    let value = map.next_value()?;
+                    all.insert(key, value);
+                }
+                Ok(UniqueMap(all))
+            }
         }
+        deserializer.deserialize_any(UniqueMapVisitor(PhantomData))
     }
-    deserializer.deserialize_any(Unique(PhantomData))
 }

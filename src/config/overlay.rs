@@ -1,17 +1,28 @@
 //! Services: the built-in ones, and what a project's `powerdev.yaml` changes about them.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 
-use powerdev_protocol::{Condition, Readiness, Restart, RestartPolicy, Service, ServiceSet, Stop};
-use schemars::JsonSchema;
-use serde::Deserialize;
+use powerdev_protocol::{Service, ServiceSet};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
+use serde_path_to_error::Segment;
+use serde_yaml::{Mapping, Value};
 
-use super::forms;
+use super::forms::{Scalar, UniqueMap};
 use super::locate::PathStep;
-use super::types::Profile;
+use super::suggest;
+use super::types::{Name, Profile};
 use super::yaml::YamlFile;
-use super::{Name, suggest};
 use crate::failure::Failure;
+
+/// The key of a service's command.
+const COMMAND: &str = "command";
+/// The key of a service's variables.
+const ENVIRONMENT: &str = "environment";
+/// The key of a service's probe.
+const READY: &str = "ready";
 
 /// The built-in services, by profile.
 const BUILT_IN: &str = include_str!("../../templates/services.yaml");
@@ -21,7 +32,7 @@ const BUILT_IN: &str = include_str!("../../templates/services.yaml");
 /// # Panics
 /// When the embedded file is wrong, which a test would have found.
 pub fn built_in(profile: Profile) -> BTreeMap<String, Service> {
-    #[derive(Deserialize)]
+    #[derive(serde::Deserialize)]
     #[serde(deny_unknown_fields)]
     struct BuiltIn {
         core: BTreeMap<String, Service>,
@@ -36,147 +47,76 @@ pub fn built_in(profile: Profile) -> BTreeMap<String, Service> {
 }
 
 /// What a project says about one service: what it doesn't say stays as it is built in, or at its default.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Overlay {
-    /// Program and arguments. A plain string is run by `/bin/sh -c`.
-    pub command: Option<Command>,
-    /// Variables of this service alone, added to those that are built in.
-    #[serde(deserialize_with = "forms::texts")]
-    #[schemars(with = "BTreeMap<String, forms::Scalar>")]
-    pub environment: BTreeMap<String, String>,
-    /// Working directory; the home folder if not given.
-    pub directory: Option<String>,
-    /// Services that must have come so far before this one starts, added to those that are built in.
-    #[serde(deserialize_with = "forms::unique")]
-    pub depends_on: BTreeMap<String, Condition>,
-    /// When it counts as ready. Without one it is ready as soon as it runs.
-    pub ready: Option<Readiness>,
-    /// What to do when it ends.
-    pub restart: RestartOverlay,
-    /// How to stop it.
-    pub stop: StopOverlay,
-    /// A terminal of its own (default), or plain pipes.
-    pub tty: Option<bool>,
-    /// When it fails for good the whole environment stops, with its exit code.
-    pub essential: Option<bool>,
-    /// Ports that it listens on and that the host publishes.
-    pub ports: Option<Vec<u16>>,
-    /// Whether it is run at all.
-    pub enabled: Option<bool>,
-}
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Overlay(Mapping);
 
-/// A command: a list of words, or one string for the shell.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(untagged, expecting = "a command: a list of words, or one string for the shell")]
-pub enum Command {
-    /// Run by `/bin/sh -c`.
-    Shell(String),
-    /// Program and arguments.
-    Words(Vec<String>),
-}
+impl<'de> Deserialize<'de> for Overlay {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OverlayVisitor;
+        impl<'de> Visitor<'de> for OverlayVisitor {
+            type Value = Overlay;
 
-impl Command {
-    fn words(&self) -> Vec<String> {
-        match self {
-            Self::Shell(line) if line.trim().is_empty() => Vec::new(),
-            Self::Shell(line) => vec!["/bin/sh".into(), "-c".into(), line.clone()],
-            Self::Words(words) => words.clone(),
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a service: keys with values")
+            }
+
+            fn visit_unit<E: de::Error>(self) -> Result<Overlay, E> {
+                Ok(Overlay::default())
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Overlay, A::Error> {
+                let mut overlay = Mapping::new();
+                while let Some(key) = map.next_key::<String>()? {
+                    // Variables are text as written: a number would come back as another text.
+                    let value = match key.as_str() {
+                        ENVIRONMENT => map.next_value::<UniqueMap<String>>().map(texts)?,
+                        _ => map.next_value()?,
+                    };
+                    if overlay.contains_key(&key) {
+                        return Err(de::Error::custom(format_args!("duplicate field `{key}`")));
+                    }
+                    overlay.insert(key.into(), value);
+                }
+                Ok(Overlay(overlay))
+            }
         }
+        deserializer.deserialize_any(OverlayVisitor)
     }
 }
 
-/// What a project says about a service's restarts.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct RestartOverlay {
-    /// When to restart.
-    pub policy: Option<RestartPolicy>,
-    /// Seconds before the first restart after a failure.
-    pub backoff: Option<f64>,
-    /// The longest wait, in seconds: each failure doubles it up to here.
-    pub max_backoff: Option<f64>,
-    /// Random share added to each wait: 0.2 adds up to 20 %.
-    pub jitter: Option<f64>,
-    /// Seconds of being ready that make its past failures forgotten.
-    pub reset: Option<f64>,
-    /// Failures in a row after which it is given up on. 0: never.
-    pub limit: Option<u32>,
+fn texts(map: UniqueMap<String>) -> Value {
+    Value::Mapping(map.0.into_iter().map(|(key, text)| (key.into(), text.into())).collect())
 }
 
-/// What a project says about how to stop a service.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct StopOverlay {
-    /// The signal to its whole tree, e.g. `TERM`, `INT`, `HUP`.
-    pub signal: Option<String>,
-    /// Seconds until what is left is killed.
-    pub grace: Option<f64>,
-}
+impl JsonSchema for Overlay {
+    fn schema_name() -> Cow<'static, str> {
+        "Service".into()
+    }
 
-impl Overlay {
-    /// The service with this laid over it; None when there is nothing to lay it over and it names no command.
-    fn over(&self, base: Option<Service>) -> Option<Service> {
-        let command = match (&self.command, &base) {
-            (Some(command), _) => command.words(),
-            (None, Some(base)) => base.command.clone(),
-            (None, None) => return None,
-        };
-        let mut service = base.unwrap_or_else(bare);
-        service.command = command;
-        service.environment.extend(self.environment.clone());
-        service.depends_on.extend(self.depends_on.clone());
-        self.restart.over(&mut service.restart);
-        self.stop.over(&mut service.stop);
-        if self.directory.is_some() {
-            service.directory.clone_from(&self.directory);
+    /// That of a service, of which nothing need be said.
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let variables = generator.subschema_for::<BTreeMap<String, Scalar>>().to_value();
+        let mut schema = Service::json_schema(generator);
+        schema.remove("required");
+        let properties = schema.get_mut("properties").and_then(serde_json::Value::as_object_mut);
+        if let Some(environment) = properties.and_then(|all| all.get_mut(ENVIRONMENT)?.as_object_mut()) {
+            environment.extend(variables.as_object().cloned().unwrap_or_default());
         }
-        if self.ready.is_some() {
-            service.ready.clone_from(&self.ready);
-        }
-        if let Some(ports) = &self.ports {
-            service.ports.clone_from(ports);
-        }
-        service.tty = self.tty.unwrap_or(service.tty);
-        service.essential = self.essential.unwrap_or(service.essential);
-        service.enabled = self.enabled.unwrap_or(service.enabled);
-        Some(service)
+        schema
     }
 }
 
-impl RestartOverlay {
-    fn over(&self, base: &mut Restart) {
-        base.policy = self.policy.unwrap_or(base.policy);
-        base.backoff = self.backoff.unwrap_or(base.backoff);
-        base.max_backoff = self.max_backoff.unwrap_or(base.max_backoff);
-        base.jitter = self.jitter.unwrap_or(base.jitter);
-        base.reset = self.reset.unwrap_or(base.reset);
-        base.limit = self.limit.unwrap_or(base.limit);
-    }
-}
-
-impl StopOverlay {
-    fn over(&self, base: &mut Stop) {
-        if let Some(signal) = &self.signal {
-            base.signal.clone_from(signal);
+/// Lays one value over another: maps are merged key by key, everything else is replaced. What is null says nothing.
+fn merge(base: &mut Mapping, over: &Mapping) {
+    for (key, value) in over {
+        match (base.get_mut(key), value) {
+            (_, Value::Null) => {}
+            // A probe is one of several kinds: half of one and half of another is none.
+            (Some(Value::Mapping(base)), Value::Mapping(over)) if key != READY => merge(base, over),
+            _ => {
+                base.insert(key.clone(), value.clone());
+            }
         }
-        base.grace = self.grace.unwrap_or(base.grace);
-    }
-}
-
-fn bare() -> Service {
-    Service {
-        command: Vec::new(),
-        environment: BTreeMap::new(),
-        directory: None,
-        depends_on: BTreeMap::new(),
-        ready: None,
-        restart: Restart::default(),
-        stop: Stop::default(),
-        tty: true,
-        essential: false,
-        ports: Vec::new(),
-        enabled: true,
     }
 }
 
@@ -184,7 +124,7 @@ fn bare() -> Service {
 /// built-in ones are off unless it enables them: their programs may not be there.
 ///
 /// # Errors
-/// A usage [`Failure`]: a new service without a command, an unknown dependency, a cycle, a senseless value.
+/// A usage [`Failure`]: a new service without a command, an unknown key or dependency, a cycle, a senseless value.
 pub fn services(
     name: &Name,
     profile: Profile,
@@ -196,17 +136,44 @@ pub fn services(
         services.values_mut().for_each(|service| service.enabled = false);
     }
     for (key, overlay) in &yaml.content.services {
-        let Some(service) = overlay.over(services.get(key).cloned()) else {
+        let mut merged = services.get(key).map_or_else(without_command, as_mapping);
+        merge(&mut merged, &overlay.0);
+        let service = serde_path_to_error::deserialize(Value::Mapping(merged));
+        let service = service.map_err(|error| unreadable(yaml, key, &error))?;
+        if !services.contains_key(key) && !overlay.0.contains_key(COMMAND) {
             let place = yaml.place(&[PathStep::Key("services"), PathStep::Key(key)]);
             let hint = suggest::did_you_mean(key, services.keys().map(String::as_str));
             return Err(Failure::usage(format!("{place}: service `{key}` has no command"))
                 .hint(hint.unwrap_or_else(|| format!("give it one; built in are {}", listed(&services)))));
-        };
+        }
         services.insert(key.clone(), service);
     }
     let set = ServiceSet { project: name.to_string(), environment: BTreeMap::new(), services };
     set.check().map_err(|error| refused(yaml, &set.services, &error))?;
     Ok(set.services)
+}
+
+/// What a new service is laid over, so that a key that nobody knows is told before the command that is missing.
+fn without_command() -> Mapping {
+    Mapping::from_iter([(COMMAND.into(), Value::Sequence(Vec::new()))])
+}
+
+fn as_mapping(service: &Service) -> Mapping {
+    match serde_yaml::to_value(service) {
+        Ok(Value::Mapping(mapping)) => mapping,
+        other => unreachable!("a service is a map of plain data, not {other:?}"),
+    }
+}
+
+/// Says what is wrong with a service's values, in the file's terms.
+fn unreadable(yaml: &YamlFile, service: &str, error: &serde_path_to_error::Error<serde_yaml::Error>) -> Failure {
+    let mut steps = vec![PathStep::Key("services"), PathStep::Key(service)];
+    steps.extend(error.path().iter().filter_map(|segment| match segment {
+        Segment::Map { key } | Segment::Enum { variant: key } => Some(PathStep::Key(key)),
+        Segment::Seq { index } => Some(PathStep::Item(*index)),
+        Segment::Unknown => None,
+    }));
+    yaml.refusal(&steps, &error.inner().to_string())
 }
 
 fn listed(services: &BTreeMap<String, Service>) -> String {

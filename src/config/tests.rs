@@ -110,8 +110,10 @@ fn text_stays_as_it_was_written() {
 fn services_are_laid_over_built_in_ones() {
     let yaml = "services:
   claude-flow:
-    environment: {EXTRA: 1}
+    environment: {EXTRA: 1.10}
     stop: {grace: 3}
+    restart:
+    tty: ~
   docs:
     command: python3 -m http.server 8000
     depends_on: {claude-flow: started}
@@ -122,10 +124,18 @@ fn services_are_laid_over_built_in_ones() {
     let (flow, docs) = (&settings.services["claude-flow"], &settings.services["docs"]);
     let built_in = &overlay::built_in(Profile::Core)["claude-flow"];
     assert_eq!((&flow.command, &flow.ready), (&built_in.command, &built_in.ready));
-    assert_eq!(flow.environment["EXTRA"], "1");
+    assert_eq!(flow.environment["EXTRA"], "1.10", "text as written");
+    assert_eq!((&flow.restart, flow.tty), (&built_in.restart, built_in.tty), "null says nothing");
     assert_eq!((flow.stop.grace, flow.stop.signal.as_str()), (3.0, built_in.stop.signal.as_str()));
     assert_eq!(docs.command, ["/bin/sh", "-c", "python3 -m http.server 8000"]);
     assert!(docs.enabled && docs.tty);
+}
+
+#[test]
+fn a_probe_takes_the_place_of_the_built_in_one() {
+    let settings = settings(&[("powerdev.yaml", "services: {claude-flow: {ready: {tcp: 3000}}}\n")], &[]);
+    let ready = settings.services["claude-flow"].ready.as_ref().expect("it has one");
+    assert_eq!(ready.probe, powerdev_protocol::service::Probe::Tcp(3000));
 }
 
 #[test]
@@ -240,7 +250,24 @@ fn every_mistake_names_file_line_value_and_a_way_out() {
             "powerdev.yaml:4: service `a`: stop.grace is -1",
             "--schema",
         ),
-        ("powerdev.yaml", "services:\n  a:\n    command: x\n    ready: {tpc: 80}\n", "powerdev.yaml:4: ", ""),
+        (
+            "powerdev.yaml",
+            "services:\n  a:\n    command: x\n    ready: {tpc: 80}\n",
+            "powerdev.yaml:4: services.a.ready: ",
+            "",
+        ),
+        (
+            "powerdev.yaml",
+            "services:\n  a:\n    command: x\n    environment:\n      polcy: x\n    restart:\n      polcy: never\n",
+            "powerdev.yaml:7: unknown key `polcy` in services.a.restart",
+            "did you mean `policy`?",
+        ),
+        (
+            "powerdev.yaml",
+            "services:\n  a:\n    command: x\n    stop:\n      grace: long\n",
+            "powerdev.yaml:5: services.a.stop.grace: invalid type: string \"long\"",
+            "--schema",
+        ),
         (
             "powerdev.yaml",
             "mounts:\n  - /tmp:/home/dev\n",

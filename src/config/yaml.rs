@@ -17,6 +17,8 @@ use crate::failure::Failure;
 /// The file's name in the project's folder.
 pub const FILE: &str = "powerdev.yaml";
 
+const SCHEMA_HINT: &str = "`powerdev config --schema` prints what may be there";
+
 /// What `powerdev.yaml` may say. Every key is optional.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -62,7 +64,7 @@ pub struct YamlContent {
     pub mounts: Vec<MountEntry>,
     /// Plain variables of every service and shell. Anyone who may use Docker here can read them: secrets belong in
     /// .env.
-    #[serde(deserialize_with = "forms::texts")]
+    #[serde(deserialize_with = "forms::unique")]
     #[schemars(with = "BTreeMap<String, forms::Scalar>")]
     pub environment: BTreeMap<String, String>,
     /// Keys of .env that are meant as they are, though they look like a setting misspelt.
@@ -147,6 +149,21 @@ impl YamlFile {
         locate::line(&self.text, steps)
     }
 
+    /// Says in the file's terms what serde found wrong with what lies at these steps.
+    pub(super) fn refusal(&self, steps: &[PathStep<'_>], message: &str) -> Failure {
+        let path = steps.iter().fold(String::new(), |path, step| match step {
+            PathStep::Key(key) if path.is_empty() => (*key).to_owned(),
+            PathStep::Key(key) => format!("{path}.{key}"),
+            PathStep::Item(index) => format!("{path}[{index}]"),
+        });
+        match unknown_field(message) {
+            Some((_, unknown, known)) => {
+                unknown_key(&self.place(&[steps, &[PathStep::Key(&unknown)]].concat()), &unknown, &path, &known)
+            }
+            None => Failure::usage(format!("{}: {path}: {message}", self.place(steps))).hint(SCHEMA_HINT),
+        }
+    }
+
     /// `file:line` of what lies at these steps, for messages.
     pub fn place(&self, steps: &[PathStep<'_>]) -> String {
         place(&self.path, self.line(steps))
@@ -173,16 +190,22 @@ fn unreadable(path: &Path, text: &str, error: &serde_yaml::Error) -> Failure {
     let message = error.to_string();
     let line = error.location().map(|location| location.line());
     let message = message.find(" at line ").map_or(message.as_str(), |end| &message[..end]);
-    if let Some((context, unknown, known)) = unknown_field(message) {
-        let line = locate::key_at_or_after(text, &unknown, line.unwrap_or(1)).or(line);
-        let known: Vec<&str> = known.iter().map(String::as_str).collect();
-        let hint = suggest::did_you_mean(&unknown, known.iter().copied())
-            .unwrap_or_else(|| format!("it may be one of {}", known.join(", ")));
-        let context = if context.is_empty() { String::new() } else { format!(" in {context}") };
-        return Failure::usage(format!("{}: unknown key `{unknown}`{context}", place(path, line))).hint(hint);
-    }
-    Failure::usage(format!("{}: {message}", place(path, line)))
-        .hint("`powerdev config --schema` prints what may be there")
+    let Some((context, unknown, known)) = unknown_field(message) else {
+        return Failure::usage(format!("{}: {message}", place(path, line))).hint(SCHEMA_HINT);
+    };
+    let line = match context.as_str() {
+        "" => locate::line(text, &[PathStep::Key(&unknown)]),
+        _ => locate::key_at_or_after(text, &unknown, line.unwrap_or(1)),
+    };
+    unknown_key(&place(path, line), &unknown, &context, &known)
+}
+
+/// The failure for a key that nobody knows, with what was meant or what would do.
+fn unknown_key(place: &str, unknown: &str, context: &str, known: &[String]) -> Failure {
+    let hint = suggest::did_you_mean(unknown, known.iter().map(String::as_str))
+        .unwrap_or_else(|| format!("it may be one of {}", known.join(", ")));
+    let context = if context.is_empty() { String::new() } else { format!(" in {context}") };
+    Failure::usage(format!("{place}: unknown key `{unknown}`{context}")).hint(hint)
 }
 
 /// Takes serde's message on an unknown field apart: where, which, what would have done.
