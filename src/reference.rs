@@ -6,7 +6,8 @@ use clap::{Arg, Command, CommandFactory};
 use powerdev_protocol::ExitCode;
 
 use crate::cli::Cli;
-use crate::config::table::{self, Scope};
+use crate::config::setting::Audience;
+use crate::config::settings;
 
 const HEAD: &str = "\
 <!-- Generated: `make generate`, or POWERDEV_BLESS=1 cargo test --test generated. Don't edit. -->
@@ -64,23 +65,23 @@ fn write(page: &mut String) -> std::fmt::Result {
     page.push_str("\n## Settings\n\n");
     page.push_str(SETTINGS);
     page.push_str("| Name | In `powerdev.yaml` | Takes | Default | |\n|---|---|---|---|---|\n");
-    for setting in table::SETTINGS {
+    for setting in settings::all() {
         let star = if setting.ambient && setting.variable() != setting.name { " *" } else { "" };
-        let yaml = setting.yaml.map_or_else(|| "`environment`".to_owned(), |key| format!("`{key}`"));
+        let yaml = setting.key.map_or_else(|| "`environment`".to_owned(), |key| format!("`{key}`"));
         let default = match setting.default {
             "" => setting.unset.to_owned(),
             default => format!("`{default}`"),
         };
-        let scope = match setting.scope {
-            Scope::Host => "",
-            Scope::Container => " Services and shells see it.",
-            Scope::Full => " Services and shells see it, in other profiles only where it is set.",
+        let seen_by = match setting.audience {
+            Audience::Host => "",
+            Audience::Container => " Services and shells see it.",
+            Audience::ProfileFull => " Services and shells see it, in other profiles only where it is set.",
         };
-        let takes = setting.kind.describe();
-        writeln!(page, "| `{}`{star} | {yaml} | {takes} | {default} | {}{scope} |", setting.name, cell(setting.why))?;
+        let takes = (setting.syntax.takes)();
+        writeln!(page, "| `{}`{star} | {yaml} | {takes} | {default} | {}{seen_by} |", setting.name, cell(setting.why))?;
     }
     page.push_str("\n### Secrets that many have\n\n");
-    for (secret, why) in table::SECRETS {
+    for (secret, why) in settings::SECRETS {
         writeln!(page, "- `{secret}`: {why}")?;
     }
     page.push_str("\n## What the docker CLI is told\n\n");

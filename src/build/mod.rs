@@ -27,7 +27,7 @@ use sha2::{Digest, Sha256};
 
 use crate::agent::inject::cache_home;
 use crate::config::layout::AGENT_MOUNT;
-use crate::config::{Choice, Settings};
+use crate::config::{Choice, ImageReference, Settings};
 use crate::engine::{
     BuildEvent, BuildRequest, BuildSecrets, Engine, EngineError, Hidden, Image, Logins, container_proxies,
 };
@@ -43,7 +43,6 @@ use proxies::Proxies;
 use recipe::{BASE_IMAGE, Recipe};
 
 pub use pull::PullError;
-
 /// Raised when what powerdev passes to a build changes in a way that the hash doesn't see.
 const EDITION: &[u8] = b"powerdev build 1";
 
@@ -89,7 +88,7 @@ impl Wanted {
         let private = private(settings);
         let recipe = Recipe::find(&settings.dir, settings.profile, &certificates, &private)?;
         let arguments = arguments(&recipe, host);
-        let hash = hash(&recipe, &arguments, settings.base_image.as_deref())?;
+        let hash = hash(&recipe, &arguments, settings.base_image.as_ref().map(ImageReference::as_str))?;
         let repository = repository(&recipe, settings);
         let tag = format!("{repository}:{}", &hash[..12]);
         Ok(Self { recipe, arguments, hash, repository, tag })
@@ -117,7 +116,8 @@ pub fn extra_certificates(settings: &Settings) -> anyhow::Result<usize> {
 /// The image that a registry would be asked for, if it isn't here.
 pub fn pulled_image(settings: &Settings) -> String {
     let own = || recipe::own_base(&settings.dir, settings.profile);
-    let image = settings.image.clone().or_else(own).or_else(|| settings.base_image.clone());
+    let image = settings.image.as_ref().map(ToString::to_string).or_else(own);
+    let image = image.or_else(|| settings.base_image.as_ref().map(ToString::to_string));
     image.unwrap_or_else(|| base::DEBIAN.to_owned())
 }
 
@@ -138,7 +138,7 @@ pub async fn has_pulled_image(engine: &Engine, settings: &Settings) -> Result<bo
 /// As [`ensure`], for what is wrong before the Engine is asked.
 pub fn tag(settings: &Settings, host: &HostFacts) -> anyhow::Result<String> {
     match &settings.image {
-        Some(image) => Ok(image.clone()),
+        Some(image) => Ok(image.to_string()),
         None => Ok(Wanted::find(settings, host)?.tag),
     }
 }
@@ -157,10 +157,10 @@ pub async fn ensure(
 ) -> anyhow::Result<Built> {
     let since = Instant::now();
     if let Some(tag) = &settings.image {
-        return given(engine, tag, ui, &options, since).await;
+        return given(engine, tag.as_str(), ui, &options, since).await;
     }
     let Wanted { recipe, arguments, hash, repository, tag } = Wanted::find(settings, host)?;
-    let asked = settings.base_image.as_deref();
+    let asked = settings.base_image.as_ref().map(ImageReference::as_str);
     // A Dockerfile that doesn't ask for it names its own, which BuildKit pulls.
     let takes_base = recipe.dockerfile.has_arg(BASE_IMAGE);
     let local = async { if takes_base { base::local(engine, asked).await } else { Ok(None) } };

@@ -4,6 +4,7 @@ use powerdev_protocol::ExitCode;
 
 use super::Context;
 use crate::build::{self, BuildOptions};
+use crate::config::settings::{BASE_IMAGE, PROFILE};
 use crate::config::{ByteSize, Choice, Overrides, Profile};
 use crate::host::HostFacts;
 
@@ -33,8 +34,7 @@ pub struct Args {
 /// [`ExitCode::BuildFailed`] with the failing step, its last lines and the Dockerfile's line.
 pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> {
     let profile = args.profile.as_ref().map(Choice::word);
-    let flags =
-        Overrides::default().with("PROFILE", profile, "--profile").with("BASE_IMAGE", args.base.as_deref(), "--base");
+    let flags = Overrides::default().with(&PROFILE, profile).with(&BASE_IMAGE, args.base.as_deref());
     let settings = context.settings_with(&flags)?;
     for notice in &settings.notices {
         context.ui.notice(notice);

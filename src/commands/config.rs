@@ -4,6 +4,7 @@ use powerdev_protocol::ExitCode;
 use serde::Serialize;
 
 use super::Context;
+use crate::config::settings::{DOCKER_CPUS, DOCKER_MEMORY};
 use crate::config::{Origin, Settings, ShownValue, yaml};
 use crate::host::HostFacts;
 use crate::plan;
@@ -56,8 +57,9 @@ pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> 
 fn detected(settings: &Settings) -> Vec<ShownValue> {
     let limits = plan::limits(settings, &HostFacts::detect(), 0, 0, &mut Vec::new());
     let mut values = settings.values.clone();
-    for (name, detected) in [("DOCKER_CPUS", limits.cpus.to_string()), ("DOCKER_MEMORY", limits.memory.to_string())] {
-        let automatic = |value: &&mut ShownValue| value.name == name && value.value.eq_ignore_ascii_case("auto");
+    for (setting, detected) in [(&DOCKER_CPUS, limits.cpus.to_string()), (&DOCKER_MEMORY, limits.memory.to_string())] {
+        let automatic =
+            |value: &&mut ShownValue| value.name == setting.name && value.value.eq_ignore_ascii_case("auto");
         if let Some(value) = values.iter_mut().find(automatic) {
             value.value = detected;
             value.origin = Origin::Detected;

@@ -7,6 +7,7 @@ use powerdev_protocol::ExitCode;
 use serde::Serialize;
 
 use super::Context;
+use crate::config::settings::{EXTERNAL_DIR, PROFILE, SECURITY};
 use crate::config::{Choice, Profile, SecurityProfile, layout, template, yaml};
 use crate::failure::Failure;
 use crate::host;
@@ -107,18 +108,20 @@ struct Answers {
 impl Answers {
     fn env(&self) -> String {
         match &self.external_dir {
-            Some(dir) => template::put(&template::env_template(), "EXTERNAL_DIR", &format!("EXTERNAL_DIR='{dir}'")),
+            Some(dir) => {
+                let name = EXTERNAL_DIR.name;
+                template::put(&template::env_template(), name, &format!("{name}='{dir}'"))
+            }
             None => template::env_template(),
         }
     }
 
     fn yaml(&self) -> String {
         let mut text = template::YAML.to_owned();
-        if self.profile != Profile::default() {
-            text = template::put(&text, "profile", &format!("profile: {}", self.profile.word()));
-        }
-        if self.security != SecurityProfile::default() {
-            text = template::put(&text, "security", &format!("security: {}", self.security.word()));
+        for (setting, word) in [(&PROFILE, self.profile.word()), (&SECURITY, self.security.word())] {
+            if let Some(key) = setting.key.filter(|_| word != setting.default) {
+                text = template::put(&text, key, &format!("{key}: {word}"));
+            }
         }
         text
     }

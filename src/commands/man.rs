@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::Context;
 use crate::cli::Cli;
-use crate::config::{suggest, table};
+use crate::config::{settings, suggest};
 use crate::failure::Failure;
 
 /// Print the manual page, as roff: `powerdev man | man -l -`
@@ -63,7 +63,7 @@ pub fn page(name: Option<&str>) -> anyhow::Result<String> {
     man.render_options_section(&mut roff)?;
     if whole {
         man.render_subcommands_section(&mut roff)?;
-        settings().to_writer(&mut roff)?;
+        setting_section().to_writer(&mut roff)?;
     }
     exit_codes().to_writer(&mut roff)?;
     if whole {
@@ -76,11 +76,11 @@ fn entry(roff: &mut Roff, head: &str, text: &str) {
     roff.control("TP", []).text([clap_mangen::roff::bold(head)]).text([roman(text)]);
 }
 
-fn settings() -> Roff {
+fn setting_section() -> Roff {
     let mut roff = Roff::new();
     roff.control("SH", ["SETTINGS"]);
     roff.text([roman("In .env, as variables of the environment (POWERDEV_ before the name), or in powerdev.yaml.")]);
-    for setting in table::SETTINGS {
+    for setting in settings::all() {
         let head = format!("{} [{}]", setting.name, setting.default_text());
         entry(&mut roff, &head, setting.why);
     }

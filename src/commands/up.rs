@@ -7,7 +7,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::Context;
-use crate::config::Overrides;
+use crate::config::{Overrides, settings};
 use crate::interrupt::interruptible;
 use crate::lifecycle::report::{self, PortReport};
 use crate::lifecycle::{self, Applied, BringUp, Build, Deployment, Done, Up, ready};
@@ -71,13 +71,13 @@ struct SettingArgs {
 impl SettingArgs {
     fn overrides(&self) -> Overrides {
         Overrides::default()
-            .with("PROFILE", self.profile.as_deref(), "--profile")
-            .with("SECURITY", self.security.as_deref(), "--security")
-            .with("IMAGE", self.image.as_deref(), "--image")
-            .with("BASE_IMAGE", self.base.as_deref(), "--base")
-            .with("GPU", self.gpu.as_deref(), "--gpu")
-            .with("DOCKER_CPUS", self.cpus.as_deref(), "--cpus")
-            .with("DOCKER_MEMORY", self.memory.as_deref(), "--memory")
+            .with(&settings::PROFILE, self.profile.as_deref())
+            .with(&settings::SECURITY, self.security.as_deref())
+            .with(&settings::IMAGE, self.image.as_deref())
+            .with(&settings::BASE_IMAGE, self.base.as_deref())
+            .with(&settings::GPU, self.gpu.as_deref())
+            .with(&settings::DOCKER_CPUS, self.cpus.as_deref())
+            .with(&settings::DOCKER_MEMORY, self.memory.as_deref())
     }
 }
 

@@ -11,7 +11,6 @@ use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 /// A number, or text.
 #[derive(JsonSchema)]
 #[serde(untagged)]
-#[expect(dead_code, reason = "only its schema is of use")]
 pub enum NumberOrText {
     /// A number.
     Number(f64),
@@ -35,7 +34,6 @@ pub enum Scalar {
 /// Text or a number, or a list of them.
 #[derive(JsonSchema)]
 #[serde(untagged)]
-#[expect(dead_code, reason = "only its schema is of use")]
 pub enum WordsOrText {
     /// Text.
     Text(String),
@@ -46,43 +44,40 @@ pub enum WordsOrText {
 }
 
 /// Text as it stands, or a list of it, joined with commas.
-pub fn words_or_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    struct Words;
-    impl<'de> Visitor<'de> for Words {
-        type Value = Option<String>;
+pub struct JoinedText(pub Option<String>);
 
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a word, or a list of ids")
-        }
+impl<'de> Deserialize<'de> for JoinedText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct JoinedTextVisitor;
+        impl<'de> Visitor<'de> for JoinedTextVisitor {
+            type Value = JoinedText;
 
-        fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
-            Ok(Some(text.to_owned()))
-        }
-
-        fn visit_u64<E: de::Error>(self, number: u64) -> Result<Self::Value, E> {
-            Ok(Some(number.to_string()))
-        }
-
-        fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
-            Ok(None)
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-            let mut words = Vec::new();
-            while let Some(word) = list.next_element::<String>()? {
-                words.push(word);
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a word, or a list of ids")
             }
-            Ok(Some(words.join(",")))
-        }
-    }
-    deserializer.deserialize_any(Words)
-}
 
-/// The map of a [`UniqueMap`].
-pub fn unique<'de, D: Deserializer<'de>, V: Deserialize<'de>>(
-    deserializer: D,
-) -> Result<BTreeMap<String, V>, D::Error> {
-    UniqueMap::deserialize(deserializer).map(|map| map.0)
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<JoinedText, E> {
+                Ok(JoinedText(Some(text.to_owned())))
+            }
+
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<JoinedText, E> {
+                Ok(JoinedText(Some(number.to_string())))
+            }
+
+            fn visit_unit<E: de::Error>(self) -> Result<JoinedText, E> {
+                Ok(JoinedText(None))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<JoinedText, A::Error> {
+                let mut words = Vec::new();
+                while let Some(word) = list.next_element::<String>()? {
+                    words.push(word);
+                }
+                Ok(JoinedText(Some(words.join(","))))
+            }
+        }
+        deserializer.deserialize_any(JoinedTextVisitor)
+    }
 }
 
 /// A map in which no key stands twice. Nothing at all is an empty one. Values of text are as written: `1.10` stays

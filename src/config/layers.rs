@@ -2,54 +2,48 @@
 
 use std::ffi::OsString;
 use std::fmt::Display;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
+
+use clap::builder::PossibleValue;
 
 use super::env_file::EnvFile;
 use super::locate::PathStep;
-use super::table::{Kind, Setting};
+use super::setting::Setting;
 use super::yaml::{self, YamlFile};
 use super::{Origin, suggest};
 use crate::failure::Failure;
 
 /// Settings given by flags of the command: the strongest layer.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Overrides(Vec<Override>);
-
-/// One setting given by a flag.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Override {
-    setting: &'static str,
-    value: String,
-    flag: &'static str,
-}
+#[derive(Debug, Clone, Default)]
+pub struct Overrides(Vec<(&'static Setting, String)>);
 
 impl Overrides {
-    /// Adds a flag's value, where the flag is given: `.with("GPU", args.gpu.as_deref(), "--gpu")`.
-    ///
-    /// # Panics
-    /// When the table has no such setting: a slip in the command's code.
-    pub fn with(mut self, setting: &'static str, value: Option<impl Display>, flag: &'static str) -> Self {
-        assert!(super::table::find(setting).is_some(), "{setting} is no setting");
-        if let Some(value) = value {
-            self.0.push(Override { setting, value: value.to_string(), flag });
-        }
+    /// Adds what a setting's flag says, where it is given: `.with(&settings::GPU, args.gpu.as_deref())`.
+    pub fn with(mut self, setting: &'static Setting, value: Option<impl Display>) -> Self {
+        self.0.extend(value.map(|value| (setting, value.to_string())));
         self
+    }
+
+    fn get(&self, setting: &Setting) -> Option<&str> {
+        self.0.iter().rev().find(|(own, _)| own.name == setting.name).map(|(_, value)| value.as_str())
     }
 }
 
 /// A setting's value as written, and where.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Raw {
+#[derive(Debug, Clone)]
+pub struct RawValue<'a> {
     /// The setting.
-    pub setting: &'static str,
-    /// The value.
+    pub setting: &'static Setting,
+    /// The value; empty where there is none.
     pub text: String,
     /// Where it stands.
     pub origin: Origin,
-    kind: Kind,
+    /// What a path in it is relative to.
+    pub paths: &'a PathBase<'a>,
 }
 
-impl Raw {
+impl RawValue<'_> {
     /// The value, parsed.
     ///
     /// # Errors
@@ -58,27 +52,12 @@ impl Raw {
         self.text.parse().map_err(|error: T::Err| self.wrong(error))
     }
 
-    /// The value, parsed; None where it is `auto`.
-    ///
-    /// # Errors
-    /// A usage [`Failure`] naming place and value, with what would do.
-    pub fn parse_or_auto<T: FromStr<Err: Display>>(&self) -> Result<Option<T>, Failure> {
-        if self.text.trim().eq_ignore_ascii_case("auto") { Ok(None) } else { self.parse().map(Some) }
-    }
-
-    /// The value, if there is one.
-    pub fn given(&self) -> Option<String> {
-        (!self.text.is_empty()).then(|| self.text.clone())
-    }
-
     /// The failure for a value that won't do.
     pub fn wrong(&self, expected: impl Display) -> Failure {
         let message = format!("{} is `{}`", self.place(), self.text);
-        let suggestion = match self.kind {
-            Kind::Choice(words) => suggest::did_you_mean(&self.text, words.iter().copied()),
-            _ => None,
-        };
-        Failure::usage(message).hint(match suggestion {
+        let choices = (self.setting.syntax.choices)();
+        let words = choices.iter().map(PossibleValue::get_name);
+        Failure::usage(message).hint(match suggest::did_you_mean(&self.text, words) {
             Some(suggestion) => format!("{suggestion} {expected}"),
             None => expected.to_string(),
         })
@@ -86,21 +65,43 @@ impl Raw {
 
     /// Where the value stands, and under what name: `/p/.env:3: GPU`.
     pub fn place(&self) -> String {
+        let name = self.setting.name;
         match &self.origin {
-            Origin::Default | Origin::Detected => format!("the default of {}", self.setting),
+            Origin::Default | Origin::Detected => format!("the default of {name}"),
             Origin::Yaml { file, line } => {
-                let key = super::table::find(self.setting).and_then(|setting| setting.yaml);
-                format!("{}: {}", yaml::place(file, *line), key.unwrap_or(self.setting))
+                format!("{}: {}", yaml::place(file, *line), self.setting.key.unwrap_or(name))
             }
-            Origin::EnvFile { file, line } => format!("{}:{line}: {}", file.display(), self.setting),
+            Origin::EnvFile { file, line } => format!("{}:{line}: {name}", file.display()),
             Origin::Environment { variable } => format!("the variable {variable}"),
             Origin::Flag { flag } => flag.clone(),
         }
     }
 }
 
+/// What the paths in a file of settings start at.
+#[derive(Debug, Clone)]
+pub struct PathBase<'a> {
+    /// The project's folder.
+    pub project: &'a Path,
+    /// The user's, which `~` stands for.
+    pub home: Option<PathBuf>,
+}
+
+impl PathBase<'_> {
+    /// A path of this machine as a file of settings means it: from the project's folder, or from `~`.
+    pub fn resolve(&self, text: &str) -> PathBuf {
+        let below_home = if text == "~" { Some("") } else { text.strip_prefix("~/") };
+        match (below_home, &self.home) {
+            (Some(rest), Some(home)) => home.join(rest),
+            _ => self.project.join(text),
+        }
+    }
+}
+
 /// What there is to take settings from.
 pub struct SettingLayers<'a> {
+    /// What paths start at.
+    pub paths: PathBase<'a>,
     /// `powerdev.yaml`.
     pub yaml: &'a YamlFile,
     /// `.env`, where there is one.
@@ -111,38 +112,52 @@ pub struct SettingLayers<'a> {
     pub flags: &'a Overrides,
 }
 
-impl SettingLayers<'_> {
+impl<'a> SettingLayers<'a> {
+    /// The layers of the project in this folder.
+    pub fn new(
+        dir: &'a Path,
+        yaml: &'a YamlFile,
+        env_file: Option<&'a EnvFile>,
+        environment: &'a dyn Fn(&str) -> Option<OsString>,
+        flags: &'a Overrides,
+    ) -> Self {
+        let home = environment("HOME").map(PathBuf::from).or_else(std::env::home_dir);
+        Self { paths: PathBase { project: dir, home }, yaml, env_file, environment, flags }
+    }
+
     /// The strongest layer's value. An empty one in `.env` or the environment counts as none.
     ///
     /// # Errors
     /// A usage [`Failure`] when a variable isn't UTF-8.
-    pub fn resolve(&self, setting: &'static Setting) -> Result<Raw, Failure> {
-        let raw = |text: String, origin| Raw { setting: setting.name, text, origin, kind: setting.kind };
-        if let Some(flag) = self.flags.0.iter().rev().find(|flag| flag.setting == setting.name) {
-            return Ok(raw(flag.value.clone(), Origin::Flag { flag: flag.flag.to_owned() }));
+    pub fn resolve(&self, setting: &'static Setting) -> Result<RawValue<'_>, Failure> {
+        let raw = |text: &str, origin| RawValue { setting, text: text.to_owned(), origin, paths: &self.paths };
+        if let Some(value) = self.flags.get(setting) {
+            let flag = format!("--{}", setting.flag.unwrap_or(setting.name));
+            return Ok(raw(value, Origin::Flag { flag }));
         }
         let bare = setting.ambient.then(|| setting.name.to_owned());
         for variable in [Some(setting.variable()), bare].into_iter().flatten() {
             if let Some(value) = self.variable(&variable)? {
-                return Ok(raw(value, Origin::Environment { variable }));
+                return Ok(raw(&value, Origin::Environment { variable }));
             }
         }
         let entry = self.env_file.and_then(|file| Some((file, file.get(setting.name)?)));
         if let Some((file, entry)) = entry.filter(|(_, entry)| !entry.value.is_empty()) {
-            return Ok(raw(entry.value.clone(), Origin::EnvFile { file: file.path.clone(), line: entry.line }));
+            return Ok(raw(&entry.value, Origin::EnvFile { file: file.path.clone(), line: entry.line }));
         }
-        let (value, steps) = match setting.yaml {
-            Some(key) => (self.yaml.content.setting(key), vec![PathStep::Key(key)]),
-            None => (
-                self.yaml.content.environment.get(setting.name).map(String::as_str),
-                vec![PathStep::Key("environment"), PathStep::Key(setting.name)],
-            ),
+        let content = &self.yaml.content;
+        let (value, steps) = match setting.key {
+            Some(key) => (content.settings.get(key), vec![PathStep::Key(key)]),
+            None => {
+                let steps = vec![PathStep::Key("environment"), PathStep::Key(setting.name)];
+                (content.environment.get(setting.name), steps)
+            }
         };
         if let Some(value) = value {
             let origin = Origin::Yaml { file: self.yaml.path.clone(), line: self.yaml.line(&steps) };
-            return Ok(raw(value.to_owned(), origin));
+            return Ok(raw(value, origin));
         }
-        Ok(raw(setting.default.to_owned(), Origin::Default))
+        Ok(raw(setting.default, Origin::Default))
     }
 
     /// A variable of powerdev's own environment, if it is set to something.

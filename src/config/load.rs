@@ -2,19 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::net::IpAddr;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 
 use powerdev_protocol::Service;
 
 use super::env_file::EnvFile;
-use super::layers::{Raw, SettingLayers};
+use super::layers::SettingLayers;
 use super::locate::PathStep;
-use super::table::{self, PREFIX, SETTINGS, Scope};
+use super::setting::{Audience, PREFIX};
 use super::yaml::YamlFile;
 use super::{
-    ByteSize, CaBundle, Choice, Mount, Origin, Overrides, Port, Profile, Secrets, Settings, ShownValue, layout,
-    overlay, project, suggest,
+    Mount, Origin, Overrides, Port, Profile, Secrets, Settings, ShownValue, layout, overlay, settings, suggest,
 };
 use crate::failure::Failure;
 
@@ -32,138 +30,43 @@ pub(super) fn load(
         })?),
         None => EnvFile::read(&dir.join(".env"))?,
     };
-    let layers = SettingLayers { yaml: &yaml, env_file: file.as_ref(), environment, flags };
-    Loader { dir, yaml: &yaml, layers, raws: BTreeMap::new(), notices: Vec::new() }.settings()
+    let layers = SettingLayers::new(dir, &yaml, file.as_ref(), environment, flags);
+    Loader { yaml: &yaml, layers, notices: Vec::new() }.settings()
 }
 
 struct Loader<'a> {
-    dir: &'a Path,
     yaml: &'a YamlFile,
     layers: SettingLayers<'a>,
-    raws: BTreeMap<&'static str, Raw>,
     notices: Vec<String>,
 }
 
 impl Loader<'_> {
     fn settings(mut self) -> anyhow::Result<Settings> {
-        for setting in SETTINGS {
-            self.raws.insert(setting.name, self.layers.resolve(setting)?);
-        }
-        let name = project::name(self.raw("POWERDEV_NAME"), self.dir)?;
-        let profile: Profile = self.choice("PROFILE")?;
-        let image = self.raw("IMAGE").given();
-        let services = overlay::services(&name, profile, image.is_some(), self.yaml)?;
+        let read = Settings::read(&self.layers)?;
+        let services = overlay::services(&read.name, read.profile, read.image.is_some(), self.yaml)?;
         let secrets = self.secrets()?;
-        let environment = self.plain(profile, &secrets)?;
-        let settings = Settings {
-            dir: self.dir.to_owned(),
-            profile,
-            security: self.choice("SECURITY")?,
-            cpus: self.raw("DOCKER_CPUS").parse_or_auto()?,
-            memory: self.size_or_auto("DOCKER_MEMORY", 64 << 20)?,
-            shm: self.size("DOCKER_SHM", 1 << 20)?,
-            pids: self.count("DOCKER_PIDS", 16..=4_194_304)?,
-            gpu: self.raw("GPU").parse()?,
-            bind_address: self.address()?,
-            external_dir: self.external_dir()?,
-            image,
-            base_image: self.raw("BASE_IMAGE").given(),
-            ca_bundle: self.ca_bundle()?,
+        self.notice_open_ports(&read)?;
+        Ok(Settings {
+            dir: self.layers.paths.project.to_owned(),
+            environment: self.plain(read.profile, &secrets)?,
             ports: self.ports(&services)?,
             mounts: self.mounts()?,
-            values: self.values(&name.to_string(), &services, &secrets),
+            values: self.values(&read.name.to_string(), &services, &secrets)?,
             secrets: Secrets::new(secrets.into_iter().map(|(key, (value, _))| (key, value)).collect()),
             env_file: self.layers.env_file.map(|file| file.path.clone()),
             services,
-            environment,
-            notices: Vec::new(),
-            name,
-        };
-        self.count("MAX_SESSIONS", 1..=10_000)?;
-        Ok(Settings { notices: self.notices, ..settings })
-    }
-
-    fn raw(&self, setting: &str) -> &Raw {
-        &self.raws[setting]
-    }
-
-    fn choice<T: Choice>(&self, setting: &str) -> Result<T, Failure> {
-        let raw = self.raw(setting);
-        T::from_str(raw.text.trim(), true).map_err(|_| {
-            let words: Vec<String> = T::value_variants().iter().map(Choice::word).collect();
-            raw.wrong(format_args!("give {}", words.join(" or ")))
+            notices: self.notices,
+            ..read
         })
     }
 
-    fn size(&self, setting: &str, least: u64) -> Result<ByteSize, Failure> {
-        let raw = self.raw(setting);
-        let size: ByteSize = raw.parse()?;
-        // The Engine counts in signed 64 bits.
-        if (least..=i64::MAX as u64).contains(&size.0) {
-            Ok(size)
-        } else {
-            Err(raw.wrong(format_args!("give at least {}; a number without a unit is bytes", ByteSize(least))))
-        }
-    }
-
-    fn size_or_auto(&self, setting: &str, least: u64) -> Result<Option<ByteSize>, Failure> {
-        match self.raw(setting).parse_or_auto::<ByteSize>()? {
-            Some(_) => self.size(setting, least).map(Some),
-            None => Ok(None),
-        }
-    }
-
-    fn count(&self, setting: &str, range: std::ops::RangeInclusive<u32>) -> Result<u32, Failure> {
-        let raw = self.raw(setting);
-        let number = raw.text.trim().parse().ok().filter(|number| range.contains(number));
-        number.ok_or_else(|| raw.wrong(format_args!("give a whole number from {} to {}", range.start(), range.end())))
-    }
-
-    fn address(&mut self) -> Result<IpAddr, Failure> {
-        let raw = self.raw("BIND_ADDRESS");
-        let address: IpAddr = match raw.text.trim() {
-            "localhost" => IpAddr::from([127, 0, 0, 1]),
-            text => text.parse().map_err(|_| raw.wrong("give an IP address, such as 127.0.0.1"))?,
-        };
+    fn notice_open_ports(&mut self, read: &Settings) -> Result<(), Failure> {
+        let address = read.bind_address;
         if !address.is_loopback() {
-            let place = raw.place();
+            let place = self.layers.resolve(&settings::BIND_ADDRESS)?.place();
             self.notices.push(format!("{place} is {address}: whoever reaches it reaches the environment's ports"));
         }
-        Ok(address)
-    }
-
-    fn external_dir(&self) -> anyhow::Result<Option<PathBuf>> {
-        let raw = self.raw("EXTERNAL_DIR");
-        let Some(text) = raw.given() else { return Ok(None) };
-        let path = self.path(&text);
-        match path.canonicalize() {
-            Ok(folder) if folder.is_dir() => Ok(Some(folder)),
-            Ok(_) => Err(raw.wrong("it is no folder: give one").into()),
-            Err(error) => Err(raw.wrong("give a folder that is there, or make it first").source(error).into()),
-        }
-    }
-
-    fn ca_bundle(&self) -> Result<CaBundle, Failure> {
-        let raw = self.raw("CA_BUNDLE");
-        match raw.text.trim() {
-            "auto" => Ok(CaBundle::Auto),
-            "none" => Ok(CaBundle::None),
-            file => {
-                let path = self.path(file);
-                let expected = "give auto, none, or a PEM file that is there";
-                if path.is_file() { Ok(CaBundle::File(path)) } else { Err(raw.wrong(expected)) }
-            }
-        }
-    }
-
-    /// A path of this machine as a file of settings means it: from the project's folder, or from `~`.
-    fn path(&self, text: &str) -> PathBuf {
-        let home = (self.layers.environment)("HOME");
-        match (text.strip_prefix("~/"), home) {
-            (Some(rest), Some(home)) => Path::new(&home).join(rest),
-            _ if text == "~" => std::env::home_dir().unwrap_or_else(|| self.dir.join(text)),
-            _ => self.dir.join(text),
-        }
+        Ok(())
     }
 
     fn ports(&self, services: &BTreeMap<String, Service>) -> Result<Vec<Port>, Failure> {
@@ -215,7 +118,7 @@ impl Loader<'_> {
                 let failure = Failure::usage(format!("{place}: {target} is a mount's target twice"));
                 return Err(failure.hint("keep one of the two").into());
             }
-            let source = self.path(&entry.source).canonicalize().map_err(|error| {
+            let source = self.layers.paths.resolve(&entry.source).canonicalize().map_err(|error| {
                 Failure::usage(format!("{place}: can't mount {}", entry.source))
                     .hint("give a path that is there, or make it first")
                     .source(error)
@@ -233,7 +136,7 @@ impl Loader<'_> {
     fn secrets(&self) -> Result<BTreeMap<String, (String, Origin)>, Failure> {
         let mut secrets = BTreeMap::new();
         let Some(file) = self.layers.env_file else { return Ok(secrets) };
-        for entry in file.entries.iter().filter(|entry| table::find(&entry.key).is_none()) {
+        for entry in file.entries.iter().filter(|entry| settings::named(&entry.key).is_none()) {
             self.refuse_misspelt(file, &entry.key, entry.line)?;
             if entry.value.is_empty() {
                 if let Some(value) = self.layers.variable(&entry.key)? {
@@ -248,13 +151,12 @@ impl Loader<'_> {
     }
 
     fn refuse_misspelt(&self, file: &EnvFile, key: &str, line: usize) -> Result<(), Failure> {
-        let known = table::SECRETS.iter().any(|(secret, _)| *secret == key);
-        if known || self.yaml.content.secrets.iter().any(|meant| meant == key) {
+        if settings::is_known_secret(key) || self.yaml.content.secrets.iter().any(|meant| meant == key) {
             return Ok(());
         }
         let place = format!("{}:{line}", file.path.display());
-        let nearest = suggest::nearest(key, SETTINGS.iter().map(|setting| setting.name));
-        let prefixed = key.strip_prefix(PREFIX).filter(|rest| table::find(rest).is_some());
+        let nearest = suggest::nearest(key, settings::all().map(|setting| setting.name));
+        let prefixed = key.strip_prefix(PREFIX).filter(|rest| settings::named(rest).is_some());
         match (prefixed, nearest) {
             (Some(bare), _) => Err(Failure::usage(format!("{place}: {key} is how the environment spells a setting"))
                 .hint(format!("in this file write {bare}"))),
@@ -278,15 +180,16 @@ impl Loader<'_> {
                 plain.insert(key.clone(), value.clone());
             }
         }
-        for setting in SETTINGS {
-            let raw = self.raw(setting.name);
-            let wanted = match setting.scope {
-                Scope::Host => false,
-                Scope::Container => true,
-                Scope::Full => profile == Profile::Full || raw.origin != Origin::Default,
+        for setting in settings::VARIABLES {
+            let raw = self.layers.resolve(setting)?;
+            (setting.syntax.check)(&raw)?;
+            let wanted = match setting.audience {
+                Audience::Host => false,
+                Audience::Container => true,
+                Audience::ProfileFull => profile == Profile::Full || raw.origin != Origin::Default,
             };
             if wanted {
-                plain.insert(setting.name.to_owned(), raw.text.clone());
+                plain.insert(setting.name.to_owned(), raw.text);
             }
         }
         Ok(plain)
@@ -300,13 +203,13 @@ impl Loader<'_> {
             return Err(Failure::usage(format!("{place}: `{key}` can't be a variable's name or value"))
                 .hint("use letters, digits and `_`, a digit not first; no NUL byte in the value"));
         }
-        if table::SECRETS.iter().any(|(secret, _)| *secret == key) {
+        if settings::is_known_secret(key) {
             return Err(Failure::usage(format!("{place}: {key} is a secret, and what stands here is no secret"))
                 .hint("move it to .env: `docker inspect` doesn't show it then"));
         }
-        if let Some(yaml) = table::find(key).and_then(|setting| setting.yaml) {
+        if let Some(top) = settings::named(key).and_then(|setting| setting.key) {
             return Err(Failure::usage(format!("{place}: {key} is a setting of powerdev"))
-                .hint(format!("set `{yaml}:` at the top of the file")));
+                .hint(format!("set `{top}:` at the top of the file")));
         }
         if key.starts_with(PREFIX) {
             return Err(Failure::usage(format!("{place}: names in {PREFIX}… are powerdev's own")).hint("rename it"));
@@ -320,41 +223,39 @@ impl Loader<'_> {
         name: &str,
         services: &BTreeMap<String, Service>,
         secrets: &BTreeMap<String, (String, Origin)>,
-    ) -> Vec<ShownValue> {
-        let mut values: Vec<ShownValue> = SETTINGS
-            .iter()
-            .map(|setting| {
-                let raw = self.raw(setting.name);
-                let text = if setting.name == "POWERDEV_NAME" { name } else { &raw.text };
-                ShownValue { name: setting.name.into(), value: text.into(), origin: raw.origin.clone() }
-            })
-            .collect();
-        let yaml_origin = |steps: &[PathStep<'_>]| {
+    ) -> Result<Vec<ShownValue>, Failure> {
+        let mut values = Vec::new();
+        for setting in settings::all() {
+            let raw = self.layers.resolve(setting)?;
+            let value = if setting.name == settings::POWERDEV_NAME.name { name.to_owned() } else { raw.text };
+            values.push(ShownValue { name: setting.name.to_owned(), value, origin: raw.origin });
+        }
+        let yaml = |steps: &[PathStep<'_>]| {
             let line = self.yaml.line(steps);
             Origin::Yaml { file: self.yaml.path.clone(), line }
         };
         let content = &self.yaml.content;
         for (index, port) in content.ports.iter().enumerate() {
             let value = format!("{} on the host's {}", port.0.container, port.0.host);
-            let origin = yaml_origin(&[PathStep::Key("ports"), PathStep::Item(index)]);
+            let origin = yaml(&[PathStep::Key("ports"), PathStep::Item(index)]);
             values.push(ShownValue { name: format!("ports[{index}]"), value, origin });
         }
         for (index, mount) in content.mounts.iter().enumerate() {
             let suffix = if mount.read_only { ", read-only" } else { "" };
             let value = format!("{} at {}{suffix}", mount.source, mount.target);
-            let origin = yaml_origin(&[PathStep::Key("mounts"), PathStep::Item(index)]);
+            let origin = yaml(&[PathStep::Key("mounts"), PathStep::Item(index)]);
             values.push(ShownValue { name: format!("mounts[{index}]"), value, origin });
         }
         for (key, service) in services {
             let own = content.services.contains_key(key);
-            let origin =
-                if own { yaml_origin(&[PathStep::Key("services"), PathStep::Key(key)]) } else { Origin::Default };
+            let origin = if own { yaml(&[PathStep::Key("services"), PathStep::Key(key)]) } else { Origin::Default };
             let value = if service.enabled { "on" } else { "off" };
             values.push(ShownValue { name: format!("services.{key}"), value: value.into(), origin });
         }
-        let plain: BTreeSet<&String> = content.environment.keys().filter(|key| table::find(key).is_none()).collect();
+        let plain: BTreeSet<&String> =
+            content.environment.keys().filter(|key| settings::named(key).is_none()).collect();
         for key in plain.into_iter().filter(|key| !secrets.contains_key(*key)) {
-            let origin = yaml_origin(&[PathStep::Key("environment"), PathStep::Key(key)]);
+            let origin = yaml(&[PathStep::Key("environment"), PathStep::Key(key)]);
             values.push(ShownValue {
                 name: format!("environment.{key}"),
                 value: content.environment[key].clone(),
@@ -365,7 +266,7 @@ impl Loader<'_> {
             let value = format!("<redacted, {} characters>", value.chars().count());
             values.push(ShownValue { name: key.clone(), value, origin: origin.clone() });
         }
-        values
+        Ok(values)
     }
 }
 

@@ -8,9 +8,11 @@ use anyhow::Context;
 use sha2::{Digest, Sha256};
 
 use super::env_file::EnvFile;
-use super::layers::{Raw, SettingLayers};
+use super::layers::SettingLayers;
+use super::setting::SettingValue;
+use super::settings::POWERDEV_NAME;
 use super::yaml::{self, YamlFile};
-use super::{Name, Origin, Overrides, layout, table};
+use super::{Name, Overrides, layout};
 use crate::failure::Failure;
 
 /// The nearest folder from `start` upwards that holds a `powerdev.yaml` or an `.agent-mount`, else `start` itself.
@@ -65,13 +67,12 @@ fn name_only(
     env_file: Option<&Path>,
     environment: &dyn Fn(&str) -> Option<OsString>,
 ) -> anyhow::Result<Name> {
-    let setting = table::find("POWERDEV_NAME").expect("the table has the name");
     // A file that can't be read says no name. Commands that create something read it in full and complain.
     let env_file = EnvFile::read(&env_file.map_or_else(|| dir.join(".env"), Path::to_owned)).ok().flatten();
     let yaml = yaml_name(dir)?;
     let flags = Overrides::default();
-    let layers = SettingLayers { yaml: &yaml, env_file: env_file.as_ref(), environment, flags: &flags };
-    name(&layers.resolve(setting)?, dir)
+    let layers = SettingLayers::new(dir, &yaml, env_file.as_ref(), environment, &flags);
+    Ok(Name::read(&layers.resolve(&POWERDEV_NAME)?)?)
 }
 
 /// `powerdev.yaml` with nothing but its name.
@@ -97,13 +98,8 @@ fn yaml_name(dir: &Path) -> anyhow::Result<YamlFile> {
     }
 }
 
-/// The name that a layer gives, or one made from the folder.
-pub(super) fn name(raw: &Raw, dir: &Path) -> anyhow::Result<Name> {
-    if raw.origin == Origin::Default { Ok(made_up(dir)) } else { raw.parse().map_err(Into::into) }
-}
-
 /// A name that no other folder has and that tells which folder it is: its own name, and a hash of its path.
-fn made_up(dir: &Path) -> Name {
+pub(super) fn made_up(dir: &Path) -> Name {
     let mut slug = String::new();
     for c in dir.file_name().unwrap_or_default().to_string_lossy().to_lowercase().chars() {
         if c.is_ascii_lowercase() || c.is_ascii_digit() {

@@ -1,6 +1,6 @@
 //! What `init` writes: `env_template`, made from the table of settings, and the commented `powerdev.yaml`.
 
-use super::table::{SECRETS, SETTINGS};
+use super::settings::{self, SECRETS};
 
 /// The commented `powerdev.yaml`: every key with an example, none of them in force.
 pub const YAML: &str = include_str!("../../templates/powerdev.yaml");
@@ -22,7 +22,7 @@ pub fn env_template() -> String {
         text.push_str(&format!("# {why}.\n{secret}=\n"));
     }
     let mut group = "";
-    for setting in SETTINGS {
+    for setting in settings::all() {
         if setting.group != group {
             group = setting.group;
             text.push_str(&format!("\n# --- {group} ---\n"));
@@ -77,7 +77,7 @@ mod tests {
     #[test]
     fn the_env_template_has_every_setting_with_its_reason() {
         let text = env_template();
-        for setting in SETTINGS {
+        for setting in settings::all() {
             assert!(text.contains(&format!("\n#{}={}\n", setting.name, setting.default)), "{}", setting.name);
             assert!(text.contains(setting.why), "{}", setting.name);
         }

@@ -7,6 +7,7 @@ use std::path::Path;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
+use super::settings::{DOCKER_MEMORY, GPU};
 use super::*;
 use crate::failure::Failure;
 
@@ -61,26 +62,26 @@ fn nothing_set_gives_the_defaults() {
 #[test]
 fn later_layers_win_and_every_value_knows_its_own() {
     let files = [
-        ("powerdev.yaml", "name: mine\ncpus: 1.50\nmemory: 1g\nshm: 64m\npids: 100\nenvironment:\n  NODE_ENV: test\n"),
-        (".env", "DOCKER_MEMORY=2g\nDOCKER_SHM=128m\nDOCKER_PIDS=200\nGPU=\n"),
+        ("powerdev.yaml", "name: mine\ncpus: 1.50\npids: 100\nshm: 64m\nmemory: 1g\nenvironment:\n  NODE_ENV: test\n"),
+        (".env", "DOCKER_PIDS=200\nDOCKER_SHM=128m\nDOCKER_MEMORY=2g\nGPU=\n"),
     ];
     let variables =
-        [("DOCKER_SHM", "256m"), ("POWERDEV_DOCKER_PIDS", "300"), ("DOCKER_PIDS", "250"), ("NODE_ENV", "no")];
+        [("DOCKER_SHM", "256m"), ("POWERDEV_DOCKER_MEMORY", "3g"), ("DOCKER_MEMORY", "2500m"), ("NODE_ENV", "no")];
     let dir = project(&files);
-    let flags = Overrides::default().with("DOCKER_PIDS", Some(400), "--pids").with("GPU", None::<&str>, "--gpu");
+    let flags = Overrides::default().with(&DOCKER_MEMORY, Some("4g")).with(&GPU, None::<&str>);
     let settings = load_with_environment(dir.path(), &variables, &flags).expect("right");
     assert_eq!(settings.cpus, Some(Cpus(1500)));
-    assert_eq!(settings.memory, Some(ByteSize(2 << 30)));
+    assert_eq!(settings.pids, 200);
     assert_eq!(settings.shm, ByteSize(256 << 20));
-    assert_eq!(settings.pids, 400);
+    assert_eq!(settings.memory, Some(ByteSize(4 << 30)));
     assert_eq!(settings.gpu, GpuRequest::Auto, "an empty value is none");
     assert_eq!(settings.environment["NODE_ENV"], "test", "NODE_ENV of the host means something else");
     let (yaml, env) = (dir.path().join("powerdev.yaml"), dir.path().join(".env"));
     assert_eq!(origin(&settings, "DOCKER_CPUS"), &Origin::Yaml { file: yaml.clone(), line: Some(2) });
     assert_eq!(origin(&settings, "NODE_ENV"), &Origin::Yaml { file: yaml, line: Some(7) });
-    assert_eq!(origin(&settings, "DOCKER_MEMORY"), &Origin::EnvFile { file: env, line: 1 });
+    assert_eq!(origin(&settings, "DOCKER_PIDS"), &Origin::EnvFile { file: env, line: 1 });
     assert_eq!(origin(&settings, "DOCKER_SHM"), &Origin::Environment { variable: "DOCKER_SHM".into() });
-    assert_eq!(origin(&settings, "DOCKER_PIDS"), &Origin::Flag { flag: "--pids".into() });
+    assert_eq!(origin(&settings, "DOCKER_MEMORY"), &Origin::Flag { flag: "--memory".into() });
 }
 
 #[test]
@@ -172,8 +173,15 @@ fn every_mistake_names_file_line_value_and_a_way_out() {
         (".env", "GPU=many\n", ".env:1: GPU is `many`", "auto, all, none"),
         (".env", "BIND_ADDRESS=everywhere\n", ".env:1: BIND_ADDRESS is `everywhere`", "127.0.0.1"),
         (".env", "PROFILE=ful\n", ".env:1: PROFILE is `ful`", "did you mean `full`? give core or full"),
+        (".env", "IMAGE='my image'\n", ".env:1: IMAGE is `my image`", "debian:trixie"),
         (".env", "CA_BUNDLE=/nowhere.pem\n", ".env:1: CA_BUNDLE is `/nowhere.pem`", "PEM file that is there"),
         ("powerdev.yaml", "name: x\ncpuz: 4\n", "powerdev.yaml:2: unknown key `cpuz`", "did you mean `cpus`?"),
+        (
+            "powerdev.yaml",
+            "services:\n  a:\n    command: x\ncommand: y\n",
+            "powerdev.yaml:4: unknown key `command`",
+            "it may be one of name, profile",
+        ),
         ("powerdev.yaml", "name: My Project\n", "powerdev.yaml:1: name is `My Project`", "use a-z"),
         ("powerdev.yaml", "\nmemory: banana\n", "powerdev.yaml:2: memory is `banana`", "16g"),
         (
@@ -320,7 +328,7 @@ fn bytes_that_are_no_text_are_named_in_yaml_too() {
 #[test]
 fn flags_and_variables_are_named_in_messages() {
     let dir = project(&[]);
-    let flags = Overrides::default().with("DOCKER_MEMORY", Some("banana"), "--memory");
+    let flags = Overrides::default().with(&DOCKER_MEMORY, Some("banana"));
     let error = load_with_environment(dir.path(), &[], &flags).expect_err("no size");
     assert_eq!(error.to_string(), "--memory is `banana`");
     let error = load_with_environment(dir.path(), &[("POWERDEV_GPU", "x")], &Overrides::default()).expect_err("no GPU");

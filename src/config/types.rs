@@ -95,6 +95,9 @@ impl fmt::Display for Name {
 /// A value that is one of a few words. clap derives the words from the variants' names, and what they mean from their
 /// docs: they are written nowhere else.
 pub trait Choice: clap::ValueEnum + schemars::JsonSchema {
+    /// What a flag's value is called in the help.
+    const PLACEHOLDER: &'static str;
+
     /// The word for it.
     fn word(&self) -> String {
         self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
@@ -118,7 +121,9 @@ pub enum Profile {
     Full,
 }
 
-impl Choice for Profile {}
+impl Choice for Profile {
+    const PLACEHOLDER: &'static str = "PROFILE";
+}
 
 /// How closed the container is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, clap::ValueEnum, schemars::JsonSchema)]
@@ -131,7 +136,40 @@ pub enum SecurityProfile {
     Strict,
 }
 
-impl Choice for SecurityProfile {}
+impl Choice for SecurityProfile {
+    const PLACEHOLDER: &'static str = "PROFILE";
+}
+
+/// The name of an image, as an Engine takes it: `debian:trixie`, `registry.example/team/dev:1`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct ImageReference(String);
+
+impl ImageReference {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for ImageReference {
+    type Err = String;
+
+    /// What only the Engine can tell is left to it.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        if text.is_empty() || text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            return Err("give an image, such as debian:trixie".to_owned());
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for ImageReference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 /// Which GPUs the container gets.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]

@@ -1,7 +1,8 @@
 //! Variables of the environment that look like settings and are none.
 
+use super::setting::{PREFIX, Setting};
+use super::settings;
 use super::suggest::nearest;
-use super::table::{PREFIX, SETTINGS};
 
 /// With the prefix of settings, but for other things: the agent's and its services', the build's, the tests'.
 const OTHERS: [&str; 9] = [
@@ -19,7 +20,7 @@ const TESTS: &str = "POWERDEV_TEST_";
 
 /// A notice for each of these variables that was meant for powerdev and isn't known to it, in order of their names.
 pub fn unknown(names: impl Iterator<Item = String>) -> Vec<String> {
-    let known: Vec<String> = SETTINGS.iter().map(|setting| setting.variable()).collect();
+    let known: Vec<String> = settings::all().map(Setting::variable).collect();
     let stray = |name: &String| {
         name.starts_with(PREFIX)
             && !name.starts_with(TESTS)

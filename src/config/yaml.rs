@@ -1,16 +1,19 @@
 //! `powerdev.yaml`: its structure, how it is read, and its JSON Schema.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use schemars::JsonSchema;
-use serde::Deserialize;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 
 use super::entries::{MountEntry, PortEntry};
-use super::forms;
+use super::forms::{JoinedText, Scalar, UniqueMap};
 use super::locate::{self, PathStep};
 use super::overlay::Overlay;
+use super::setting::Setting;
+use super::settings::{self, SETTINGS};
 use super::{suggest, text};
 use crate::failure::Failure;
 
@@ -20,81 +23,85 @@ pub const FILE: &str = "powerdev.yaml";
 const SCHEMA_HINT: &str = "`powerdev config --schema` prints what may be there";
 
 /// What `powerdev.yaml` may say. Every key is optional.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(title = "powerdev.yaml")]
 pub struct YamlContent {
-    /// What the environment is called; container and network are powerdev-<name>.
-    pub name: Option<String>,
-    /// Which stage of the Dockerfile: core or full.
-    #[schemars(with = "Option<super::Profile>")]
-    pub profile: Option<String>,
-    /// Which security profile: dev or strict.
-    #[schemars(with = "Option<super::SecurityProfile>")]
-    pub security: Option<String>,
-    /// An image of your own to run instead; the built-in services are off in it unless you enable them.
-    pub image: Option<String>,
-    /// What powerdev's own image is built on.
-    pub base_image: Option<String>,
-    /// Extra CA certificates for the image: auto, none, or a PEM file.
-    pub ca_bundle: Option<String>,
-    /// Which GPUs the container gets: auto, all, none, or ids.
-    #[serde(deserialize_with = "forms::words_or_text")]
-    #[schemars(with = "Option<forms::WordsOrText>")]
-    pub gpu: Option<String>,
-    /// CPUs that the container may use, or auto.
-    #[schemars(with = "Option<forms::NumberOrText>")]
-    pub cpus: Option<String>,
-    /// Memory that the container may use, such as 16g, or auto.
-    #[schemars(with = "Option<forms::NumberOrText>")]
-    pub memory: Option<String>,
-    /// Size of /dev/shm, such as 1g.
-    #[schemars(with = "Option<forms::NumberOrText>")]
-    pub shm: Option<String>,
-    /// Processes and threads that the container may have at once.
-    #[schemars(with = "Option<forms::NumberOrText>")]
-    pub pids: Option<String>,
-    /// Where published ports listen.
-    pub bind_address: Option<String>,
-    /// A folder of this machine that appears at /workspace/ext.
-    pub external_dir: Option<String>,
+    /// The values of settings as written, by their keys. Their schema is that of their declarations.
+    #[schemars(skip)]
+    pub settings: BTreeMap<String, String>,
     /// Ports published besides those of the services: 8080, "8081:80", or {container: 80, host: 8081}.
     pub ports: Vec<PortEntry>,
     /// Folders mounted besides those of powerdev: "source:target[:ro]", or {source, target, read_only}.
     pub mounts: Vec<MountEntry>,
     /// Plain variables of every service and shell. Anyone who may use Docker here can read them: secrets belong in
     /// .env.
-    #[serde(deserialize_with = "forms::unique")]
-    #[schemars(with = "BTreeMap<String, forms::Scalar>")]
+    #[schemars(with = "BTreeMap<String, Scalar>")]
     pub environment: BTreeMap<String, String>,
     /// Keys of .env that are meant as they are, though they look like a setting misspelt.
     pub secrets: Vec<String>,
     /// Services: changes to built-in ones, and your own.
-    #[serde(deserialize_with = "forms::unique")]
     pub services: BTreeMap<String, Overlay>,
 }
 
-impl YamlContent {
-    /// The value of a setting's key, as written.
-    pub fn setting(&self, key: &str) -> Option<&str> {
-        let value = match key {
-            "name" => &self.name,
-            "profile" => &self.profile,
-            "security" => &self.security,
-            "image" => &self.image,
-            "base_image" => &self.base_image,
-            "ca_bundle" => &self.ca_bundle,
-            "gpu" => &self.gpu,
-            "cpus" => &self.cpus,
-            "memory" => &self.memory,
-            "shm" => &self.shm,
-            "pids" => &self.pids,
-            "bind_address" => &self.bind_address,
-            "external_dir" => &self.external_dir,
-            _ => &None,
-        };
-        value.as_deref()
+/// The keys of [`YamlContent`] that are no settings.
+const STRUCTURES: [&str; 5] = ["ports", "mounts", "environment", "secrets", "services"];
+
+impl<'de> Deserialize<'de> for YamlContent {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct YamlContentVisitor;
+        impl<'de> Visitor<'de> for YamlContentVisitor {
+            type Value = YamlContent;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("keys with values")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<YamlContent, A::Error> {
+                let mut content = YamlContent::default();
+                let mut seen = BTreeSet::new();
+                while let Some(key) = map.next_key::<String>()? {
+                    if !seen.insert(key.clone()) {
+                        return Err(de::Error::custom(format_args!("duplicate field `{key}`")));
+                    }
+                    content.read(&key, &mut map)?;
+                }
+                Ok(content)
+            }
+        }
+        deserializer.deserialize_map(YamlContentVisitor)
     }
+}
+
+impl YamlContent {
+    /// Reads the value of a key.
+    fn read<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+        match key {
+            "ports" => self.ports = map.next_value()?,
+            "mounts" => self.mounts = map.next_value()?,
+            "environment" => self.environment = map.next_value::<UniqueMap<String>>()?.0,
+            "secrets" => self.secrets = map.next_value()?,
+            "services" => self.services = map.next_value::<UniqueMap<Overlay>>()?.0,
+            _ => {
+                let value = match settings::keyed(key) {
+                    Some(setting) if setting.syntax.is_list => map.next_value::<JoinedText>()?.0,
+                    Some(_) => map.next_value::<Option<String>>()?,
+                    None => {
+                        let known: Vec<String> = keys().map(|key| format!("`{key}`")).collect();
+                        let known = known.join(", ");
+                        return Err(de::Error::custom(format_args!("unknown field `{key}`, expected one of {known}")));
+                    }
+                };
+                self.settings.extend(value.map(|value| (key.to_owned(), value)));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The keys that `powerdev.yaml` may have.
+fn keys() -> impl Iterator<Item = &'static str> {
+    SETTINGS.iter().filter_map(|setting| setting.key).chain(STRUCTURES)
 }
 
 /// `powerdev.yaml` as read: what it says, and its text to find lines in.
@@ -141,7 +148,9 @@ impl YamlFile {
 
     /// A file of which only its name was read.
     pub(super) fn named(path: PathBuf, name: Option<String>) -> Self {
-        Self { path, content: YamlContent { name, ..YamlContent::default() }, text: String::new() }
+        let key = settings::POWERDEV_NAME.key.unwrap_or_default();
+        let settings = name.into_iter().map(|name| (key.to_owned(), name)).collect();
+        Self { path, content: YamlContent { settings, ..YamlContent::default() }, text: String::new() }
     }
 
     /// The line of what lies at these steps, from 1, where it can be told.
@@ -180,9 +189,23 @@ pub fn place(path: &Path, line: Option<usize>) -> String {
 
 /// The JSON Schema of `powerdev.yaml`, for editors.
 pub fn schema() -> serde_json::Value {
-    let mut schema = schemars::schema_for!(YamlContent);
+    let mut generator = SchemaGenerator::default();
+    let property = |setting: &&Setting| Some((setting.key?.to_owned(), property(setting, &mut generator).to_value()));
+    let declared: Vec<_> = SETTINGS.iter().filter_map(property).collect();
+    let mut schema = generator.into_root_schema_for::<YamlContent>();
     schema.insert("$id".into(), "https://powerdev.dev/powerdev.schema.json".into());
+    if let Some(properties) = schema.get_mut("properties").and_then(serde_json::Value::as_object_mut) {
+        properties.extend(declared);
+    }
     schema.to_value()
+}
+
+/// The schema of a setting's key.
+fn property(setting: &Setting, generator: &mut SchemaGenerator) -> Schema {
+    let mut schema = (setting.syntax.schema)(generator);
+    schema.insert("description".into(), setting.why.into());
+    schema.insert("default".into(), serde_json::Value::Null);
+    schema
 }
 
 /// Says what serde found wrong in the file's terms: its message without its own position, and a suggestion.
