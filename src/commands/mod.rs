@@ -8,6 +8,7 @@ pub mod config;
 pub mod daemon;
 pub mod doctor;
 pub mod exec;
+pub mod flags;
 pub mod health;
 pub mod init;
 pub mod logs;

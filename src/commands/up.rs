@@ -7,7 +7,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::Context;
-use crate::config::{Overrides, settings};
+use super::flags::SettingFlags;
 use crate::interrupt::interruptible;
 use crate::lifecycle::report::{self, PortReport};
 use crate::lifecycle::{self, Applied, BringUp, Build, Deployment, Done, Up, ready};
@@ -39,46 +39,7 @@ pub struct BringArgs {
     #[arg(long, value_name = "SECS", default_value_t = 300)]
     timeout: u64,
     #[command(flatten)]
-    flags: SettingArgs,
-}
-
-/// Settings as flags: they win over every other layer.
-#[derive(Debug, clap::Args)]
-struct SettingArgs {
-    /// Stage of the image: core or full
-    #[arg(long)]
-    profile: Option<String>,
-    /// Security profile: dev or strict
-    #[arg(long)]
-    security: Option<String>,
-    /// Run this image instead of powerdev's own
-    #[arg(long)]
-    image: Option<String>,
-    /// Build on this image
-    #[arg(long, value_name = "IMAGE")]
-    base: Option<String>,
-    /// GPUs: auto, all, none, or ids such as 0,1
-    #[arg(long)]
-    gpu: Option<String>,
-    /// CPUs, such as 4 or 1.5
-    #[arg(long)]
-    cpus: Option<String>,
-    /// Memory, such as 16g
-    #[arg(long)]
-    memory: Option<String>,
-}
-
-impl SettingArgs {
-    fn overrides(&self) -> Overrides {
-        Overrides::default()
-            .with(&settings::PROFILE, self.profile.as_deref())
-            .with(&settings::SECURITY, self.security.as_deref())
-            .with(&settings::IMAGE, self.image.as_deref())
-            .with(&settings::BASE_IMAGE, self.base.as_deref())
-            .with(&settings::GPU, self.gpu.as_deref())
-            .with(&settings::DOCKER_CPUS, self.cpus.as_deref())
-            .with(&settings::DOCKER_MEMORY, self.memory.as_deref())
-    }
+    settings: SettingFlags,
 }
 
 /// What came of it, for machines.
@@ -146,7 +107,7 @@ pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> 
 pub(super) async fn bring_up(args: &BringArgs, build: Build, context: &Context<'_>) -> anyhow::Result<Running> {
     let begun = Instant::now();
     let ui = context.ui;
-    let settings = context.settings_with(&args.flags.overrides())?;
+    let settings = context.settings_with(&args.settings.overrides)?;
     for notice in &settings.notices {
         ui.notice(notice);
     }
