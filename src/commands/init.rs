@@ -117,7 +117,7 @@ impl Answers {
     }
 
     fn yaml(&self) -> String {
-        let mut text = template::YAML.to_owned();
+        let mut text = template::yaml_template();
         for (setting, word) in [(&PROFILE, self.profile.word()), (&SECURITY, self.security.word())] {
             if let Some(key) = setting.key.filter(|_| word != setting.default) {
                 text = template::put(&text, key, &format!("{key}: {word}"));

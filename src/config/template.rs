@@ -1,11 +1,18 @@
-//! What `init` writes: `env_template`, made from the table of settings, and the commented `powerdev.yaml`.
+//! What `init` writes: `.env` and `powerdev.yaml`, both commented, made from the settings' declarations.
 
-use super::settings::{self, SECRETS};
+use super::setting::Setting;
+use super::settings::{self, SECRETS, SETTINGS};
 
-/// The commented `powerdev.yaml`: every key with an example, none of them in force.
-pub const YAML: &str = include_str!("../../templates/powerdev.yaml");
+/// What is no setting of one value in the commented `powerdev.yaml`: ports, mounts, services.
+const YAML_STRUCTURES: &str = include_str!("../../templates/powerdev.yaml");
 
-const HEAD: &str = "\
+const YAML_HEAD: &str = "\
+# What powerdev should do for this project. Every line is optional; secrets belong in .env, not here.
+# `powerdev config` shows every setting with its value and where it came from; `powerdev config --schema` prints this
+# file's JSON Schema, which editors use to complete and check it.
+";
+
+const ENV_HEAD: &str = "\
 # Settings and secrets of this project: powerdev reads this file as .env. Keep it out of version control.
 # A commented setting shows its default. Quote a value that holds spaces, # or $ with single quotes.
 
@@ -17,18 +24,34 @@ const HEAD: &str = "\
 
 /// Every setting with its default and one line of why, in the form of `.env`.
 pub fn env_template() -> String {
-    let mut text = HEAD.to_owned();
+    let mut text = ENV_HEAD.to_owned();
     for (secret, why) in SECRETS {
         text.push_str(&format!("# {why}.\n{secret}=\n"));
     }
+    let line = |setting: &'static Setting| (setting, format!("#{}={}\n", setting.name, setting.default));
+    text + &commented(settings::all().map(line))
+}
+
+/// The commented `powerdev.yaml`: every key with its default or an example, none of them in force.
+pub fn yaml_template() -> String {
+    let line = |setting: &&'static Setting| {
+        let value = if setting.default.is_empty() { setting.example } else { setting.default };
+        Some((*setting, format!("#{}: {value}\n", setting.key?)))
+    };
+    format!("{YAML_HEAD}{}\n{YAML_STRUCTURES}", commented(SETTINGS.iter().filter_map(line)))
+}
+
+/// The settings' lines, each after a comment with what it is for, under the headings of their groups.
+fn commented(lines: impl Iterator<Item = (&'static Setting, String)>) -> String {
+    let mut text = String::new();
     let mut group = "";
-    for setting in settings::all() {
+    for (setting, line) in lines {
         if setting.group != group {
             group = setting.group;
             text.push_str(&format!("\n# --- {group} ---\n"));
         }
         let unset = if setting.default.is_empty() { format!(" Default: {}.", setting.unset) } else { String::new() };
-        text.push_str(&format!("\n# {}{unset}\n#{}={}\n", setting.why, setting.name, setting.default));
+        text.push_str(&format!("\n# {}{unset}\n{line}", setting.why));
     }
     text
 }
@@ -65,10 +88,13 @@ mod tests {
 
     #[test]
     fn both_templates_are_valid_as_they_are_and_in_force() {
-        for text in [YAML.to_owned(), in_force(YAML)] {
+        for text in [yaml_template(), in_force(&yaml_template())] {
             YamlFile::parse(Path::new("powerdev.yaml"), text.as_bytes()).unwrap_or_else(|error| panic!("{error}"));
         }
-        assert_eq!(YamlFile::parse(Path::new("x"), YAML.as_bytes()).expect("valid").content, Default::default());
+        assert_eq!(
+            YamlFile::parse(Path::new("x"), yaml_template().as_bytes()).expect("valid").content,
+            Default::default()
+        );
         for text in [env_template(), in_force(&env_template())] {
             EnvFile::parse(Path::new(".env"), text.as_bytes()).unwrap_or_else(|error| panic!("{error}"));
         }
