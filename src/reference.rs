@@ -6,7 +6,7 @@ use clap::{Arg, Command, CommandFactory};
 use powerdev_protocol::ExitCode;
 
 use crate::cli::Cli;
-use crate::config::setting::Audience;
+use crate::config::setting::Visibility;
 use crate::config::settings;
 
 const HEAD: &str = "\
@@ -72,10 +72,10 @@ fn write(page: &mut String) -> std::fmt::Result {
             "" => setting.unset.to_owned(),
             default => format!("`{default}`"),
         };
-        let seen_by = match setting.audience {
-            Audience::Host => "",
-            Audience::Container => " Services and shells see it.",
-            Audience::ProfileFull => " Services and shells see it, in other profiles only where it is set.",
+        let seen_by = match setting.visibility {
+            Visibility::Host => "",
+            Visibility::Container => " Services and shells see it.",
+            Visibility::ProfileFull => " Services and shells see it, in other profiles only where it is set.",
         };
         let takes = (setting.syntax.takes)();
         writeln!(page, "| `{}`{star} | {yaml} | {takes} | {default} | {}{seen_by} |", setting.name, cell(setting.why))?;

@@ -63,7 +63,7 @@ impl fmt::Display for ByteSize {
 pub struct Cpus(pub u32);
 
 impl Cpus {
-    /// Whole CPUs.
+    /// So many whole CPUs.
     pub fn whole(cpus: u32) -> Self {
         Self(cpus.saturating_mul(1000))
     }

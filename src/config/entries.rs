@@ -16,7 +16,7 @@ pub struct PortEntry(pub Port);
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Port")]
 struct PortForm {
-    /// Inside.
+    /// The port inside of the container.
     #[schemars(range(min = 1))]
     container: u16,
     /// On the host; the same if not given.
@@ -31,9 +31,9 @@ struct PortForm {
 enum PortForms {
     /// The same inside and on the host.
     Same(u16),
-    /// `host:container`.
+    /// `host:container`, as docker writes it.
     Short(String),
-    /// By name.
+    /// Both ends by name.
     Long(PortForm),
 }
 
@@ -121,9 +121,9 @@ struct MountForm {
 #[serde(untagged)]
 #[expect(dead_code, reason = "only its schema is of use")]
 enum MountForms {
-    /// `source:target[:ro]`.
+    /// `source:target[:ro]`, as docker writes it.
     Short(String),
-    /// By name.
+    /// Both ends by name.
     Long(MountForm),
 }
 

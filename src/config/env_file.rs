@@ -10,10 +10,10 @@ use anyhow::Context;
 use super::text;
 use crate::failure::Failure;
 
-/// One `KEY=value`.
+/// One `KEY=value` of a `.env`. Its value may be a secret: there is no `Debug`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct EnvEntry {
-    /// The key.
+    /// What stands before the `=`: a setting's name, or a secret's.
     pub key: String,
     /// The value, without quotes.
     pub value: String,
@@ -24,7 +24,7 @@ pub struct EnvEntry {
 /// What a `.env` holds.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct EnvFile {
-    /// The file.
+    /// The file that was read, for messages.
     pub path: PathBuf,
     /// Its entries, in order; no key twice.
     pub entries: Vec<EnvEntry>,
@@ -50,13 +50,13 @@ impl EnvFile {
     pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self, Failure> {
         let text = text::utf8(path, bytes)?;
         let lines: Vec<&str> = text.lines().collect();
-        let taken = Rc::new(Cell::new(0));
-        let reader = OneLineAtATime { rest: text.as_bytes(), taken: Rc::clone(&taken) };
+        let lines_read = Rc::new(Cell::new(0));
+        let reader = OneLineAtATime { rest: text.as_bytes(), lines_read: Rc::clone(&lines_read) };
         let mut file = Self { path: path.to_owned(), entries: Vec::new() };
         let mut before = 0;
         for item in dotenvy::from_read_iter(reader) {
             let line = before + 1 + skipped(&lines[before.min(lines.len())..]);
-            before = taken.get();
+            before = lines_read.get();
             let (key, value) = item.map_err(|error| unreadable(path, line, &error))?;
             file.check(&lines, line, before, &key, &value)?;
             file.entries.push(EnvEntry { key, value, line });
@@ -128,7 +128,7 @@ fn unreadable(path: &Path, line: usize, error: &dotenvy::Error) -> Failure {
 /// the line that it works on.
 struct OneLineAtATime<'a> {
     rest: &'a [u8],
-    taken: Rc<Cell<usize>>,
+    lines_read: Rc<Cell<usize>>,
 }
 
 impl Read for OneLineAtATime<'_> {
@@ -139,7 +139,7 @@ impl Read for OneLineAtATime<'_> {
         buffer[..length].copy_from_slice(now);
         self.rest = later;
         if now.ends_with(b"\n") || (length > 0 && later.is_empty()) {
-            self.taken.set(self.taken.get() + 1);
+            self.lines_read.set(self.lines_read.get() + 1);
         }
         Ok(length)
     }

@@ -12,9 +12,9 @@ use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 #[derive(JsonSchema)]
 #[serde(untagged)]
 pub enum NumberOrText {
-    /// A number.
+    /// A number, such as 1.5.
     Number(f64),
-    /// Text.
+    /// Text, such as 16g.
     Text(String),
 }
 
@@ -23,11 +23,11 @@ pub enum NumberOrText {
 #[serde(untagged)]
 #[expect(dead_code, reason = "only its schema is of use")]
 pub enum Scalar {
-    /// Text.
+    /// Text as it is.
     Text(String),
-    /// A number.
+    /// A number, which becomes text as it is written.
     Number(f64),
-    /// A truth value.
+    /// true or false, which become text as well.
     Truth(bool),
 }
 
@@ -35,11 +35,11 @@ pub enum Scalar {
 #[derive(JsonSchema)]
 #[serde(untagged)]
 pub enum WordsOrText {
-    /// Text.
+    /// Text, which may have commas.
     Text(String),
-    /// A number.
+    /// A number alone.
     Number(u32),
-    /// A list.
+    /// A list in place of commas.
     Words(Vec<NumberOrText>),
 }
 

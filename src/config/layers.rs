@@ -33,7 +33,7 @@ impl Overrides {
 /// A setting's value as written, and where.
 #[derive(Debug, Clone)]
 pub struct RawValue<'a> {
-    /// The setting.
+    /// What it is the value of.
     pub setting: &'static Setting,
     /// The value; empty where there is none.
     pub text: String,
@@ -102,7 +102,7 @@ impl PathBase<'_> {
 pub struct SettingLayers<'a> {
     /// What paths start at.
     pub paths: PathBase<'a>,
-    /// `powerdev.yaml`.
+    /// `powerdev.yaml`; one that says nothing where there is none.
     pub yaml: &'a YamlFile,
     /// `.env`, where there is one.
     pub env_file: Option<&'a EnvFile>,

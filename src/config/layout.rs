@@ -38,7 +38,7 @@ pub fn folders(project: &Path) -> Vec<PathBuf> {
 }
 
 /// Why nothing else may be mounted at this absolute path inside; None: it may.
-pub fn taken(target: &str) -> Option<String> {
+pub fn reserved(target: &str) -> Option<String> {
     let ours = FOLDERS.iter().map(|(_, target)| *target);
     let ours = ours.chain([EXTERNAL_TARGET, CACHE, SSH, SSH_AGENT, paths::HOME, paths::AGENT_DIR, paths::RUN_DIR]);
     for own in ours {
@@ -62,12 +62,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn own_targets_their_parents_and_closed_folders_are_taken() {
+    fn own_targets_their_parents_and_closed_folders_are_reserved() {
         for target in ["/", "/home", "/home/dev", "/home/dev/workspace", "/opt", "/run/powerdev/x", "/proc/1", "/dev"] {
-            assert!(taken(target).is_some(), "{target}");
+            assert!(reserved(target).is_some(), "{target}");
         }
         for target in ["/data", "/home/dev/workspace/repo", "/home/dev/models", "/opt/tools", "/workspace/two"] {
-            assert_eq!(taken(target), None, "{target}");
+            assert_eq!(reserved(target), None, "{target}");
         }
     }
 }

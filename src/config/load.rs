@@ -9,7 +9,7 @@ use powerdev_protocol::Service;
 use super::env_file::EnvFile;
 use super::layers::SettingLayers;
 use super::locate::PathStep;
-use super::setting::{Audience, PREFIX};
+use super::setting::{PREFIX, Visibility};
 use super::yaml::YamlFile;
 use super::{
     Mount, Origin, Overrides, Port, Profile, Secrets, Settings, ShownValue, layout, overlay, settings, suggest,
@@ -110,7 +110,7 @@ impl Loader<'_> {
                 Failure::usage(format!("{place}: target `{}` isn't an absolute path without `..`", entry.target))
                     .hint("give the path inside in full")
             })?;
-            if let Some(why) = layout::taken(&target) {
+            if let Some(why) = layout::reserved(&target) {
                 let failure = Failure::usage(format!("{place}: nothing can be mounted at {target}: {why}"));
                 return Err(failure.hint("give another target, e.g. below /workspace").into());
             }
@@ -183,10 +183,10 @@ impl Loader<'_> {
         for setting in settings::VARIABLES {
             let raw = self.layers.resolve(setting)?;
             (setting.syntax.check)(&raw)?;
-            let wanted = match setting.audience {
-                Audience::Host => false,
-                Audience::Container => true,
-                Audience::ProfileFull => profile == Profile::Full || raw.origin != Origin::Default,
+            let wanted = match setting.visibility {
+                Visibility::Host => false,
+                Visibility::Container => true,
+                Visibility::ProfileFull => profile == Profile::Full || raw.origin != Origin::Default,
             };
             if wanted {
                 plain.insert(setting.name.to_owned(), raw.text);

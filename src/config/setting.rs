@@ -36,15 +36,15 @@ pub struct Setting {
     /// something else there.
     pub ambient: bool,
     /// Who sees it.
-    pub audience: Audience,
+    pub visibility: Visibility,
     /// The heading that it stands under.
     pub group: &'static str,
 }
 
 /// Who gets to see a setting's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Audience {
-    /// powerdev alone.
+pub enum Visibility {
+    /// powerdev alone: what it acts on.
     Host,
     /// Every service and shell.
     Container,
@@ -114,7 +114,7 @@ pub trait SettingValue: Sized {
         Vec::new()
     }
 
-    /// Reads it.
+    /// Reads the value, checked as far as this machine's files can tell.
     ///
     /// # Errors
     /// A usage [`Failure`] naming place and value, with what would do.

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use powerdev_protocol::Service;
 
 use super::layers::SettingLayers;
-use super::setting::{Audience, Setting, SettingValue, Syntax};
+use super::setting::{Setting, SettingValue, Syntax, Visibility};
 use super::types::{
     CaBundle, GpuRequest, ImageReference, Mount, Name, Port, Profile, Secrets, SecurityProfile, ShownValue,
 };
@@ -33,7 +33,7 @@ const HOST: Setting = Setting {
     why: "",
     syntax: Syntax::of::<String>(),
     ambient: true,
-    audience: Audience::Host,
+    visibility: Visibility::Host,
     group: THE_MACHINE,
 };
 
@@ -159,8 +159,8 @@ settings! {
     notices: Vec<String>;
 }
 
-const INSIDE: Setting = Setting { audience: Audience::Container, group: THE_AGENTS, ..HOST };
-const INSIDE_FULL: Setting = Setting { audience: Audience::ProfileFull, group: BLENDER, ..HOST };
+const INSIDE: Setting = Setting { visibility: Visibility::Container, group: THE_AGENTS, ..HOST };
+const INSIDE_FULL: Setting = Setting { visibility: Visibility::ProfileFull, group: BLENDER, ..HOST };
 
 /// The settings that powerdev hands to services and shells as they are, in the order of `env_template`.
 pub static VARIABLES: &[Setting] = &[
@@ -251,7 +251,7 @@ mod tests {
             assert!(setting.why.ends_with('.'), "{}", setting.name);
             assert!(names.insert(setting.name), "{} twice", setting.name);
             assert!(!is_known_secret(setting.name), "{} is a secret too", setting.name);
-            assert_eq!(setting.audience == Audience::Host, setting.key.is_some(), "{}", setting.name);
+            assert_eq!(setting.visibility == Visibility::Host, setting.key.is_some(), "{}", setting.name);
             let shown = !setting.default.is_empty() || !setting.example.is_empty();
             assert!(setting.key.is_none() || shown, "{} has nothing to show in powerdev.yaml", setting.name);
         }

@@ -11,30 +11,30 @@ use serde::Serialize;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "from", rename_all = "snake_case")]
 pub enum Origin {
-    /// Built in.
+    /// The declaration's own.
     Default,
-    /// Found on this machine.
+    /// What this machine makes of `auto`.
     Detected,
-    /// `powerdev.yaml`.
+    /// A line of `powerdev.yaml`.
     Yaml {
-        /// The file.
+        /// The file, absolute.
         file: PathBuf,
-        /// Line, from 1, where known.
+        /// Line, from 1, where it can be told.
         line: Option<usize>,
     },
-    /// `.env`.
+    /// A line of `.env`, or of the file in its place.
     EnvFile {
-        /// The file.
+        /// The file as it was named.
         file: PathBuf,
         /// Line, from 1.
         line: usize,
     },
     /// A variable of the environment.
     Environment {
-        /// Its name.
+        /// Its name, with the prefix if it was set by that.
         variable: String,
     },
-    /// A flag.
+    /// A flag of the command.
     Flag {
         /// Its name, with dashes.
         flag: String,
@@ -178,9 +178,9 @@ pub enum GpuRequest {
     /// All that machine and Engine offer, none where they don't.
     #[default]
     Auto,
-    /// All; an error where there is none.
+    /// All; a failure where there is none.
     All,
-    /// None.
+    /// No GPU, whatever there is.
     None,
     /// These, by index or UUID.
     Ids(Vec<String>),
@@ -217,7 +217,7 @@ pub enum CaBundle {
     /// Those that the host trusts and Debian doesn't ship.
     #[default]
     Auto,
-    /// None.
+    /// No certificate but Debian's own.
     None,
     /// Those of this PEM file.
     File(PathBuf),
@@ -226,7 +226,7 @@ pub enum CaBundle {
 /// A published port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Port {
-    /// Inside.
+    /// The port inside of the container.
     pub container: u16,
     /// On the host, if it can be had; another one is found where it is busy.
     pub host: u16,
@@ -248,7 +248,7 @@ pub struct Mount {
 pub struct Secrets(BTreeMap<String, String>);
 
 impl Secrets {
-    /// Takes them in.
+    /// Keeps these from being shown.
     pub fn new(secrets: BTreeMap<String, String>) -> Self {
         Self(secrets)
     }
@@ -258,7 +258,7 @@ impl Secrets {
         &self.0
     }
 
-    /// The keys.
+    /// The keys, which are no secret.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
     }

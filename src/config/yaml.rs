@@ -107,9 +107,9 @@ fn keys() -> impl Iterator<Item = &'static str> {
 /// `powerdev.yaml` as read: what it says, and its text to find lines in.
 #[derive(Debug, Clone, Default)]
 pub struct YamlFile {
-    /// The file.
+    /// The file that was read, for messages.
     pub path: PathBuf,
-    /// What it says.
+    /// What it says, not yet checked against anything else.
     pub content: YamlContent,
     text: String,
 }

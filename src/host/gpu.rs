@@ -19,14 +19,14 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub fn detect() -> Vec<Gpu> {
     // A static binary has no dynamic linker of its own: a library that wants the machine's C library may end it.
     if cfg!(target_feature = "crt-static") {
-        return told_by_tool();
+        return ask_nvidia_smi();
     }
     match Nvml::init() {
         Ok(nvml) => {
             let count = nvml.device_count().unwrap_or(0);
             (0..count).filter_map(|index| read(&nvml, index).ok()).collect()
         }
-        Err(NvmlError::LibloadingError(_)) => told_by_tool(),
+        Err(NvmlError::LibloadingError(_)) => ask_nvidia_smi(),
         Err(_) => Vec::new(),
     }
 }
@@ -38,7 +38,7 @@ fn read(nvml: &Nvml, index: u32) -> Result<Gpu, NvmlError> {
     Ok(Gpu { index, uuid: device.uuid()?, name: device.name()?, memory })
 }
 
-fn told_by_tool() -> Vec<Gpu> {
+fn ask_nvidia_smi() -> Vec<Gpu> {
     let fields = ["--query-gpu=index,uuid,memory.total,name", "--format=csv,noheader,nounits"];
     let spawn = |tool: &&str| {
         let mut command = Command::new(tool);
@@ -72,9 +72,9 @@ mod tests {
     #[test]
     fn the_tools_lines_are_read() {
         // The second as Jetsons tell it.
-        let told =
+        let output =
             "0, GPU-6a3c1d0e-7a55-1f7b-3b8c-0d5a1f0e9b11, 81559, NVIDIA H100 80GB HBM3\n1, GPU-1, [N/A], Orin, nvgpu\n";
-        let gpus = parse(told);
+        let gpus = parse(output);
         assert_eq!(gpus.len(), 2);
         assert_eq!((gpus[0].index, gpus[0].memory), (0, 81_559 << 20));
         assert_eq!(gpus[0].uuid, "GPU-6a3c1d0e-7a55-1f7b-3b8c-0d5a1f0e9b11");

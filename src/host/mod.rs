@@ -32,12 +32,12 @@ pub struct HostFacts {
     pub timezone: Option<String>,
 }
 
-/// A GPU.
+/// A GPU of this machine, as NVIDIA's driver tells it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Gpu {
     /// Index, as NVML counts.
     pub index: u32,
-    /// UUID.
+    /// `GPU-…`: the same after a reboot, which the index needn't be.
     pub uuid: String,
     /// The maker's name for it.
     pub name: String,
