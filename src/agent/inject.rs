@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use powerdev_protocol::ServiceSet;
+use secrecy::{ExposeSecret, SecretSlice};
 
 use super::{BINARY, SHA256};
 use crate::state::{StateDir, base_folder, make_folder, replace};
@@ -42,7 +43,7 @@ pub fn inject(
     make_folder(&config, 0o755, own())?;
     make_folder(&state.run_dir(), 0o700, owner)?;
     let injected = place_agent(&agent.join("bin/powerdev-agent"))?;
-    Config { services: serde_json::to_vec_pretty(services)?, secrets: serde_json::to_vec(secrets)? }
+    Config { services: serde_json::to_vec_pretty(services)?, secrets: serde_json::to_vec(secrets)?.into() }
         .write(state, owner)?;
     Ok(injected)
 }
@@ -51,7 +52,7 @@ pub fn inject(
 #[derive(Debug)]
 pub struct Config {
     services: Vec<u8>,
-    secrets: Vec<u8>,
+    secrets: SecretSlice<u8>,
 }
 
 impl Config {
@@ -64,7 +65,7 @@ impl Config {
             let path = state.agent_dir().join(file);
             fs::read(&path).with_context(|| format!("can't read {}", path.display()))
         };
-        Ok(Self { services: read("config/services.json")?, secrets: read("config/secrets.json")? })
+        Ok(Self { services: read("config/services.json")?, secrets: read("config/secrets.json")?.into() })
     }
 
     /// Writes them, each in one go. `owner` is the container's user.
@@ -74,7 +75,7 @@ impl Config {
     pub fn write(&self, state: &StateDir, owner: (u32, u32)) -> anyhow::Result<()> {
         let config = state.agent_dir().join("config");
         replace(&config.join("services.json"), &self.services, 0o644, None)?;
-        replace(&config.join("secrets.json"), &self.secrets, 0o600, Some(owner))
+        replace(&config.join("secrets.json"), self.secrets.expose_secret(), 0o600, Some(owner))
     }
 }
 

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 
 use powerdev_protocol::{ServiceSet, paths};
+use secrecy::{ExposeSecret, SecretSlice};
 
 use super::{BINARY, SHA256};
 
@@ -22,16 +23,16 @@ const MOST: u64 = 4 << 20;
 #[derive(Debug, Clone)]
 pub struct Parcel {
     services: Vec<u8>,
-    secrets: Vec<u8>,
+    secrets: SecretSlice<u8>,
     owner: (u32, u32),
 }
 
 /// What a volume holds already; empty where it holds none.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct Delivered {
     mark: Vec<u8>,
     services: Vec<u8>,
-    secrets: Vec<u8>,
+    secrets: SecretSlice<u8>,
 }
 
 impl Parcel {
@@ -44,7 +45,8 @@ impl Parcel {
         secrets: &BTreeMap<String, String>,
         owner: (u32, u32),
     ) -> serde_json::Result<Self> {
-        Ok(Self { services: serde_json::to_vec_pretty(services)?, secrets: serde_json::to_vec(secrets)?, owner })
+        let (services, secrets) = (serde_json::to_vec_pretty(services)?, serde_json::to_vec(secrets)?.into());
+        Ok(Self { services, secrets, owner })
     }
 
     /// Packs services and secrets as they were delivered before.
@@ -67,7 +69,7 @@ impl Parcel {
             file(tar, &format!("{CONFIG}/{SERVICES}"), &self.services, 0o644, (0, 0));
         }
         if pending.contains(&"secrets") {
-            file(tar, &format!("{CONFIG}/{SECRETS}"), &self.secrets, 0o600, self.owner);
+            file(tar, &format!("{CONFIG}/{SECRETS}"), self.secrets.expose_secret(), 0o600, self.owner);
         }
         !pending.is_empty()
     }
@@ -77,7 +79,7 @@ impl Parcel {
         let compared = [
             ("agent", delivered.mark == SHA256.as_bytes()),
             ("services", delivered.services == self.services),
-            ("secrets", delivered.secrets == self.secrets),
+            ("secrets", delivered.secrets.expose_secret() == self.secrets.expose_secret()),
         ];
         compared.into_iter().filter(|(_, same)| !same).map(|(what, _)| what).collect()
     }
@@ -97,13 +99,14 @@ impl Delivered {
         for entry in tar::Archive::new(archive).entries()? {
             let entry = entry?;
             let name = entry.path()?.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
-            let place = match name.as_str() {
-                MARK => &mut found.mark,
-                SERVICES => &mut found.services,
-                SECRETS => &mut found.secrets,
-                _ => continue,
-            };
-            entry.take(MOST).read_to_end(place)?;
+            let mut content = Vec::new();
+            entry.take(MOST).read_to_end(&mut content)?;
+            match name.as_str() {
+                MARK => found.mark = content,
+                SERVICES => found.services = content,
+                SECRETS => found.secrets = content.into(),
+                _ => {}
+            }
         }
         Ok(found)
     }
@@ -168,6 +171,16 @@ mod tests {
         let marks = archive.entries().expect("an archive").filter_map(Result::ok);
         let marks = marks.filter(|entry| entry.path().is_ok_and(|path| path.ends_with(MARK)));
         assert!(marks.map(|entry| entry.size()).eq([0]), "emptied first, and not yet filled in");
+    }
+
+    #[test]
+    fn no_debug_output_holds_a_secret() {
+        let parcel = parcel("hush");
+        let delivered = Delivered::read(&packed(&parcel, &Delivered::default()));
+        assert!(delivered.secrets.expose_secret().windows(4).any(|bytes| bytes == b"hush"));
+        let shown = format!("{parcel:?} {delivered:?}");
+        // Bytes are shown as numbers: the whole of what `hush` would look like.
+        assert!(!shown.contains("hush") && !shown.contains("104, 117, 115, 104"), "{shown}");
     }
 
     #[test]
