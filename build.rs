@@ -33,7 +33,7 @@ fn main() -> Result<(), Failed> {
     } else {
         fs::copy(build_agent(&root, &out)?, &embedded)?;
     }
-    let digest: String = Sha256::digest(fs::read(&embedded)?).iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = hex::encode(Sha256::digest(fs::read(&embedded)?));
     println!("cargo:rustc-env=POWERDEV_AGENT_SHA256={digest}");
     Ok(())
 }

@@ -7,7 +7,6 @@
 mod pump;
 mod signals;
 
-use std::io::Read;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -231,8 +230,8 @@ fn directly(command: &Command) -> Vec<String> {
 /// Hard to guess: who knows it can send signals to the command.
 fn token() -> anyhow::Result<String> {
     let mut bytes = [0; 16];
-    std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes)).context("no randomness")?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    getrandom::fill(&mut bytes).context("the system gives no random bytes")?;
+    Ok(hex::encode(bytes))
 }
 
 /// Tells the command's terminal the size of ours. The command may not have its terminal yet: tried again for a while.

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 use super::dir::{self, Dir, MAX_DEPTH};
-use super::manifest::{Bytes, Entry, Kind, Writer, hex};
+use super::manifest::{Bytes, Entry, Kind, Writer};
 use super::{BackupError, Job};
 
 /// How often a file that changes while it is copied is copied again.
@@ -220,7 +220,7 @@ impl<'a> Pump<'a> {
             self.job.advance(if count { filled as u64 } else { 0 })?;
         }
         copy.set_len(done).map_err(|error| full_or(error, "write", place))?;
-        Ok((done, hex(&hash.finalize())))
+        Ok((done, hex::encode(hash.finalize())))
     }
 }
 

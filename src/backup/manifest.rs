@@ -53,7 +53,7 @@ impl Serialize for Bytes {
         }
         match self.0.to_str() {
             Some(text) => serializer.serialize_str(text),
-            None => Hex { hex: hex(self.0.as_bytes()) }.serialize(serializer),
+            None => Hex { hex: hex::encode(self.0.as_bytes()) }.serialize(serializer),
         }
     }
 }
@@ -69,8 +69,8 @@ impl<'de> Deserialize<'de> for Bytes {
         Ok(Self(match Form::deserialize(deserializer)? {
             Form::Text(text) => text.into(),
             Form::Hex { hex } => {
-                let wrong = || serde::de::Error::custom("a name's bytes must be pairs of hexadecimal digits");
-                OsString::from_vec(unhex(&hex).ok_or_else(wrong)?)
+                let wrong = |_| serde::de::Error::custom("a name's bytes must be pairs of hexadecimal digits");
+                OsString::from_vec(hex::decode(hex).map_err(wrong)?)
             }
         }))
     }
@@ -202,7 +202,7 @@ impl Writer {
     /// # Errors
     /// When the file can't be written.
     pub fn finish(mut self) -> io::Result<End> {
-        self.end.sha256 = hex(&self.hash.finalize());
+        self.end.sha256 = hex::encode(self.hash.finalize());
         let line = EndLine { end: self.end };
         serde_json::to_writer(&mut self.out, &line)?;
         self.out.write_all(b"\n")?;
@@ -266,7 +266,7 @@ impl Manifest {
             }
             if line.starts_with(b"{\"end\":") {
                 let EndLine { end } = serde_json::from_slice(&line).map_err(|_| ManifestError::Altered)?;
-                let whole = end.sha256 == hex(&hash.finalize()) && end.entries == entries.len() as u64;
+                let whole = end.sha256 == hex::encode(hash.finalize()) && end.entries == entries.len() as u64;
                 return if whole { Ok(Self { header, entries, end }) } else { Err(ManifestError::Altered) };
             }
             hash.update(&line);
@@ -316,18 +316,6 @@ fn parse_header(line: &[u8]) -> Result<Header, ManifestError> {
     serde_json::from_slice(line).map_err(|_| ManifestError::Line(1))
 }
 
-/// Bytes as hexadecimal digits.
-pub fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|nibble| DIGITS[nibble as usize] as char).collect()
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digit = |byte: &u8| (*byte as char).to_digit(16).map(|digit| digit as u8);
-    let pairs = text.as_bytes().chunks(2);
-    pairs.map(|pair| if let [a, b] = pair { Some(digit(a)? << 4 | digit(b)?) } else { None }).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use std::ffi::OsStr;
@@ -351,7 +339,7 @@ mod tests {
             uid: 1000,
             gid: 1000,
             mtime: (-5, 7),
-            kind: Kind::File { size: 3, sha256: hex(&[0xab; 32]), changing: false },
+            kind: Kind::File { size: 3, sha256: hex::encode([0xab; 32]), changing: false },
         }
     }
 

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::copy::fill;
 use super::dir::{self, Dir};
-use super::manifest::{self, Bytes, Entry, Kind, Manifest, hex};
+use super::manifest::{self, Bytes, Entry, Kind, Manifest};
 use super::store::{VERIFIED, VerifiedFile};
 use super::{BackupError, Job, Store};
 
@@ -156,7 +156,7 @@ pub(super) fn digest(mut file: File, path: &Path, job: &Job) -> Result<(u64, Str
     loop {
         let read = fill(&mut file, &mut block).map_err(BackupError::io("read", path))?;
         if read == 0 {
-            return Ok((size, hex(&hash.finalize())));
+            return Ok((size, hex::encode(hash.finalize())));
         }
         hash.update(&block[..read]);
         size += read as u64;

@@ -64,7 +64,7 @@ pub fn certificates(setting: &CaBundle) -> anyhow::Result<BTreeMap<String, Strin
     };
     Ok(certificates
         .into_iter()
-        .map(|der| (format!("{}.crt", &super::hex(&Sha256::digest(&der))[..16]), write_pem(&der)))
+        .map(|der| (format!("{}.crt", &hex::encode(Sha256::digest(&der))[..16]), write_pem(&der)))
         .collect())
 }
 

@@ -36,7 +36,7 @@ impl Digests {
     /// Those remembered for the context in `root`, in a file of the folder `cache`. One that can't be read is as good
     /// as none.
     pub fn load(cache: &Path, root: &Path) -> Self {
-        let name = &super::hex(&Sha256::digest(root.as_os_str().as_encoded_bytes()))[..16];
+        let name = &hex::encode(Sha256::digest(root.as_os_str().as_encoded_bytes()))[..16];
         let file = cache.join(format!("context-{name}.json"));
         let known = fs::read(&file).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
         Self { file: Some(file), known, ..Self::default() }

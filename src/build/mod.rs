@@ -17,7 +17,6 @@ mod pull;
 mod recipe;
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Instant;
 
@@ -281,15 +280,7 @@ fn hash(recipe: &Recipe, arguments: &BTreeMap<String, String>, base: Option<&str
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
     }
-    Ok(hex(&hash.finalize()))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        // Writing into a string can't fail.
-        write!(text, "{byte:02x}").ok();
-        text
-    })
+    Ok(hex::encode(hash.finalize()))
 }
 
 #[cfg(test)]

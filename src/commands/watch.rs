@@ -74,14 +74,8 @@ fn limits(args: &Args) -> Limits {
         backoff_ms: ms(args.backoff),
         max_backoff_ms: ms(args.max_backoff),
         unhealthy_ms: ms(args.unhealthy_after),
-        jitter,
+        jitter: fastrand::f64,
     }
-}
-
-/// From 0 to 1. The standard library's hasher is seeded at random: enough to keep many from acting at once.
-fn jitter() -> f64 {
-    let random = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), ());
-    random as f64 / u64::MAX as f64
 }
 
 fn seconds(text: &str) -> Result<f64, String> {

@@ -1,7 +1,6 @@
 //! Which folder is the project, and what its environment is called.
 
 use std::ffi::OsString;
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -112,9 +111,7 @@ pub(super) fn made_up(dir: &Path) -> Name {
     let slug = slug.trim_end_matches('-');
     let mut name = if slug.is_empty() { "project".to_owned() } else { slug.to_owned() };
     name.push('-');
-    for byte in &Sha256::digest(dir.as_os_str().as_encoded_bytes())[..3] {
-        write!(name, "{byte:02x}").expect("writing to a string succeeds");
-    }
+    name.push_str(&hex::encode(&Sha256::digest(dir.as_os_str().as_encoded_bytes())[..3]));
     name.parse().expect("a slug and six hex digits make a name")
 }
 

@@ -300,7 +300,7 @@ impl Surroundings {
     fn context(&self, name: &str, origin: &str) -> Result<Endpoint, EndpointError> {
         let missing = || EndpointError::NoSuchContext { name: name.into(), origin: origin.into() };
         let contexts = self.config_dir().ok_or_else(missing)?.join("contexts");
-        let id: String = Sha256::digest(name.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+        let id = hex::encode(Sha256::digest(name.as_bytes()));
         let file = contexts.join("meta").join(&id).join("meta.json");
         let text = match std::fs::read(&file) {
             Ok(text) => text,

@@ -60,7 +60,7 @@ impl Home {
 }
 
 fn id(name: &str) -> String {
-    Sha256::digest(name.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(Sha256::digest(name.as_bytes()))
 }
 
 #[test]

@@ -3,8 +3,7 @@
 //! The Engine is the client here: one connection is turned into HTTP/2 with the roles swapped, and answered by a gRPC
 //! service of two methods.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -98,8 +97,8 @@ impl Drop for Session {
 /// 128 random bits: whoever knows them could ask for the secrets.
 fn new_id() -> io::Result<String> {
     let mut random = [0; 16];
-    File::open("/dev/urandom")?.read_exact(&mut random)?;
-    Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
+    getrandom::fill(&mut random)?;
+    Ok(hex::encode(random))
 }
 
 struct HandOut(BuildSecrets);

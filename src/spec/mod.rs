@@ -108,7 +108,7 @@ impl ContainerSpec {
 
     /// SHA-256 of it in hex: what [`label::CONFIG`] holds.
     pub fn hash(&self) -> String {
-        Sha256::digest(self.to_json().as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+        hex::encode(Sha256::digest(self.to_json()))
     }
 }
 

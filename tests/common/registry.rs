@@ -206,7 +206,7 @@ impl Drop for Registry {
 
 fn digest(bytes: &[u8]) -> String {
     let hash = Sha256::digest(bytes);
-    hash.iter().fold(String::from("sha256:"), |text, byte| text + &format!("{byte:02x}"))
+    format!("sha256:{}", hex::encode(hash))
 }
 
 /// An archive of one file that no two calls make alike, and that doesn't compress.

@@ -379,7 +379,7 @@ fn the_command_line_goes_where_the_context_says() {
 /// As the docker CLI names its folders.
 fn sha256(text: &str) -> String {
     use sha2::{Digest, Sha256};
-    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(Sha256::digest(text.as_bytes()))
 }
 
 #[test]
