@@ -181,6 +181,26 @@ fn nothing_is_coloured_where_nobody_sees_it() {
 }
 
 #[test]
+fn each_stream_is_coloured_by_what_it_is() {
+    let project = Project::bare();
+    // On a terminal, but for one stream that goes into a file.
+    let doctor = |redirected: &str| {
+        let script = format!("\"$0\" doctor {redirected}file");
+        let nowhere = format!("unix://{}", project.home().join("no-such.sock").display());
+        let run = Invocation::program("sh", &project.dir())
+            .args(["-c", &script, env!("CARGO_BIN_EXE_powerdev")])
+            .env("HOME", project.home())
+            .env("DOCKER_HOST", nowhere);
+        let (_, screen) = run.terminal(24, 80).wait();
+        (screen, std::fs::read_to_string(project.dir().join("file")).expect("written"))
+    };
+    let (screen, file) = doctor("2>");
+    assert!(screen.contains("\x1b[31mFAIL\x1b[0m") && !file.contains('\x1b'), "{screen}\n{file}");
+    let (_, file) = doctor(">");
+    assert!(file.contains("FAIL  engine") && !file.contains('\x1b'), "{file}");
+}
+
+#[test]
 fn a_project_that_is_not_there_is_a_usage_error() {
     let project = Project::bare();
     let output = project.powerdev(["config", "--project", "/no/such/folder"]).run().code(2);

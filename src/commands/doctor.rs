@@ -1,5 +1,6 @@
 //! `powerdev doctor`: looks at everything that an environment needs.
 
+use anstyle::AnsiColor;
 use powerdev_protocol::ExitCode;
 use serde::Serialize;
 
@@ -31,9 +32,9 @@ pub async fn run(_: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> {
     }
     for check in &checks {
         let verdict = match check.verdict {
-            Verdict::Ok => ui.paint("32", "ok  "),
-            Verdict::Warn => ui.paint("33", "warn"),
-            Verdict::Fail => ui.paint("31", "FAIL"),
+            Verdict::Ok => ui.paint_stdout(AnsiColor::Green, "ok  "),
+            Verdict::Warn => ui.paint_stdout(AnsiColor::Yellow, "warn"),
+            Verdict::Fail => ui.paint_stdout(AnsiColor::Red, "FAIL"),
             Verdict::Skip => "skip".to_owned(),
         };
         ui.print(&format!("{verdict}  {:<13}  {}", check.name, check.detail))?;

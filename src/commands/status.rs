@@ -3,6 +3,7 @@
 //! Engine and agent are asked at the same time, once each. `docker stats` takes two seconds because it waits for a
 //! second sample; the agent reads its own cgroup and has one already.
 
+use anstyle::AnsiColor;
 use powerdev_protocol::{AgentStatus, ExitCode, HealthState, ServiceStatus, Usage};
 use serde::Serialize;
 
@@ -211,12 +212,12 @@ fn show(document: &Document, context: &Context<'_>) -> anyhow::Result<()> {
 }
 
 fn paint_health(health: HealthState, context: &Context<'_>) -> String {
-    let sgr = match health {
-        HealthState::Healthy => "32",
-        HealthState::Starting => "33",
-        HealthState::Unhealthy | HealthState::Stopped => "31",
+    let color = match health {
+        HealthState::Healthy => AnsiColor::Green,
+        HealthState::Starting => AnsiColor::Yellow,
+        HealthState::Unhealthy | HealthState::Stopped => AnsiColor::Red,
     };
-    context.ui.paint(sgr, &health.to_string())
+    context.ui.paint_stdout(color, &health.to_string())
 }
 
 fn show_usage(usage: &Usage, disk: Option<&Disk>, context: &Context<'_>) -> anyhow::Result<()> {

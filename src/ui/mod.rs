@@ -10,6 +10,8 @@ pub mod terminal;
 
 use std::io::{IsTerminal, Write};
 
+use anstream::{AutoStream, ColorChoice};
+use anstyle::AnsiColor;
 use indicatif::{ProgressBar, ProgressStyle};
 use powerdev_protocol::SCHEMA_VERSION;
 use serde::Serialize;
@@ -21,17 +23,23 @@ use crate::failure::{Diagnosis, Failure};
 pub struct Ui {
     json: bool,
     quiet: bool,
-    color: bool,
+    stdout_color: bool,
+    stderr_color: bool,
     live: bool,
 }
 
 impl Ui {
-    /// Looks at the standard streams, `NO_COLOR` and `TERM`.
+    /// Looks at the standard streams, each by itself, and at `NO_COLOR`, `CLICOLOR` and `TERM`.
     pub fn new(json: bool, quiet: bool) -> Self {
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         let terminal = std::io::stderr().is_terminal() && !dumb;
-        let color = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Self { json, quiet, color, live: terminal && !quiet }
+        Self {
+            json,
+            quiet,
+            stdout_color: AutoStream::choice(&std::io::stdout()) != ColorChoice::Never,
+            stderr_color: AutoStream::choice(&std::io::stderr()) != ColorChoice::Never,
+            live: terminal && !quiet,
+        }
     }
 
     /// Whether to print JSON instead of prose.
@@ -46,7 +54,7 @@ impl Ui {
 
     /// Whether standard error shows colours.
     pub fn color(&self) -> bool {
-        self.color
+        self.stderr_color
     }
 
     /// Prints one JSON document on one line of standard output, with `schema_version` first.
@@ -103,7 +111,7 @@ impl Ui {
     /// Says something that the user should know and that stops nothing.
     pub fn notice(&self, line: impl std::fmt::Display) {
         if !self.quiet {
-            self.stderr(format_args!("{} {line}", self.paint("33", "notice:")));
+            self.stderr(format_args!("{} {line}", self.paint_stderr(AnsiColor::Yellow, "notice:")));
         }
     }
 
@@ -120,9 +128,9 @@ impl Ui {
             // If standard output is gone there is nobody left to tell.
             self.document(&Failed { error: message, hint: hint.as_deref(), code: *code as u8 }).ok();
         }
-        self.stderr(format_args!("{} {message}", self.paint("31", "error:")));
+        self.stderr(format_args!("{} {message}", self.paint_stderr(AnsiColor::Red, "error:")));
         if let Some(hint) = hint {
-            self.stderr(format_args!("{} {hint}", self.paint("36", "hint:")));
+            self.stderr(format_args!("{} {hint}", self.paint_stderr(AnsiColor::Cyan, "hint:")));
         }
     }
 
@@ -180,13 +188,23 @@ impl Ui {
         spinner
     }
 
-    /// Colours `text` with an SGR code where colour is wanted.
-    pub fn paint(&self, sgr: &str, text: &str) -> String {
-        if self.color { format!("\x1b[{sgr}m{text}\x1b[0m") } else { text.to_owned() }
+    /// Colours `text` where standard output takes colours: for [`Ui::print`].
+    pub fn paint_stdout(&self, color: AnsiColor, text: &str) -> String {
+        paint(self.stdout_color, color, text)
+    }
+
+    /// Colours `text` where standard error takes colours: for [`Ui::status`] and [`Ui::notice`].
+    pub fn paint_stderr(&self, color: AnsiColor, text: &str) -> String {
+        paint(self.stderr_color, color, text)
     }
 
     fn stderr(&self, line: std::fmt::Arguments<'_>) {
         // Standard error gone is no reason to stop working.
         writeln!(std::io::stderr().lock(), "{line}").ok();
     }
+}
+
+fn paint(wanted: bool, color: AnsiColor, text: &str) -> String {
+    let style = if wanted { color.on_default() } else { anstyle::Style::new() };
+    format!("{style}{text}{style:#}")
 }

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use anstyle::AnsiColor;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::Ui;
@@ -74,13 +75,18 @@ impl Steps<'_> {
         }
         let line = match outcome {
             Outcome::Done(time) => {
-                format!("{} {} {:.1} s", self.ui.paint("32", "done"), short(name), time.as_secs_f64())
+                format!(
+                    "{} {} {:.1} s",
+                    self.ui.paint_stderr(AnsiColor::Green, "done"),
+                    short(name),
+                    time.as_secs_f64()
+                )
             }
             Outcome::Cached => {
                 self.cached += 1;
                 return;
             }
-            Outcome::Failed => format!("{} {}", self.ui.paint("31", "failed"), short(name)),
+            Outcome::Failed => format!("{} {}", self.ui.paint_stderr(AnsiColor::Red, "failed"), short(name)),
             Outcome::Cancelled => return,
         };
         if self.ui.live() {
@@ -108,10 +114,7 @@ impl Drop for Steps<'_> {
 /// On one line, and no longer than a line.
 fn short(name: &str) -> String {
     let line = name.split_whitespace().collect::<Vec<_>>().join(" ");
-    if line.chars().count() <= NAME {
-        return line;
-    }
-    line.chars().take(NAME - 1).chain(['…']).collect()
+    console::truncate_str(&line, NAME, "…").into_owned()
 }
 
 #[cfg(test)]
@@ -122,7 +125,8 @@ mod tests {
     fn names_fit_on_a_line() {
         assert_eq!(short("RUN a \n  b"), "RUN a b");
         let long = short(&"ä".repeat(300));
-        assert_eq!(long.chars().count(), NAME);
+        assert_eq!(console::measure_text_width(&long), NAME);
         assert!(long.ends_with('…'));
+        assert!(console::measure_text_width(&short(&"漢".repeat(300))) <= NAME, "two columns each");
     }
 }
