@@ -1,6 +1,11 @@
 //! A plain table: columns as wide as their widest cell, two spaces between, nothing after the last.
+//!
+//! By hand: the crates for tables draw borders, wrap cells and ask the terminal for its width, all of which would have to
+//! be turned off to print what `column -t` prints.
 
 use std::fmt;
+
+use console::{Alignment, measure_text_width, pad_str};
 
 /// Rows under a head.
 #[derive(Debug)]
@@ -23,13 +28,14 @@ impl Table {
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
-        let width =
-            |column| self.rows.iter().filter_map(|row| row.get(column)).map(|cell: &String| cell.chars().count()).max();
+        let cells = |column: usize| self.rows.iter().filter_map(move |row| row.get(column));
+        let width = |column| cells(column).map(|cell| measure_text_width(cell)).max();
         let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
         for row in &self.rows {
             let mut line = String::new();
             for (cell, width) in row.iter().zip(&widths) {
-                line.push_str(&format!("{cell:width$}  "));
+                line.push_str(&pad_str(cell, *width, Alignment::Left, None));
+                line.push_str("  ");
             }
             writeln!(f, "{}", line.trim_end())?;
         }
@@ -47,5 +53,8 @@ mod tests {
         table.row(["a".to_owned(), "ready".to_owned()]);
         table.row(["longer".to_owned(), "-".to_owned()]);
         assert_eq!(table.to_string(), "NAME    STATE\na       ready\nlonger  -\n");
+        table.row(["漢字".to_owned(), "\x1b[32mready\x1b[0m".to_owned()]);
+        let wide = "two columns a character, none for a colour";
+        assert!(table.to_string().ends_with("漢字    \x1b[32mready\x1b[0m\n"), "{wide}: {table}");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use console::{Alignment, Term, measure_text_width, pad_str, truncate_str};
 use indicatif::{ProgressBar, ProgressStyle};
 use powerdev_protocol::{AgentStatus, Usage};
 
@@ -31,6 +32,14 @@ impl View {
         let style = ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
         Self { bar: bar.with_style(style), recent: VecDeque::new(), shown: String::new(), single }
     }
+
+    /// Keeps a line on the screen, for as long as it is one of the last.
+    fn remember(&mut self, line: String) {
+        self.recent.push_back(line);
+        if self.recent.len() > RECENT {
+            self.recent.pop_front();
+        }
+    }
 }
 
 impl Drop for View {
@@ -42,19 +51,16 @@ impl Drop for View {
 
 impl Audience for View {
     fn told(&mut self, report: &Report) -> anyhow::Result<()> {
-        self.recent.push_back(line(report, self.single));
-        if self.recent.len() > RECENT {
-            self.recent.pop_front();
-        }
+        self.remember(line(report, self.single));
         Ok(())
     }
 
     fn notice(&mut self, line: String) {
-        self.recent.push_back(format!("notice: {line}"));
+        self.remember(format!("notice: {line}"));
     }
 
     fn shown(&mut self, glances: &[Glance<'_>]) {
-        let width = columns();
+        let width = usize::from(Term::stderr().size().1).max(NARROW);
         let mut lines: Vec<String> = glances.iter().flat_map(|glance| block(glance, self.single)).collect();
         if glances.is_empty() {
             lines.push("no environments on this Engine".to_owned());
@@ -113,7 +119,7 @@ fn usage(usage: &Usage) -> String {
 
 /// One line a service for one environment; for many, only those that aren't well.
 fn services(status: &AgentStatus, single: bool) -> Vec<String> {
-    let width = status.services.iter().map(|service| service.name.chars().count()).max().unwrap_or(0);
+    let width = status.services.iter().map(|service| measure_text_width(&service.name)).max().unwrap_or(0);
     let wanted = status.services.iter().filter(|service| single || !service.ready);
     wanted
         .map(|service| {
@@ -123,23 +129,15 @@ fn services(status: &AgentStatus, single: bool) -> Vec<String> {
             };
             let exit = service.last_exit.as_ref().filter(|_| !service.ready);
             let why = exit.map_or_else(String::new, |exit| format!(" ({})", exit.reason));
-            format!("  {:width$}  {}{restarts}{why}", service.name, service.state)
+            format!("  {}  {}{restarts}{why}", pad_str(&service.name, width, Alignment::Left, None), service.state)
         })
         .collect()
-}
-
-fn columns() -> usize {
-    let size = rustix::termios::tcgetwinsize(std::io::stderr()).ok();
-    size.map_or(80, |size| usize::from(size.ws_col)).max(NARROW)
 }
 
 /// Lines of the container are not trusted with the terminal, and none may wrap: that would tear the picture.
 fn cut(line: &str, width: usize) -> String {
     let plain: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if plain.chars().count() < width {
-        return plain;
-    }
-    plain.chars().take(width.saturating_sub(2)).chain(['…']).collect()
+    truncate_str(&plain, width.saturating_sub(1), "…").into_owned()
 }
 
 #[cfg(test)]
@@ -160,7 +158,16 @@ mod tests {
             },
         };
         let line = cut(&line(&report, false), 80);
-        assert!(line.chars().count() < 80 && !line.contains('\x1b'), "{line}");
+        assert!(measure_text_width(&line) < 80 && !line.contains('\x1b'), "{line}");
         assert!(line.contains("demo: out of memory"), "{line}");
+        assert!(measure_text_width(&cut(&"漢".repeat(100), 80)) < 80, "two columns each");
+    }
+
+    #[test]
+    fn only_the_last_lines_are_kept() {
+        let mut view = View::new(ProgressBar::hidden(), true);
+        (0..3 * RECENT).for_each(|number| view.notice(format!("line {number}")));
+        assert_eq!(view.recent.len(), RECENT);
+        assert_eq!(view.recent.back().map(String::as_str), Some("notice: line 23"));
     }
 }
