@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
-use rustix::fs::{self, AtFlags, FileType, Gid, Mode, Stat, Timespec, Timestamps, Uid};
+use rustix::fs::{self, AtFlags, FileType, Gid, Mode, RawMode, Stat, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
@@ -287,7 +287,7 @@ impl Attributes {
         if rustix::process::geteuid().is_root() {
             granted(fs::fchown(to, Some(Uid::from_raw(self.uid)), Some(Gid::from_raw(self.gid))))?;
         }
-        fs::fchmod(to, Mode::from_raw_mode(self.mode))?;
+        fs::fchmod(to, Mode::from_raw_mode(self.mode as RawMode))?;
         Ok(fs::futimens(to, &self.times())?)
     }
 

@@ -7,7 +7,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
@@ -95,13 +95,27 @@ impl Dir {
     ///
     /// # Errors
     /// Those of `openat`; [`io::ErrorKind::InvalidInput`] for what isn't a plain file.
+    #[cfg(target_os = "linux")]
     pub fn file(&self, name: &OsStr) -> io::Result<File> {
         let handle = fs::openat(&self.fd, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
-        if kind(&fs::fstat(&handle)?) != FileType::RegularFile {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a plain file"));
-        }
-        let known = format!("/proc/self/fd/{}", handle.as_raw_fd());
+        plain(&fs::fstat(&handle)?)?;
+        let known = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&handle));
         Ok(File::from(fs::open(known, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?))
+    }
+
+    /// Opens a plain file to read. Other systems have no bare handles: the name is looked at first, a pipe that takes its
+    /// place at that moment is opened without waiting for who writes to it, and what was opened is looked at again.
+    /// Containers run in a virtual machine there, whose devices don't appear in the user's folders.
+    ///
+    /// # Errors
+    /// Those of `openat`; [`io::ErrorKind::InvalidInput`] for what isn't a plain file.
+    #[cfg(not(target_os = "linux"))]
+    pub fn file(&self, name: &OsStr) -> io::Result<File> {
+        plain(&self.stat(name)?)?;
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = fs::openat(&self.fd, name, flags, Mode::empty())?;
+        plain(&fs::fstat(&file)?)?;
+        Ok(File::from(file))
     }
 
     /// Makes a file that nobody else can read.
@@ -197,8 +211,20 @@ impl Dir {
     ///
     /// # Errors
     /// Those of `syncfs`: some write failed.
+    #[cfg(target_os = "linux")]
     pub fn sync_all(&self) -> io::Result<()> {
         Ok(fs::syncfs(&self.fd)?)
+    }
+
+    /// Has the system write everything to the disk. Others than Linux know no single file system to wait for, and tell
+    /// nothing of writes that fail.
+    ///
+    /// # Errors
+    /// None; as on Linux for whoever calls it.
+    #[cfg(not(target_os = "linux"))]
+    pub fn sync_all(&self) -> io::Result<()> {
+        fs::sync();
+        Ok(())
     }
 
     /// Writes the folder itself, its names, to the disk.
@@ -221,9 +247,18 @@ pub fn kind(stat: &Stat) -> FileType {
     FileType::from_raw_mode(stat.st_mode)
 }
 
+/// An error for everything but a plain file.
+fn plain(stat: &Stat) -> io::Result<()> {
+    match kind(stat) {
+        FileType::RegularFile => Ok(()),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a plain file")),
+    }
+}
+
 /// Permissions with the setuid, setgid and sticky bits.
+#[allow(clippy::useless_conversion, reason = "modes have 16 bits on macOS")]
 pub fn permissions(stat: &Stat) -> u32 {
-    stat.st_mode & 0o7777
+    Mode::from_raw_mode(stat.st_mode).bits().into()
 }
 
 /// A path below a root, with `/` between the names; empty for the root itself.
@@ -237,6 +272,12 @@ pub fn join(parent: &OsStr, name: &OsStr) -> OsString {
     OsString::from_vec(path)
 }
 
+/// Makes a named pipe. By its program: rustix has no call for it on macOS.
+#[cfg(test)]
+pub fn make_pipe(path: &Path) {
+    assert!(std::process::Command::new("mkfifo").arg(path).status().expect("mkfifo runs").success());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -246,7 +287,7 @@ mod tests {
         let temp = tempfile::tempdir().expect("a temporary folder");
         std::os::unix::fs::symlink("/etc", temp.path().join("dir")).expect("link");
         std::os::unix::fs::symlink("/etc/passwd", temp.path().join("file")).expect("link");
-        rustix::fs::mkfifoat(rustix::fs::CWD, temp.path().join("pipe"), Mode::RWXU).expect("pipe");
+        make_pipe(&temp.path().join("pipe"));
         let dir = Dir::open(temp.path()).expect("opens");
         assert!(dir.dir(OsStr::new("dir")).is_err());
         assert!(dir.file(OsStr::new("file")).is_err());

@@ -150,7 +150,7 @@ fn damage_of_every_kind_is_found() {
 fn sockets_and_pipes_are_skipped_and_unreadable_depths_are_told() {
     let place = Place::new();
     let _socket = std::os::unix::net::UnixListener::bind(place.data().join("socket")).expect("binds");
-    rustix::fs::mkfifoat(rustix::fs::CWD, place.data().join("pipe"), rustix::fs::Mode::RWXU).expect("pipe");
+    dir::make_pipe(&place.data().join("pipe"));
     let made = place.persist().expect("backs up");
     let why: Vec<_> = made.skipped.iter().map(|skipped| skipped.why.as_str()).collect();
     assert_eq!((why, made.complete), (vec!["a pipe", "a socket"], true));

@@ -1,13 +1,11 @@
 //! The terminal that powerdev was called in: raw while a program inside has it, put back afterwards; and standard
 //! input, read on a thread of its own.
 
-use std::io;
-use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::io::{self, PipeReader, PipeWriter};
 
 use bytes::Bytes;
 use powerdev_protocol::control::TerminalSize;
-use rustix::event::{EventfdFlags, PollFd, PollFlags};
+use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::termios::{self, OptionalActions, Termios};
 use tokio::io::AsyncWriteExt;
@@ -63,7 +61,8 @@ impl Drop for RawMode {
 #[derive(Debug)]
 pub struct Input {
     chunks: mpsc::Receiver<Bytes>,
-    stop: Arc<OwnedFd>,
+    /// The thread holds the other end: closing this one wakes it.
+    _stop: PipeWriter,
 }
 
 impl Input {
@@ -72,11 +71,10 @@ impl Input {
     /// # Errors
     /// When the system is out of threads or descriptors.
     pub fn open() -> io::Result<Self> {
-        let stop = Arc::new(rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        let (stopped, stop) = io::pipe()?;
         let (sender, chunks) = mpsc::channel(AHEAD);
-        let told = Arc::clone(&stop);
-        std::thread::Builder::new().name("stdin".into()).spawn(move || read(&told, &sender))?;
-        Ok(Self { chunks, stop })
+        std::thread::Builder::new().name("stdin".into()).spawn(move || read(&stopped, &sender))?;
+        Ok(Self { chunks, _stop: stop })
     }
 
     /// What was read next. None at the end of input, and when it can't be read any more.
@@ -85,18 +83,11 @@ impl Input {
     }
 }
 
-impl Drop for Input {
-    fn drop(&mut self) {
-        // A counter at its limit would wake the thread all the same.
-        rustix::io::write(&*self.stop, &1u64.to_ne_bytes()).ok();
-    }
-}
-
-fn read(stop: &OwnedFd, sender: &mpsc::Sender<Bytes>) {
+fn read(stopped: &PipeReader, sender: &mpsc::Sender<Bytes>) {
     let stdin = rustix::stdio::stdin();
     let mut buffer = vec![0; CHUNK];
     loop {
-        let mut ready = [PollFd::from_borrowed_fd(stdin, PollFlags::IN), PollFd::new(stop, PollFlags::IN)];
+        let mut ready = [PollFd::from_borrowed_fd(stdin, PollFlags::IN), PollFd::new(stopped, PollFlags::IN)];
         match rustix::event::poll(&mut ready, None) {
             Err(Errno::INTR) => continue,
             Err(_) => return,
