@@ -35,9 +35,43 @@ pub struct StateDir {
     root: PathBuf,
 }
 
-/// Held while something changes the environment; released when dropped, and by the kernel when the process dies.
+/// A locked file: released when dropped, and by the kernel when the process dies.
 #[derive(Debug)]
 pub struct Lock(File);
+
+impl Lock {
+    /// Locks the file at this path, which is made, for the user alone, where there is none. None: somebody else holds it.
+    ///
+    /// # Errors
+    /// When it can't be opened or locked.
+    pub fn at(path: &Path) -> io::Result<Option<Self>> {
+        Self::exclusive(OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)?)
+    }
+
+    /// Locks an open file. None: somebody else holds it, shared or not.
+    ///
+    /// # Errors
+    /// When the file system can't lock.
+    pub fn exclusive(file: File) -> io::Result<Option<Self>> {
+        Self::tried(file.try_lock(), file)
+    }
+
+    /// Locks an open file together with others who share it. None: somebody holds it for himself.
+    ///
+    /// # Errors
+    /// When the file system can't lock.
+    pub fn shared(file: File) -> io::Result<Option<Self>> {
+        Self::tried(file.try_lock_shared(), file)
+    }
+
+    fn tried(locked: Result<(), TryLockError>, file: File) -> io::Result<Option<Self>> {
+        match locked {
+            Ok(()) => Ok(Some(Self(file))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+}
 
 impl Drop for Lock {
     fn drop(&mut self) {
@@ -147,28 +181,16 @@ impl StateDir {
     pub async fn lock(&self, patience: Duration) -> anyhow::Result<Lock> {
         self.create()?;
         let path = self.root.join("lock");
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(&path)
-            .with_context(|| format!("can't open {}", path.display()))?;
         let deadline = tokio::time::Instant::now() + patience;
         loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(Lock(file)),
-                Err(TryLockError::WouldBlock) if tokio::time::Instant::now() < deadline => {
-                    tokio::time::sleep(LOCK_RETRY).await;
-                }
-                Err(TryLockError::WouldBlock) => {
-                    let message = format!("another powerdev has been at work here for {} s", patience.as_secs());
-                    return Err(Failure::conflict(message).hint("wait for it, or stop it, and try again").into());
-                }
-                Err(TryLockError::Error(error)) => {
-                    return Err(error).with_context(|| format!("can't lock {}", path.display()));
-                }
+            if let Some(lock) = Lock::at(&path).with_context(|| format!("can't lock {}", path.display()))? {
+                return Ok(lock);
             }
+            if tokio::time::Instant::now() >= deadline {
+                let message = format!("another powerdev has been at work here for {} s", patience.as_secs());
+                return Err(Failure::conflict(message).hint("wait for it, or stop it, and try again").into());
+            }
+            tokio::time::sleep(LOCK_RETRY).await;
         }
     }
 

@@ -1,17 +1,18 @@
 //! The folder of backups: its lock, its list, its leftovers.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{self, FlockOperation, Mode, OFlags};
+use rustix::fs::{self, Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
 use super::dir::Dir;
 use super::manifest::{self, End, Header, Reason};
 use super::{BackupError, DIR, Folder};
+use crate::state::Lock;
 
 /// Names of what isn't a backup yet, or no more.
 pub(super) const PARTIAL: &str = ".partial-";
@@ -62,25 +63,13 @@ pub(super) struct VerifiedFile {
     pub(super) manifest: String,
 }
 
-/// A lock of ours. It is let go by name, not by closing alone: a child that is just being started shares the file for
-/// a moment, and would hold the lock for as long.
-#[derive(Debug)]
-struct Lock(OwnedFd);
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        // The kernel lets go of it at our end in any case.
-        fs::flock(&self.0, FlockOperation::Unlock).ok();
-    }
-}
-
 impl Store {
     /// Opens the backups of a project to change them. Leftovers of killed runs go.
     ///
     /// # Errors
     /// [`BackupError::Busy`] while another powerdev holds them.
     pub fn open(project: &Path) -> Result<Self, BackupError> {
-        let store = Self::locked(project, FlockOperation::NonBlockingLockExclusive)?;
+        let store = Self::locked(project, Lock::exclusive)?;
         store.clear_leftovers()?;
         Ok(store)
     }
@@ -90,7 +79,7 @@ impl Store {
     /// # Errors
     /// [`BackupError::Busy`] while another powerdev changes them.
     pub fn open_shared(project: &Path) -> Result<Self, BackupError> {
-        Self::locked(project, FlockOperation::NonBlockingLockShared)
+        Self::locked(project, Lock::shared)
     }
 
     /// Opens the backups of a project to list them. None when there are none; nothing is made, nothing is locked.
@@ -104,18 +93,17 @@ impl Store {
         Ok(Some(Self { mount, root, _lock: None }))
     }
 
-    fn locked(project: &Path, operation: FlockOperation) -> Result<Self, BackupError> {
+    fn locked(project: &Path, lock: fn(File) -> io::Result<Option<Lock>>) -> Result<Self, BackupError> {
         let project = Dir::open(project).map_err(BackupError::io("open", project))?;
         let mount = made(&project, OsStr::new(MOUNT))?;
         let root = made(&mount, OsStr::new(DIR))?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let path = root.path().join(LOCK);
-        let lock = fs::openat(&root, LOCK, flags, Mode::RUSR | Mode::WUSR)
+        let file = fs::openat(&root, LOCK, flags, Mode::RUSR | Mode::WUSR)
             .map_err(|error| BackupError::io("open", &path)(error.into()))?;
-        match fs::flock(&lock, operation) {
-            Ok(()) => Ok(Self { mount, root, _lock: Some(Lock(lock)) }),
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(BackupError::Busy(root.path().to_owned())),
-            Err(error) => Err(BackupError::io("lock", &path)(error.into())),
+        match lock(file.into()).map_err(BackupError::io("lock", &path))? {
+            Some(lock) => Ok(Self { mount, root, _lock: Some(lock) }),
+            None => Err(BackupError::Busy(root.path().to_owned())),
         }
     }
 

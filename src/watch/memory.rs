@@ -1,14 +1,11 @@
 //! What outlives the watcher, and the lock that keeps a second one out.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::os::unix::fs::OpenOptionsExt;
-
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
 use super::report::Cause;
 use crate::failure::Failure;
-use crate::state::{self, StateDir};
+use crate::state::{self, Lock, StateDir};
 
 /// `watch.json`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -43,7 +40,7 @@ pub struct Quarantine {
 #[derive(Debug)]
 pub struct Watcher {
     state: StateDir,
-    _lock: File,
+    _lock: Lock,
 }
 
 impl Watcher {
@@ -54,17 +51,9 @@ impl Watcher {
     pub fn of(state: StateDir, name: &str) -> anyhow::Result<(Self, Memory)> {
         state.create()?;
         let path = state.root().join("watch.lock");
-        let failed = || format!("can't lock {}", path.display());
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
-        let lock = lock.with_context(failed)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let message = format!("{name} is watched already");
-                return Err(Failure::conflict(message).hint("one `powerdev watch` is enough").into());
-            }
-            Err(TryLockError::Error(error)) => return Err(error).with_context(failed),
-        }
+        let lock = Lock::at(&path).with_context(|| format!("can't lock {}", path.display()))?;
+        let watched = || Failure::conflict(format!("{name} is watched already")).hint("one `powerdev watch` is enough");
+        let lock = lock.ok_or_else(watched)?;
         let read = std::fs::read(state.watch_file()).ok();
         // A file that can't be read is as good as none: watching is more important than the past.
         let memory = read.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
