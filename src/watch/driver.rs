@@ -263,6 +263,7 @@ impl Driver<'_> {
     fn feed(&mut self, name: &str, input: Input) -> anyhow::Result<()> {
         let Some(watched) = self.watched.get_mut(name) else { return Ok(()) };
         let now = now_ms();
+        let at_ms = input.at_ms().unwrap_or(now);
         let started = match &input {
             Input::Engine(at_ns, EngineEventKind::Start) => Some(Duration::from_nanos(at_ns.unsigned_abs())),
             Input::Connected(Some(seen)) => Some(Duration::from_millis(seen.started_ms)),
@@ -282,7 +283,7 @@ impl Driver<'_> {
         }
         for action in actions {
             match action {
-                Action::Tell(what) => self.audience.told(&Report { at_ms: now, name: name.to_owned(), what })?,
+                Action::Tell(what) => self.audience.told(&Report { at_ms, name: name.to_owned(), what })?,
                 Action::Start | Action::Restart => {
                     let up = action == Action::Restart;
                     let task = sources::restart(self.engine.clone(), name.to_owned(), up, self.to.clone());

@@ -172,7 +172,7 @@ impl Policy {
                 self.memory.last_ns = self.memory.last_ns.max(at_ns);
                 self.engine(now, at_ns, kind, &mut actions);
             }
-            Input::Agent(event) => self.agent(now, event, &mut actions),
+            Input::Agent(event) => self.agent(now, event.kind, &mut actions),
             Input::AgentLost => self.agent = false,
             Input::RefusedRestart { gone: true, .. } => self.removed(&mut actions),
             Input::RefusedRestart { error, .. } => self.refused(now, error, &mut actions),
@@ -374,7 +374,7 @@ impl Policy {
         let cause = cause.clone();
         actions.push(Action::Tell(What::RestartFailed { error: error.clone() }));
         // Whatever brought it down: from here on it is a restart like any other, and counts.
-        let cause = if cause == Cause::EngineRestart { Cause::Exit { code: 0 } } else { cause };
+        let cause = if cause == Cause::EngineRestart { Cause::RestartRefused } else { cause };
         self.crashed(now, cause, error, false, actions);
     }
 

@@ -1,6 +1,6 @@
 //! The policy against the event sequences that an Engine sends (recorded on 20.10), on a clock of our own.
 
-use powerdev_protocol::{EventKind, Health, HealthState};
+use powerdev_protocol::{Event, EventKind, Health, HealthState};
 
 use super::*;
 use crate::engine::EngineEventKind as Told;
@@ -59,8 +59,12 @@ impl World {
         (waited, self.policy.handle(self.now, Input::Tick))
     }
 
+    fn agent(&mut self, kind: EventKind) -> Vec<Action> {
+        self.feed(Input::Agent(Event { at_ms: self.now, kind }))
+    }
+
     fn health(&mut self, state: HealthState, detail: &str) -> Vec<Action> {
-        self.feed(Input::Agent(EventKind::Health(Health { state, detail: detail.into() })))
+        self.agent(EventKind::Health(Health { state, detail: detail.into() }))
     }
 }
 
@@ -138,7 +142,7 @@ fn causes_are_told_apart() {
     assert_eq!(cause(&world.engine(Told::Die { exit_code: 139 })), Cause::Signal { signal: 11 });
     // A process was killed for want of memory, but the end came much later and otherwise.
     let mut world = World::running();
-    world.feed(Input::Agent(EventKind::Oom { kills: 1 }));
+    world.agent(EventKind::Oom { kills: 1 });
     world.now += MINUTE;
     assert_eq!(cause(&world.engine(DIED)), Cause::Signal { signal: 9 });
 }
@@ -225,7 +229,7 @@ fn unhealthy_for_too_long_is_restarted_and_soon_well_is_not() {
 #[test]
 fn a_refused_task_explains_bad_health() {
     let mut world = World::running();
-    world.feed(Input::Agent(EventKind::PidsLimit { refused: 4 }));
+    world.agent(EventKind::PidsLimit { refused: 4 });
     world.health(HealthState::Unhealthy, "web: can't fork");
     assert_eq!(cause(&world.wait().1), Cause::PidsLimit);
 }
@@ -245,6 +249,23 @@ fn an_engine_that_dies_takes_nothing_down_for_good() {
         assert_eq!(world.feed(Input::Engine(at, kind)), []);
     }
     assert_eq!(told(&world.engine(Told::Start)), ["restarted"]);
+}
+
+#[test]
+fn a_refused_start_after_the_engines_own_is_told_as_one() {
+    let mut world = World::running();
+    world.feed(Input::Lost("gone".into()));
+    assert_eq!(told(&world.look(false)), ["down", "start"]);
+    let actions = world.feed(Input::RefusedRestart { error: "port is taken".into(), gone: false });
+    assert_eq!((told(&actions)[0].as_str(), cause(&actions)), ("restart_failed", Cause::RestartRefused));
+    assert_eq!(world.policy.restarts_left(world.now), 2, "from here on it counts");
+}
+
+#[test]
+fn what_happened_keeps_its_time() {
+    let engine = Input::Engine(7_000_000, Told::Start);
+    let agent = Input::Agent(Event { at_ms: 8, kind: EventKind::Oom { kills: 1 } });
+    assert_eq!([engine.at_ms(), agent.at_ms(), Input::Tick.at_ms()], [Some(7), Some(8), None]);
 }
 
 #[test]

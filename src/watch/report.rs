@@ -30,6 +30,8 @@ pub enum Cause {
     PidsLimit,
     /// The Engine went away, and the container with it.
     EngineRestart,
+    /// The Engine is back and refuses to start it again.
+    RestartRefused,
 }
 
 impl Cause {
@@ -52,6 +54,7 @@ impl fmt::Display for Cause {
             Self::Unhealthy => f.write_str("unhealthy for too long"),
             Self::PidsLimit => f.write_str("unhealthy for too long, at its limit of tasks"),
             Self::EngineRestart => f.write_str("stopped with the Engine"),
+            Self::RestartRefused => f.write_str("the Engine refuses to start it again"),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use powerdev_protocol::{AgentStatus, EventKind};
+use powerdev_protocol::{AgentStatus, Event};
 use tokio::sync::mpsc::Sender;
 
 use super::policy::engine_health;
@@ -26,7 +26,7 @@ pub enum Message {
     /// The Engine tells.
     Engine(EngineEvent),
     /// The agent of this environment tells; nothing: it can't be heard any more.
-    Agent(String, Option<EventKind>),
+    Agent(String, Option<Event>),
     /// A restart was refused: what the Engine said, and whether the container is gone.
     Refused(String, String, bool),
     /// How the agent of this environment is.
@@ -157,7 +157,7 @@ pub async fn agent(environment: Environment, to: Sender<Message>) {
             let mut events = std::pin::pin!(events);
             while let Some(Ok(event)) = events.next().await {
                 backoff = Backoff::new(50, 5000);
-                if to.send(Message::Agent(name(&environment), Some(event.kind))).await.is_err() {
+                if to.send(Message::Agent(name(&environment), Some(event))).await.is_err() {
                     return;
                 }
             }

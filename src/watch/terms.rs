@@ -1,6 +1,6 @@
 //! What the policy hears, and what it orders: the words between it and the loop that carries them out.
 
-use powerdev_protocol::{EventKind, HealthState};
+use powerdev_protocol::{Event, HealthState};
 
 use super::report::What;
 use crate::engine::EngineEventKind;
@@ -50,7 +50,7 @@ pub enum Input {
     /// The Engine tells, with its time in nanoseconds since the Unix epoch.
     Engine(i64, EngineEventKind),
     /// The agent tells.
-    Agent(EventKind),
+    Agent(Event),
     /// The agent can't be heard.
     AgentLost,
     /// The restart was refused.
@@ -62,6 +62,19 @@ pub enum Input {
     },
     /// The time of [`Policy::deadline`](super::policy::Policy::deadline) has come.
     Tick,
+}
+
+impl Input {
+    /// When it happened, in milliseconds since the Unix epoch, where whoever tells it says so. It may be long ago: the
+    /// Engine tells what a watcher that is started again has missed. For what is told, not for what is decided: the clock
+    /// of an Engine on another machine may be another one.
+    pub fn at_ms(&self) -> Option<u64> {
+        match self {
+            Self::Engine(at_ns, _) => u64::try_from(at_ns / 1_000_000).ok(),
+            Self::Agent(event) => Some(event.at_ms),
+            _ => None,
+        }
+    }
 }
 
 /// What to do.

@@ -1,6 +1,6 @@
 //! The watcher against a real Engine: what it undoes, what it leaves alone, and what it survives.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -122,6 +122,23 @@ fn a_crash_loop_is_quarantined_also_for_the_next_watcher() {
     watcher.wait(LONG).ok();
     let cleared = project.powerdev(["watch", "--once", "--clear", "--json"]).args(few).run().code(5);
     assert!(cleared.json_lines().iter().any(|line| line["event"] == "down"), "it was tried again: {}", cleared.out());
+}
+
+#[test]
+fn what_is_heard_late_is_told_with_its_own_time() {
+    let project = started(SLEEP);
+    let mut watcher = watching(&project, &[]);
+    watcher.signal(Signal::STOP);
+    kill_pid(&project.container());
+    wait::until("it is down", LONG, || (!engine::is_running(&project.container())).then_some(()));
+    // The Engine tells of an end after it knows it: by the time that it has answered something else it has told.
+    project.powerdev(["ps"]).run().ok();
+    let known_by = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis();
+    watcher.signal(Signal::CONT);
+    let down = event(&mut watcher, "down");
+    assert!(u128::from(down["at_ms"].as_u64().expect("a time")) < known_by, "told as of now: {down}, {known_by}");
+    watcher.signal(Signal::TERM);
+    watcher.wait(LONG).ok();
 }
 
 #[test]
