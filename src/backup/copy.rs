@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 use super::dir::{self, Dir, MAX_DEPTH};
-use super::manifest::{Bytes, Entry, Kind, Writer};
+use super::manifest::{Bytes, EntryKind, ManifestEntry, Writer};
 use super::{BackupError, Job};
 
 /// How often a file that changes while it is copied is copied again.
@@ -19,14 +19,14 @@ const ROUNDS: usize = 3;
 const BLOCK: usize = 256 * 1024;
 
 /// Why something wasn't copied.
-pub(super) enum Trouble {
+pub(super) enum CopyError {
     /// The original can't be read: a matter of this file alone.
     Source(io::Error),
     /// The backup can't be written, or the user stops it: the end of the whole.
     Fatal(BackupError),
 }
 
-impl From<BackupError> for Trouble {
+impl From<BackupError> for CopyError {
     fn from(error: BackupError) -> Self {
         Self::Fatal(error)
     }
@@ -38,13 +38,13 @@ pub struct Copier<'a> {
     pub manifest: &'a mut Writer,
     /// Files that never held still.
     pub changing: Vec<OsString>,
-    pump: Pump<'a>,
+    contents: ContentCopier<'a>,
 }
 
 impl<'a> Copier<'a> {
     /// Makes one.
     pub fn new(manifest: &'a mut Writer, job: &'a Job) -> Self {
-        Self { manifest, changing: Vec::new(), pump: Pump::new(job) }
+        Self { manifest, changing: Vec::new(), contents: ContentCopier::new(job) }
     }
 
     /// Copies the folder `from` to a new folder `name` in `to`; `path` is where it lies in the backup.
@@ -57,7 +57,7 @@ impl<'a> Copier<'a> {
 
     fn level(&mut self, from: &Dir, to: &Dir, name: &OsStr, path: &OsStr, depth: usize) -> Result<(), BackupError> {
         let stat = from.stat_self().map_err(BackupError::io("look at", from.path()))?;
-        self.record(path, &stat, Kind::Dir, to)?;
+        self.record(path, &stat, EntryKind::Dir, to)?;
         let copy = to.make_dir(name).map_err(|error| full_or(error, "make the folder", &to.path().join(name)))?;
         match from.names() {
             Ok(names) => {
@@ -73,18 +73,18 @@ impl<'a> Copier<'a> {
 
     /// One name, whatever it stands for; looked at again when it turns into something else meanwhile.
     fn entry(&mut self, from: &Dir, to: &Dir, name: &OsStr, path: &OsStr, depth: usize) -> Result<(), BackupError> {
-        self.pump.job.advance(0)?;
+        self.contents.job.advance(0)?;
         for _ in 0..ROUNDS {
             let outcome = match from.stat(name) {
                 Ok(stat) => self.by_kind(&stat, from, to, name, path, depth),
-                Err(error) => Err(Trouble::Source(error)),
+                Err(error) => Err(CopyError::Source(error)),
             };
             match outcome {
                 Ok(()) => return Ok(()),
-                Err(Trouble::Fatal(error)) => return Err(error),
-                Err(Trouble::Source(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-                Err(Trouble::Source(error)) if turned(&error) => {}
-                Err(Trouble::Source(error)) => {
+                Err(CopyError::Fatal(error)) => return Err(error),
+                Err(CopyError::Source(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                Err(CopyError::Source(error)) if turned(&error) => {}
+                Err(CopyError::Source(error)) => {
                     self.manifest.skip(path.to_owned(), error.to_string(), true);
                     return Ok(());
                 }
@@ -102,7 +102,7 @@ impl<'a> Copier<'a> {
         name: &OsStr,
         path: &OsStr,
         depth: usize,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), CopyError> {
         match dir::kind(stat) {
             FileType::RegularFile => self.file(from, to, name, path),
             FileType::Directory if depth > MAX_DEPTH => {
@@ -110,7 +110,7 @@ impl<'a> Copier<'a> {
                 Ok(())
             }
             FileType::Directory => {
-                let below = from.dir(name).map_err(Trouble::Source)?;
+                let below = from.dir(name).map_err(CopyError::Source)?;
                 Ok(self.level(&below, to, name, path, depth)?)
             }
             FileType::Symlink => self.link(stat, from, to, name, path),
@@ -121,25 +121,25 @@ impl<'a> Copier<'a> {
         }
     }
 
-    fn link(&mut self, stat: &Stat, from: &Dir, to: &Dir, name: &OsStr, path: &OsStr) -> Result<(), Trouble> {
-        let target = from.read_link(name).map_err(Trouble::Source)?;
+    fn link(&mut self, stat: &Stat, from: &Dir, to: &Dir, name: &OsStr, path: &OsStr) -> Result<(), CopyError> {
+        let target = from.read_link(name).map_err(CopyError::Source)?;
         to.make_link(&target, name).map_err(|error| full_or(error, "make the link", &to.path().join(name)))?;
         Attributes::of(stat)
             .apply_to_link(to, name)
             .map_err(BackupError::io("set the owner of the link", &to.path().join(name)))?;
-        Ok(self.record(path, stat, Kind::Link { target: Bytes(target) }, to)?)
+        Ok(self.record(path, stat, EntryKind::Link { target: Bytes(target) }, to)?)
     }
 
-    fn file(&mut self, from: &Dir, to: &Dir, name: &OsStr, path: &OsStr) -> Result<(), Trouble> {
-        let mut original = from.file(name).map_err(Trouble::Source)?;
+    fn file(&mut self, from: &Dir, to: &Dir, name: &OsStr, path: &OsStr) -> Result<(), CopyError> {
+        let mut original = from.file(name).map_err(CopyError::Source)?;
         let place = to.path().join(name);
         let mut copy = to.create(name).map_err(|error| full_or(error, "write", &place))?;
         let outcome = self.until_still(&mut original, &mut copy, &place);
         let (stat, size, sha256, still) = match outcome {
             Ok(done) => done,
-            Err(trouble) => {
+            Err(error) => {
                 to.remove_tree(name).map_err(BackupError::io("remove", &place))?;
-                return Err(trouble);
+                return Err(error);
             }
         };
         if !still {
@@ -147,7 +147,7 @@ impl<'a> Copier<'a> {
         }
         let attributes = Attributes { mode: readable(&stat), ..Attributes::of(&stat) };
         attributes.apply(&copy).map_err(BackupError::io("set the owner and mode of", &place))?;
-        Ok(self.record(path, &stat, Kind::File { size, sha256, changing: !still }, to)?)
+        Ok(self.record(path, &stat, EntryKind::File { size, sha256, changing: !still }, to)?)
     }
 
     /// Copies until nobody changed the original meanwhile, a few times at most.
@@ -156,55 +156,55 @@ impl<'a> Copier<'a> {
         original: &mut File,
         copy: &mut File,
         place: &Path,
-    ) -> Result<(Stat, u64, String, bool), Trouble> {
-        let look = |file: &File| fs::fstat(file).map_err(|error| Trouble::Source(error.into()));
+    ) -> Result<(Stat, u64, String, bool), CopyError> {
+        let look = |file: &File| fs::fstat(file).map_err(|error| CopyError::Source(error.into()));
         for round in 1.. {
             let before = look(original)?;
-            let (size, sha256) = self.pump.contents(original, copy, &before, place, round == 1)?;
+            let (size, sha256) = self.contents.copy(original, copy, &before, place, round == 1)?;
             let still = unchanged(&before, &look(original)?);
             if still || round == ROUNDS {
                 return Ok((before, size, sha256, still));
             }
-            original.seek(SeekFrom::Start(0)).map_err(Trouble::Source)?;
+            original.seek(SeekFrom::Start(0)).map_err(CopyError::Source)?;
             let again = copy.set_len(0).and_then(|()| copy.seek(SeekFrom::Start(0)));
             again.map_err(|error| full_or(error, "write", place))?;
         }
         unreachable!("the last round returns")
     }
 
-    fn record(&mut self, path: &OsStr, stat: &Stat, kind: Kind, to: &Dir) -> Result<(), BackupError> {
+    fn record(&mut self, path: &OsStr, stat: &Stat, kind: EntryKind, to: &Dir) -> Result<(), BackupError> {
         let entry = entry(path, stat, kind);
         self.manifest.entry(&entry).map_err(|error| full_or(error, "write the manifest in", to.path()))
     }
 }
 
 /// Moves the content of files.
-pub(super) struct Pump<'a> {
+pub(super) struct ContentCopier<'a> {
     job: &'a Job,
     buffer: Vec<u8>,
 }
 
-impl<'a> Pump<'a> {
+impl<'a> ContentCopier<'a> {
     pub(super) fn new(job: &'a Job) -> Self {
         Self { job, buffer: vec![0; BLOCK] }
     }
 
     /// Copies as many bytes as the file had when it was looked at: a log that grows faster than it is copied ends.
-    pub(super) fn contents(
+    pub(super) fn copy(
         &mut self,
         original: &mut File,
         copy: &mut File,
         stat: &Stat,
         place: &Path,
         count: bool,
-    ) -> Result<(u64, String), Trouble> {
+    ) -> Result<(u64, String), CopyError> {
         let length = stat.st_size as u64;
         let holes = (stat.st_blocks as u64) * 512 < length;
         let mut reader = original.take(length);
         let mut hash = Sha256::new();
         let mut done = 0;
         loop {
-            let filled = fill(&mut reader, &mut self.buffer).map_err(Trouble::Source)?;
+            let filled = fill(&mut reader, &mut self.buffer).map_err(CopyError::Source)?;
             if filled == 0 {
                 break;
             }
@@ -249,9 +249,9 @@ pub fn measure(from: &Dir, job: &Job) -> Result<u64, BackupError> {
 }
 
 /// What the manifest keeps about something.
-pub fn entry(path: &OsStr, stat: &Stat, kind: Kind) -> Entry {
+pub fn entry(path: &OsStr, stat: &Stat, kind: EntryKind) -> ManifestEntry {
     let of = Attributes::of(stat);
-    Entry { path: Bytes(path.to_owned()), mode: of.mode, uid: of.uid, gid: of.gid, mtime: of.mtime, kind }
+    ManifestEntry { path: Bytes(path.to_owned()), mode: of.mode, uid: of.uid, gid: of.gid, mtime: of.mtime, kind }
 }
 
 /// Owner, permissions and time of something.
@@ -274,7 +274,7 @@ impl Attributes {
     }
 
     /// As the manifest keeps them.
-    pub fn recorded(entry: &Entry) -> Self {
+    pub fn recorded(entry: &ManifestEntry) -> Self {
         Self { mode: entry.mode, uid: entry.uid, gid: entry.gid, mtime: entry.mtime }
     }
 

@@ -103,8 +103,8 @@ impl Dir {
         Ok(File::from(fs::open(known, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?))
     }
 
-    /// Opens a plain file to read. Other systems have no bare handles: the name is looked at first, a pipe that takes its
-    /// place at that moment is opened without waiting for who writes to it, and what was opened is looked at again.
+    /// Opens a plain file to read. Other systems have no bare handles: the name is looked at first, a pipe that takes
+    /// its place at that moment is opened without waiting for who writes to it, and what was opened is looked at again.
     /// Containers run in a virtual machine there, whose devices don't appear in the user's folders.
     ///
     /// # Errors

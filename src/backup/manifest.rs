@@ -1,6 +1,6 @@
-//! The manifest of a backup: one JSON document a line. First a [`Header`], then an [`Entry`] for everything that the
-//! backup holds, parents before their children, and last an [`End`] with the totals and the checksum of all lines
-//! before it. A manifest that was cut short or edited is noticed by that.
+//! The manifest of a backup: one JSON document a line. First a [`Header`], then a [`ManifestEntry`] for everything that
+//! the backup holds, parents before their children, and last the [`Totals`] with the checksum of all lines before them.
+//! A manifest that was cut short or edited is noticed by that.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -62,13 +62,13 @@ impl<'de> Deserialize<'de> for Bytes {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         #[serde(untagged)]
-        enum Form {
+        enum Written {
             Text(String),
             Hex { hex: String },
         }
-        Ok(Self(match Form::deserialize(deserializer)? {
-            Form::Text(text) => text.into(),
-            Form::Hex { hex } => {
+        Ok(Self(match Written::deserialize(deserializer)? {
+            Written::Text(text) => text.into(),
+            Written::Hex { hex } => {
                 let wrong = |_| serde::de::Error::custom("a name's bytes must be pairs of hexadecimal digits");
                 OsString::from_vec(hex::decode(hex).map_err(wrong)?)
             }
@@ -78,7 +78,7 @@ impl<'de> Deserialize<'de> for Bytes {
 
 /// Something that the backup holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
+pub struct ManifestEntry {
     /// Where, from the backup's folder, e.g. `tree/data/model.bin`.
     pub path: Bytes,
     /// Permissions with the setuid, setgid and sticky bits.
@@ -91,13 +91,13 @@ pub struct Entry {
     pub mtime: (i64, u32),
     /// What it is.
     #[serde(flatten)]
-    pub kind: Kind,
+    pub kind: EntryKind,
 }
 
-/// What an [`Entry`] is.
+/// What a [`ManifestEntry`] is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Kind {
+pub enum EntryKind {
     /// A folder.
     Dir,
     /// A plain file.
@@ -130,7 +130,7 @@ pub struct Skipped {
 
 /// The last line.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct End {
+pub struct Totals {
     /// Lines of entries.
     pub entries: u64,
     /// Plain files among them.
@@ -143,7 +143,7 @@ pub struct End {
     pub sha256: String,
 }
 
-impl End {
+impl Totals {
     /// Whether everything that has content is in the backup.
     pub fn complete(&self) -> bool {
         !self.skipped.iter().any(|skipped| skipped.lost)
@@ -151,8 +151,8 @@ impl End {
 }
 
 #[derive(Serialize, Deserialize)]
-struct EndLine {
-    end: End,
+struct TotalsLine {
+    end: Totals,
 }
 
 /// Writes a manifest.
@@ -160,7 +160,7 @@ struct EndLine {
 pub struct Writer {
     out: BufWriter<File>,
     hash: Sha256,
-    end: End,
+    end: Totals,
 }
 
 impl Writer {
@@ -169,7 +169,7 @@ impl Writer {
     /// # Errors
     /// When the file can't be written.
     pub fn new(file: File, header: &Header) -> io::Result<Self> {
-        let mut writer = Self { out: BufWriter::new(file), hash: Sha256::new(), end: End::default() };
+        let mut writer = Self { out: BufWriter::new(file), hash: Sha256::new(), end: Totals::default() };
         writer.line(header)?;
         Ok(writer)
     }
@@ -178,9 +178,9 @@ impl Writer {
     ///
     /// # Errors
     /// When the file can't be written.
-    pub fn entry(&mut self, entry: &Entry) -> io::Result<()> {
+    pub fn entry(&mut self, entry: &ManifestEntry) -> io::Result<()> {
         self.end.entries += 1;
-        if let Kind::File { size, .. } = entry.kind {
+        if let EntryKind::File { size, .. } = entry.kind {
             self.end.files += 1;
             self.end.bytes += size;
         }
@@ -201,9 +201,9 @@ impl Writer {
     ///
     /// # Errors
     /// When the file can't be written.
-    pub fn finish(mut self) -> io::Result<End> {
+    pub fn finish(mut self) -> io::Result<Totals> {
         self.end.sha256 = hex::encode(self.hash.finalize());
-        let line = EndLine { end: self.end };
+        let line = TotalsLine { end: self.end };
         serde_json::to_writer(&mut self.out, &line)?;
         self.out.write_all(b"\n")?;
         self.out.flush()?;
@@ -224,9 +224,9 @@ pub struct Manifest {
     /// The first line.
     pub header: Header,
     /// What the backup holds, by path.
-    pub entries: BTreeMap<OsString, Entry>,
+    pub entries: BTreeMap<OsString, ManifestEntry>,
     /// The last line.
-    pub end: End,
+    pub end: Totals,
 }
 
 /// What is wrong with a manifest.
@@ -265,12 +265,12 @@ impl Manifest {
                 break;
             }
             if line.starts_with(b"{\"end\":") {
-                let EndLine { end } = serde_json::from_slice(&line).map_err(|_| ManifestError::Altered)?;
+                let TotalsLine { end } = serde_json::from_slice(&line).map_err(|_| ManifestError::Altered)?;
                 let whole = end.sha256 == hex::encode(hash.finalize()) && end.entries == entries.len() as u64;
                 return if whole { Ok(Self { header, entries, end }) } else { Err(ManifestError::Altered) };
             }
             hash.update(&line);
-            let entry: Entry = serde_json::from_slice(&line).map_err(|_| ManifestError::Line(number))?;
+            let entry: ManifestEntry = serde_json::from_slice(&line).map_err(|_| ManifestError::Line(number))?;
             entries.insert(entry.path.0.clone(), entry);
         }
         Err(ManifestError::Altered)
@@ -281,7 +281,7 @@ impl Manifest {
 ///
 /// # Errors
 /// Whatever is wrong with these two lines.
-pub fn summary(mut file: File) -> Result<(Header, End), ManifestError> {
+pub fn summary(mut file: File) -> Result<(Header, Totals), ManifestError> {
     let mut line = Vec::new();
     BufReader::new(&file).read_until(b'\n', &mut line)?;
     let header = parse_header(&line)?;
@@ -294,7 +294,7 @@ pub fn summary(mut file: File) -> Result<(Header, End), ManifestError> {
         Read::by_ref(&mut file).take(window).read_to_end(&mut tail)?;
         let body = tail.strip_suffix(b"\n").ok_or(ManifestError::Altered)?;
         if let Some(start) = body.iter().rposition(|byte| *byte == b'\n') {
-            let EndLine { end } = serde_json::from_slice(&body[start + 1..]).map_err(|_| ManifestError::Altered)?;
+            let TotalsLine { end } = serde_json::from_slice(&body[start + 1..]).map_err(|_| ManifestError::Altered)?;
             return Ok((header, end));
         }
         if from == 0 {
@@ -306,10 +306,10 @@ pub fn summary(mut file: File) -> Result<(Header, End), ManifestError> {
 
 fn parse_header(line: &[u8]) -> Result<Header, ManifestError> {
     #[derive(Deserialize)]
-    struct Form {
+    struct FormatOnly {
         format: u32,
     }
-    let Form { format } = serde_json::from_slice(line).map_err(|_| ManifestError::Line(1))?;
+    let FormatOnly { format } = serde_json::from_slice(line).map_err(|_| ManifestError::Line(1))?;
     if format > FORMAT {
         return Err(ManifestError::Newer(format));
     }
@@ -332,18 +332,18 @@ mod tests {
         }
     }
 
-    fn file(path: &[u8]) -> Entry {
-        Entry {
+    fn file(path: &[u8]) -> ManifestEntry {
+        ManifestEntry {
             path: Bytes(OsStr::from_bytes(path).to_owned()),
             mode: 0o644,
             uid: 1000,
             gid: 1000,
             mtime: (-5, 7),
-            kind: Kind::File { size: 3, sha256: hex::encode([0xab; 32]), changing: false },
+            kind: EntryKind::File { size: 3, sha256: hex::encode([0xab; 32]), changing: false },
         }
     }
 
-    fn written(entries: &[Entry]) -> Vec<u8> {
+    fn written(entries: &[ManifestEntry]) -> Vec<u8> {
         let temp = tempfile::NamedTempFile::new().expect("a temporary file");
         let mut writer = Writer::new(temp.reopen().expect("opens"), &header()).expect("writes");
         for entry in entries {

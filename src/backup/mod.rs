@@ -21,11 +21,11 @@
 
 pub mod copy;
 pub mod dir;
+mod draft;
 mod error;
 mod job;
 pub mod manifest;
 pub mod restore;
-mod session;
 mod store;
 pub mod verify;
 
@@ -33,9 +33,9 @@ use std::ffi::OsStr;
 
 use serde::Serialize;
 
+pub use draft::{Draft, Made};
 pub use error::BackupError;
 pub use job::Job;
-pub use session::{Made, Session};
 pub use store::{Backup, Store};
 
 /// The folder of the backups, below `.agent-mount`.

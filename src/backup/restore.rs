@@ -11,12 +11,12 @@ use std::sync::Arc;
 use rustix::io::Errno;
 use serde::Serialize;
 
-use super::copy::{Attributes, Pump, Trouble, full_or};
+use super::copy::{Attributes, ContentCopier, CopyError, full_or};
 use super::dir::{self, Dir};
-use super::manifest::{Bytes, Entry, Kind, Manifest, Reason};
+use super::manifest::{Bytes, EntryKind, Manifest, ManifestEntry, Reason};
 use super::store::remove;
 use super::verify::Finding;
-use super::{BackupError, Folder, Job, Session, Store, TREE};
+use super::{BackupError, Draft, Folder, Job, Store, TREE};
 
 /// What was restored.
 #[derive(Debug, Clone, Serialize)]
@@ -65,7 +65,7 @@ pub fn restore(
     let (backup, manifest) = store.manifest(name)?;
     let saved_as = save(store, folders, project, job)?;
     let tree = backup.dir(OsStr::new(TREE)).map_err(BackupError::io("open", backup.path()))?;
-    let mut stage = Stage { name, manifest: &manifest, pump: Pump::new(job), files: 0, bytes: 0 };
+    let mut stage = Stage { name, manifest: &manifest, contents: ContentCopier::new(job), files: 0, bytes: 0 };
     for folder in folders {
         let from = tree.dir(folder.name()).map_err(BackupError::io("open", tree.path()))?;
         let outcome = stage.level(&from, &store.mount, &staged(*folder), &path_of(*folder));
@@ -90,17 +90,17 @@ pub fn restore(
 
 /// Makes a backup of what is about to be overwritten.
 fn save(store: &Arc<Store>, folders: &[Folder], project: &str, job: &Job) -> Result<Option<String>, BackupError> {
-    let mut session = Session::begin(store, project, Reason::BeforeRestore)?;
-    let total = session.measure(folders, job)?;
-    session.copy(folders, total, job)?;
-    if session.is_empty() {
+    let mut draft = Draft::begin(store, project, Reason::BeforeRestore)?;
+    let total = draft.measure(folders, job)?;
+    draft.copy(folders, total, job)?;
+    if draft.is_empty() {
         return Ok(None);
     }
-    if let Some(lost) = session.lost() {
+    if let Some(lost) = draft.lost() {
         let (path, why) = (lost.path.0.display(), &lost.why);
         return Err(BackupError::Unsaved(format!("{path}: {why}")));
     }
-    Ok(Some(session.commit()?.name))
+    Ok(Some(draft.commit()?.name))
 }
 
 fn swap(mount: &Dir, folder: Folder) -> Result<(), BackupError> {
@@ -120,7 +120,7 @@ fn swap(mount: &Dir, folder: Folder) -> Result<(), BackupError> {
 struct Stage<'a> {
     name: &'a str,
     manifest: &'a Manifest,
-    pump: Pump<'a>,
+    contents: ContentCopier<'a>,
     files: u64,
     bytes: u64,
 }
@@ -133,31 +133,38 @@ impl<'a> Stage<'a> {
             let path = dir::join(path, &name);
             let entry = self.entry(&path)?;
             match &entry.kind {
-                Kind::Dir => {
+                EntryKind::Dir => {
                     let below = from.dir(&name).map_err(BackupError::io("open", from.path()))?;
                     self.level(&below, &copy, &name, &path)?;
                 }
-                Kind::Link { target } => {
+                EntryKind::Link { target } => {
                     let place = copy.path().join(&name);
                     copy.make_link(&target.0, &name).map_err(|error| full_or(error, "make the link", &place))?;
                     let owned = Attributes::recorded(entry).apply_to_link(&copy, &name);
                     owned.map_err(BackupError::io("set the owner of the link", &place))?;
                 }
-                Kind::File { sha256, .. } => self.file(from, &copy, &name, entry, sha256)?,
+                EntryKind::File { sha256, .. } => self.file(from, &copy, &name, entry, sha256)?,
             }
         }
         let attributes = Attributes::recorded(entry).apply(&copy);
         attributes.map_err(BackupError::io("set the owner and mode of", copy.path()))
     }
 
-    fn file(&mut self, from: &Dir, to: &Dir, name: &OsStr, entry: &Entry, sha256: &str) -> Result<(), BackupError> {
+    fn file(
+        &mut self,
+        from: &Dir,
+        to: &Dir,
+        name: &OsStr,
+        entry: &ManifestEntry,
+        sha256: &str,
+    ) -> Result<(), BackupError> {
         let (source, place) = (from.path().join(name), to.path().join(name));
         let read = |error| BackupError::io("read", &source)(error);
         let mut original = from.file(name).map_err(read)?;
         let stat = rustix::fs::fstat(&original).map_err(|error| read(error.into()))?;
         let mut copy = to.create(name).map_err(|error| full_or(error, "write", &place))?;
-        let copied = self.pump.contents(&mut original, &mut copy, &stat, &place, true);
-        let (size, found) = copied.map_err(|trouble| fatal(trouble, &source))?;
+        let copied = self.contents.copy(&mut original, &mut copy, &stat, &place, true);
+        let (size, found) = copied.map_err(|error| fatal(error, &source))?;
         if found != sha256 {
             return Err(self.damaged(&entry.path.0, "its content changed since it was verified"));
         }
@@ -167,7 +174,7 @@ impl<'a> Stage<'a> {
         attributes.map_err(BackupError::io("set the owner and mode of", &place))
     }
 
-    fn entry(&self, path: &OsStr) -> Result<&'a Entry, BackupError> {
+    fn entry(&self, path: &OsStr) -> Result<&'a ManifestEntry, BackupError> {
         let manifest: &'a Manifest = self.manifest;
         manifest.entries.get(path).ok_or_else(|| self.damaged(path, "not in the manifest"))
     }
@@ -178,9 +185,9 @@ impl<'a> Stage<'a> {
     }
 }
 
-fn fatal(trouble: Trouble, source: &Path) -> BackupError {
-    match trouble {
-        Trouble::Source(error) => BackupError::io("read", source)(error),
-        Trouble::Fatal(error) => error,
+fn fatal(error: CopyError, source: &Path) -> BackupError {
+    match error {
+        CopyError::Source(error) => BackupError::io("read", source)(error),
+        CopyError::Fatal(error) => error,
     }
 }

@@ -10,7 +10,7 @@ use rustix::fs::{self, Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
 use super::dir::Dir;
-use super::manifest::{self, End, Header, Reason};
+use super::manifest::{self, Header, Reason, Totals};
 use super::{BackupError, DIR, Folder};
 use crate::state::Lock;
 
@@ -42,7 +42,7 @@ pub struct Backup {
     /// The manifest's first line; none when it can't be read.
     pub header: Option<Header>,
     /// The manifest's last line; none when it can't be read.
-    pub end: Option<End>,
+    pub end: Option<Totals>,
     /// When it was last read again and found to be right, in milliseconds since the Unix epoch.
     pub verified_ms: Option<u64>,
     /// What is wrong with its manifest.
@@ -52,7 +52,7 @@ pub struct Backup {
 impl Backup {
     /// Whether everything that had content is in it.
     pub fn complete(&self) -> bool {
-        self.end.as_ref().is_some_and(End::complete)
+        self.end.as_ref().is_some_and(Totals::complete)
     }
 }
 
@@ -241,7 +241,7 @@ fn look(name: &str, dir: &Dir) -> Backup {
     backup
 }
 
-fn verified(dir: &Dir, end: &End) -> Option<u64> {
+fn verified(dir: &Dir, end: &Totals) -> Option<u64> {
     let mark: VerifiedFile = serde_json::from_reader(dir.file(OsStr::new(VERIFIED)).ok()?).ok()?;
     (mark.manifest == end.sha256).then_some(mark.at_ms)
 }

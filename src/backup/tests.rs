@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::manifest::{Kind, Reason};
+use super::manifest::{EntryKind, Reason};
 use super::*;
 
 struct Place {
@@ -30,11 +30,11 @@ impl Place {
 
     fn persist(&self) -> Result<Made, BackupError> {
         let store = Arc::new(Store::open(self.temp.path())?);
-        let mut session = Session::begin(&store, "demo", Reason::Persist)?;
-        session.add(STATE, b"{}", &Job::default())?;
-        let total = session.measure(&Folder::ALL, &Job::default())?;
-        session.copy(&Folder::ALL, total, &Job::default())?;
-        session.commit()
+        let mut draft = Draft::begin(&store, "demo", Reason::Persist)?;
+        draft.add(STATE, b"{}", &Job::default())?;
+        let total = draft.measure(&Folder::ALL, &Job::default())?;
+        draft.copy(&Folder::ALL, total, &Job::default())?;
+        draft.commit()
     }
 
     fn backup(&self, name: &str) -> PathBuf {
@@ -218,7 +218,7 @@ fn a_file_that_never_holds_still_is_told_and_still_verifies() {
     assert_eq!(made.changing.len(), 1, "{made:?}");
     let manifest = place.store().verify(&made.name, &Job::default()).expect("what was copied is what is kept");
     let entry = &manifest.entries[OsStr::new("tree/data/log")];
-    assert!(matches!(entry.kind, Kind::File { changing: true, .. }));
+    assert!(matches!(entry.kind, EntryKind::File { changing: true, .. }));
 }
 
 #[test]
@@ -238,11 +238,11 @@ fn a_stopped_run_leaves_nothing() {
     let place = Place::new();
     fs::write(place.data().join("file"), "x").expect("file");
     let store = place.store();
-    let mut session = Session::begin(&store, "demo", Reason::Persist).expect("begins");
+    let mut draft = Draft::begin(&store, "demo", Reason::Persist).expect("begins");
     let job = Job::default();
     job.cancel();
-    assert!(matches!(session.copy(&Folder::ALL, 1, &job), Err(BackupError::Cancelled)));
-    drop(session);
+    assert!(matches!(draft.copy(&Folder::ALL, 1, &job), Err(BackupError::Cancelled)));
+    drop(draft);
     assert_eq!(place.names(), [".lock"]);
 }
 

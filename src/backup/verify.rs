@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::copy::fill;
 use super::dir::{self, Dir};
-use super::manifest::{self, Bytes, Entry, Kind, Manifest};
+use super::manifest::{self, Bytes, EntryKind, Manifest, ManifestEntry};
 use super::store::{VERIFIED, VerifiedFile};
 use super::{BackupError, Job, Store};
 
@@ -59,7 +59,7 @@ impl Store {
     /// [`BackupError::Damaged`] with all that differs.
     pub fn verify(&self, name: &str, job: &Job) -> Result<Manifest, BackupError> {
         let (dir, manifest) = self.manifest(name)?;
-        let mut check = Check { entries: &manifest.entries, seen: BTreeSet::new(), findings: Vec::new(), job };
+        let mut check = Verification { entries: &manifest.entries, seen: BTreeSet::new(), findings: Vec::new(), job };
         check.level(&dir, OsStr::new(""))?;
         let mut findings = check.findings;
         let missing = manifest.entries.keys().filter(|path| !check.seen.contains(path.as_os_str()));
@@ -73,14 +73,14 @@ impl Store {
     }
 }
 
-struct Check<'a> {
-    entries: &'a std::collections::BTreeMap<OsString, Entry>,
+struct Verification<'a> {
+    entries: &'a std::collections::BTreeMap<OsString, ManifestEntry>,
     seen: BTreeSet<&'a OsStr>,
     findings: Vec<Finding>,
     job: &'a Job,
 }
 
-impl Check<'_> {
+impl Verification<'_> {
     fn level(&mut self, dir: &Dir, path: &OsStr) -> Result<(), BackupError> {
         let names = match dir.names() {
             Ok(names) => names,
@@ -112,19 +112,19 @@ impl Check<'_> {
             }
         };
         match (&entry.kind, dir::kind(&stat)) {
-            (Kind::Dir, FileType::Directory) => match dir.dir(name) {
+            (EntryKind::Dir, FileType::Directory) => match dir.dir(name) {
                 Ok(below) => self.level(&below, path)?,
                 Err(error) => self.found(path, error.to_string()),
             },
-            (Kind::Link { target }, FileType::Symlink) => {
+            (EntryKind::Link { target }, FileType::Symlink) => {
                 if dir.read_link(name).ok().as_ref() != Some(&target.0) {
                     self.found(path, "points elsewhere");
                 }
             }
-            (Kind::File { size, .. }, FileType::RegularFile) if stat.st_size as u64 != *size => {
+            (EntryKind::File { size, .. }, FileType::RegularFile) if stat.st_size as u64 != *size => {
                 self.found(path, format!("is {} bytes long, not {size}", stat.st_size));
             }
-            (Kind::File { sha256, .. }, FileType::RegularFile) => match dir.file(name) {
+            (EntryKind::File { sha256, .. }, FileType::RegularFile) => match dir.file(name) {
                 Ok(file) => match digest(file, &dir.path().join(name), self.job) {
                     Ok((_, found)) if found == *sha256 => {}
                     Ok(_) => self.found(path, "its content differs"),

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::Context;
 use crate::agent::route::Patience;
 use crate::backup::manifest::Reason;
-use crate::backup::{Folder, Job, LOG, Made, STATE, Session, Store};
+use crate::backup::{Draft, Folder, Job, LOG, Made, STATE, Store};
 use crate::config::ByteSize;
 use crate::engine::{Container, Engine, EngineHealth, LogOptions, RunState};
 use crate::environment::Environment;
@@ -61,10 +61,10 @@ pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> 
         return Err(Failure::not_running(message).hint("give the project's folder with --project").into());
     }
     let store = Arc::new(Store::open(&dir)?);
-    let mut session = Session::begin(&store, name.as_str(), Reason::Persist)?;
+    let mut draft = Draft::begin(&store, name.as_str(), Reason::Persist)?;
     let mut notices = Vec::new();
-    let log = describe(&environment, &mut session, &mut notices).await?;
-    let made = copy(context, session).await?;
+    let log = describe(&environment, &mut draft, &mut notices).await?;
+    let made = copy(context, draft).await?;
     let verified = args.verify;
     if verified {
         verify(context, &store, &made).await?;
@@ -76,7 +76,7 @@ pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> 
 }
 
 /// The container's log and state, as far as Engine and agent answer. Tells whether there is a log.
-async fn describe(environment: &Environment, session: &mut Session, notices: &mut Vec<String>) -> anyhow::Result<bool> {
+async fn describe(environment: &Environment, draft: &mut Draft, notices: &mut Vec<String>) -> anyhow::Result<bool> {
     let container_name = environment.name().container();
     let mut log = false;
     let mut container = None;
@@ -84,7 +84,7 @@ async fn describe(environment: &Environment, session: &mut Session, notices: &mu
         Err(error) => notices.push(format!("the backup has no container log: {error}")),
         Ok(engine) => match engine.container(&container_name).await {
             Ok(Some(found)) => {
-                write_log(engine, &found.name, session, notices).await?;
+                write_log(engine, &found.name, draft, notices).await?;
                 log = true;
                 container = Some(State::of(found));
             }
@@ -96,7 +96,7 @@ async fn describe(environment: &Environment, session: &mut Session, notices: &mu
     }
     let state = StateFile { container, agent: ask_agent(environment).await };
     let state = serde_json::to_vec_pretty(&state)?;
-    session.add(STATE, &state, &Job::default())?;
+    draft.add(STATE, &state, &Job::default())?;
     Ok(log)
 }
 
@@ -108,10 +108,10 @@ async fn ask_agent(environment: &Environment) -> Option<AgentStatus> {
 async fn write_log(
     engine: &Engine,
     container: &str,
-    session: &mut Session,
+    draft: &mut Draft,
     notices: &mut Vec<String>,
 ) -> anyhow::Result<()> {
-    let mut file = session.file(LOG)?;
+    let mut file = draft.file(LOG)?;
     let options = LogOptions { timestamps: true, ..LogOptions::default() };
     let mut chunks = std::pin::pin!(engine.logs(container, &options));
     loop {
@@ -128,17 +128,17 @@ async fn write_log(
             }
         }
     }
-    Ok(session.record(LOG, &Job::default())?)
+    Ok(draft.record(LOG, &Job::default())?)
 }
 
-async fn copy(context: &Context<'_>, session: Session) -> anyhow::Result<Made> {
+async fn copy(context: &Context<'_>, draft: Draft) -> anyhow::Result<Made> {
     let counting = Job::default();
     let spinner = context.ui.spinner("looking at what there is");
-    let (session, total) = counting
+    let (draft, total) = counting
         .clone()
         .run(move || {
-            let total = session.measure(&Folder::ALL, &counting)?;
-            Ok((session, total))
+            let total = draft.measure(&Folder::ALL, &counting)?;
+            Ok((draft, total))
         })
         .await?;
     spinner.finish_and_clear();
@@ -148,9 +148,9 @@ async fn copy(context: &Context<'_>, session: Session) -> anyhow::Result<Made> {
     let work = job.clone();
     let made = job
         .run(move || {
-            let mut session = session;
-            session.copy(&Folder::ALL, total, &work)?;
-            session.commit()
+            let mut draft = draft;
+            draft.copy(&Folder::ALL, total, &work)?;
+            draft.commit()
         })
         .await;
     bar.finish_and_clear();

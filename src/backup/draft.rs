@@ -8,15 +8,15 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::copy::{Copier, full_or, measure};
-use super::manifest::{self, Bytes, End, Header, Kind, Reason, Skipped, Writer};
+use super::manifest::{self, Bytes, EntryKind, Header, Reason, Skipped, Totals, Writer};
 use super::store::{PARTIAL, made, there, timestamp};
 use super::verify::digest;
 use super::{BackupError, Folder, Job, Store, TREE};
 use crate::backup::dir::Dir;
 
-/// A backup being made. Dropped before [`Session::commit`], it leaves nothing behind.
+/// A backup being made. Dropped before [`Draft::commit`], it leaves nothing behind.
 #[derive(Debug)]
-pub struct Session {
+pub struct Draft {
     store: Arc<Store>,
     dir: Dir,
     time: String,
@@ -46,7 +46,7 @@ pub struct Made {
     pub complete: bool,
 }
 
-impl Session {
+impl Draft {
     /// Begins a backup.
     ///
     /// # Errors
@@ -63,7 +63,7 @@ impl Session {
             created_ms: jiff::Timestamp::now().as_millisecond().unsigned_abs(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
-        let mut session = Self {
+        let mut draft = Self {
             store: store.clone(),
             dir,
             time,
@@ -72,9 +72,9 @@ impl Session {
             changing: Vec::new(),
             folders: Vec::new(),
         };
-        let file = session.dir.create(OsStr::new(manifest::FILE)).map_err(full)?;
-        session.manifest = Some(Writer::new(file, &header).map_err(full)?);
-        Ok(session)
+        let file = draft.dir.create(OsStr::new(manifest::FILE)).map_err(full)?;
+        draft.manifest = Some(Writer::new(file, &header).map_err(full)?);
+        Ok(draft)
     }
 
     /// A new file beside the folders, e.g. the container's log. It counts once it is [recorded](Self::record).
@@ -95,7 +95,7 @@ impl Session {
         let file = self.dir.file(OsStr::new(name)).map_err(read)?;
         let stat = rustix::fs::fstat(&file).map_err(|error| read(error.into()))?;
         let (size, sha256) = digest(file, &path, job)?;
-        let entry = super::copy::entry(OsStr::new(name), &stat, Kind::File { size, sha256, changing: false });
+        let entry = super::copy::entry(OsStr::new(name), &stat, EntryKind::File { size, sha256, changing: false });
         self.writer().entry(&entry).map_err(|error| full_or(error, "write the manifest in", self.dir.path()))
     }
 
@@ -135,7 +135,7 @@ impl Session {
         }
         let tree = made(&self.dir, OsStr::new(TREE))?;
         let stat = tree.stat_self().map_err(BackupError::io("look at", tree.path()))?;
-        let entry = super::copy::entry(OsStr::new(TREE), &stat, Kind::Dir);
+        let entry = super::copy::entry(OsStr::new(TREE), &stat, EntryKind::Dir);
         self.writer().entry(&entry).map_err(|error| full_or(error, "write the manifest in", tree.path()))?;
         for folder in folders {
             let Some(from) = self.source(*folder)? else { continue };
@@ -183,7 +183,7 @@ impl Session {
         let changing = self.changing.drain(..).map(Bytes).collect();
         let folders = std::mem::take(&mut self.folders);
         let complete = end.complete();
-        let End { files, bytes, skipped, .. } = end;
+        let Totals { files, bytes, skipped, .. } = end;
         Ok(Made { name, files, bytes, folders, skipped, changing, complete })
     }
 
@@ -211,7 +211,7 @@ impl Session {
     }
 }
 
-impl Drop for Session {
+impl Drop for Draft {
     fn drop(&mut self) {
         if !self.partial.is_empty() {
             // What can't be removed now is a leftover that the next run removes.
