@@ -15,7 +15,8 @@ pub struct Job {
 }
 
 impl Job {
-    /// Calls `progress` with the bytes done since the last call.
+    /// Calls `progress` at every step, with the bytes done since the last call: none where something is looked at, or
+    /// copied once more.
     pub fn new(progress: impl Fn(u64) + Send + Sync + 'static) -> Self {
         Self { progress: Arc::new(progress), cancelled: Arc::default() }
     }
@@ -49,9 +50,7 @@ impl Job {
         if self.cancelled.load(Ordering::Relaxed) {
             return Err(BackupError::Cancelled);
         }
-        if bytes > 0 {
-            (self.progress)(bytes);
-        }
+        (self.progress)(bytes);
         Ok(())
     }
 }

@@ -29,11 +29,16 @@ impl Place {
     }
 
     fn persist(&self) -> Result<Made, BackupError> {
+        self.persist_while(|_| ())
+    }
+
+    /// `meanwhile` is called between any two blocks that are copied.
+    fn persist_while(&self, meanwhile: impl Fn(u64) + Send + Sync + 'static) -> Result<Made, BackupError> {
         let store = Arc::new(Store::open(self.temp.path())?);
         let mut draft = Draft::begin(&store, "demo", Reason::Persist)?;
         draft.add(STATE, b"{}", &Job::default())?;
         let total = draft.measure(&Folder::ALL, &Job::default())?;
-        draft.copy(&Folder::ALL, total, &Job::default())?;
+        draft.copy(&Folder::ALL, total, &Job::new(meanwhile))?;
         draft.commit()
     }
 
@@ -202,19 +207,9 @@ fn a_folder_that_turns_into_a_link_and_back_never_leads_outside() {
 fn a_file_that_never_holds_still_is_told_and_still_verifies() {
     let place = Place::new();
     fs::write(place.data().join("log"), vec![7; 8 << 20]).expect("file");
-    let stop = Arc::new(AtomicBool::new(false));
-    let writing = {
-        let (stop, path) = (stop.clone(), place.data().join("log"));
-        std::thread::spawn(move || {
-            let file = fs::OpenOptions::new().append(true).open(path).expect("opens");
-            while !stop.load(Ordering::Relaxed) {
-                std::io::Write::write_all(&mut &file, b"line\n").expect("writes");
-            }
-        })
-    };
-    let made = place.persist().expect("backs up");
-    stop.store(true, Ordering::Relaxed);
-    writing.join().expect("writes until told");
+    let log = fs::OpenOptions::new().append(true).open(place.data().join("log")).expect("opens");
+    let made = place.persist_while(move |_| std::io::Write::write_all(&mut &log, b"line\n").expect("writes"));
+    let made = made.expect("backs up");
     assert_eq!(made.changing.len(), 1, "{made:?}");
     let manifest = place.store().verify(&made.name, &Job::default()).expect("what was copied is what is kept");
     let entry = &manifest.entries[OsStr::new("tree/data/log")];
