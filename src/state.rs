@@ -40,7 +40,7 @@ pub struct StateDir {
 pub struct Lock(File);
 
 impl Lock {
-    /// Locks the file at this path, which is made, for the user alone, where there is none. None: somebody else holds it.
+    /// Locks the file at this path, which is made where there is none, for the user alone. None: somebody else holds it.
     ///
     /// # Errors
     /// When it can't be opened or locked.
@@ -153,7 +153,7 @@ impl StateDir {
     }
 
     /// Since when `powerdev stop` has had the last word, if it has.
-    pub fn meant_down(&self) -> Option<SystemTime> {
+    pub fn stop_requested_at(&self) -> Option<SystemTime> {
         fs::metadata(self.root.join("stopped")).ok()?.modified().ok()
     }
 
@@ -161,7 +161,7 @@ impl StateDir {
     ///
     /// # Errors
     /// When that can't be written.
-    pub fn mean_down(&self, down: bool) -> anyhow::Result<()> {
+    pub fn set_stop_requested(&self, down: bool) -> anyhow::Result<()> {
         let note = self.root.join("stopped");
         if down {
             return replace(&note, b"", 0o600, None);
@@ -310,12 +310,12 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let state = state(folder.path());
         state.create().expect("made");
-        state.mean_down(false).expect("nothing is noted");
-        assert_eq!(state.meant_down(), None);
-        state.mean_down(true).expect("noted");
-        assert!(state.meant_down().is_some_and(|since| since <= SystemTime::now()));
-        state.mean_down(false).expect("taken back");
-        assert_eq!(state.meant_down(), None);
+        state.set_stop_requested(false).expect("nothing is noted");
+        assert_eq!(state.stop_requested_at(), None);
+        state.set_stop_requested(true).expect("noted");
+        assert!(state.stop_requested_at().is_some_and(|since| since <= SystemTime::now()));
+        state.set_stop_requested(false).expect("taken back");
+        assert_eq!(state.stop_requested_at(), None);
     }
 
     #[test]

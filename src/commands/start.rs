@@ -40,7 +40,7 @@ pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> 
         let _lock = environment.state().lock(LOCK_PATIENCE).await?;
         if let Some(found) = environment.find().await? {
             context.ui.status(format_args!("Stopping {}", found.name));
-            environment.state().mean_down(true)?;
+            environment.state().set_stop_requested(true)?;
             lifecycle::stop(&deployment.engine, &found, None).await?;
         }
     }

@@ -32,7 +32,7 @@ pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> 
     let container = environment.require().await?;
     let _lock = environment.state().lock(LOCK_PATIENCE).await?;
     // Before it is down: a watcher must not mistake it for an accident.
-    environment.state().mean_down(true)?;
+    environment.state().set_stop_requested(true)?;
     let spinner = context.ui.spinner(&format!("stopping {}", container.name));
     let stopped = lifecycle::stop(environment.engine().await?, &container, args.time.map(Duration::from_secs)).await;
     spinner.finish_and_clear();

@@ -7,7 +7,7 @@ use powerdev_protocol::ExitCode;
 use super::Context;
 use crate::environment::Environment;
 use crate::ui::Ui;
-use crate::watch::{self, Audience, Ended, Limits, Options, Report, Scope, View};
+use crate::watch::{self, Audience, Ended, Report, RestartLimits, View, WatchOptions, WatchScope};
 
 /// Watch the environment and restart it when it ends by accident or stays unhealthy
 #[derive(Debug, clap::Args)]
@@ -49,8 +49,8 @@ pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> 
         Environment::new(name.clone(), dir)?.on(engine.clone()).find().await?;
     }
     let single = scope.is_some();
-    let scope = scope.map_or(Scope::All, |(name, _)| Scope::One(name.to_string()));
-    let options = Options { scope, limits: limits(&args), once: args.once, clear: args.clear };
+    let scope = scope.map_or(WatchScope::All, |(name, _)| WatchScope::One(name.to_string()));
+    let options = WatchOptions { scope, limits: limits(&args), once: args.once, clear: args.clear };
     let live = context.ui.live() && !context.ui.json() && std::io::stdout().is_terminal();
     let ended = if live {
         let mut view = View::new(context.ui.spinner(""), single);
@@ -66,9 +66,9 @@ pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> 
     })
 }
 
-fn limits(args: &Args) -> Limits {
+fn limits(args: &Args) -> RestartLimits {
     let ms = |seconds: f64| (seconds * 1000.0) as u64;
-    Limits {
+    RestartLimits {
         restarts: args.max_restarts,
         window_ms: args.window.saturating_mul(1000),
         backoff_ms: ms(args.backoff),
@@ -92,7 +92,7 @@ struct Lines<'a> {
 }
 
 impl Audience for Lines<'_> {
-    fn told(&mut self, report: &Report) -> anyhow::Result<()> {
+    fn report(&mut self, report: &Report) -> anyhow::Result<()> {
         if self.ui.json() {
             return self.ui.document(report);
         }

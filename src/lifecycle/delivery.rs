@@ -145,7 +145,7 @@ impl Earlier {
 /// Remembers the project's folder, and that it isn't meant to be down any more.
 fn meant_to_run(deployment: &Deployment) -> anyhow::Result<()> {
     deployment.environment.state().create()?;
-    deployment.environment.state().mean_down(false)?;
+    deployment.environment.state().set_stop_requested(false)?;
     deployment.environment.state().remember_project(&deployment.settings.dir)
 }
 

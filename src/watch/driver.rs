@@ -11,8 +11,8 @@ use tokio::task::JoinHandle;
 use super::memory::{Memory, Watcher};
 use super::policy::Policy;
 use super::report::Report;
-use super::sources::{self, Message, Scope};
-use super::terms::{Action, Input, Limits};
+use super::sources::{self, SourceMessage, WatchScope};
+use super::terms::{Decision, Observation, RestartLimits};
 use crate::config::Name;
 use crate::engine::{Engine, EngineEvent, EngineEventKind};
 use crate::environment::Environment;
@@ -23,11 +23,11 @@ const GLANCE: Duration = Duration::from_secs(2);
 
 /// How to watch.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct WatchOptions {
     /// Which environments.
-    pub scope: Scope,
+    pub scope: WatchScope,
     /// How far to go.
-    pub limits: Limits,
+    pub limits: RestartLimits,
     /// End as soon as nothing is under way.
     pub once: bool,
     /// Forget restarts and quarantine first.
@@ -70,7 +70,7 @@ pub trait Audience {
     ///
     /// # Errors
     /// When it can't be told any more: watching ends.
-    fn told(&mut self, report: &Report) -> anyhow::Result<()>;
+    fn report(&mut self, report: &Report) -> anyhow::Result<()>;
 
     /// Something that stops nothing, e.g. that an environment is watched by somebody else.
     fn notice(&mut self, line: String);
@@ -113,7 +113,11 @@ impl Watched {
     /// Whoever started it since `powerdev stop`, past powerdev perhaps, means it to run.
     fn started_by_hand(&self, started: SystemTime) -> anyhow::Result<()> {
         let state = self.watcher.state();
-        if state.meant_down().is_some_and(|since| since < started) { state.mean_down(false) } else { Ok(()) }
+        if state.stop_requested_at().is_some_and(|since| since < started) {
+            state.set_stop_requested(false)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -129,11 +133,11 @@ impl Drop for Watched {
 ///
 /// # Errors
 /// A conflict when the one environment is watched already; when nobody can be told any more.
-pub async fn watch(engine: Engine, options: Options, audience: &mut dyn Audience) -> anyhow::Result<Ended> {
+pub async fn watch(engine: Engine, options: WatchOptions, audience: &mut dyn Audience) -> anyhow::Result<Ended> {
     let (to, from) = mpsc::channel(256);
     let mut driver = Driver { options, audience, to, engine: engine.clone(), watched: BTreeMap::new() };
     let mut since = sources::now_ns();
-    if let Scope::One(name) = driver.options.scope.clone() {
+    if let WatchScope::One(name) = driver.options.scope.clone() {
         let memory = driver.adopt(&name)?;
         if memory.running && memory.last_ns > 0 {
             since = memory.last_ns + 1;
@@ -146,15 +150,15 @@ pub async fn watch(engine: Engine, options: Options, audience: &mut dyn Audience
 }
 
 struct Driver<'a> {
-    options: Options,
+    options: WatchOptions,
     audience: &'a mut dyn Audience,
-    to: Sender<Message>,
+    to: Sender<SourceMessage>,
     engine: Engine,
     watched: BTreeMap<String, Watched>,
 }
 
 impl Driver<'_> {
-    async fn run(&mut self, mut from: Receiver<Message>) -> anyhow::Result<Ended> {
+    async fn run(&mut self, mut from: Receiver<SourceMessage>) -> anyhow::Result<Ended> {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut glance = tokio::time::interval(GLANCE);
@@ -163,14 +167,14 @@ impl Driver<'_> {
         loop {
             tokio::select! {
                 Some(message) = from.recv() => {
-                    connected |= matches!(message, Message::Connected(..));
+                    connected |= matches!(message, SourceMessage::Connected(..));
                     self.heard(message)?;
                 }
                 () = until(self.deadline()) => self.tick()?,
                 _ = glance.tick(), if live => self.ask_all(),
                 _ = interrupt.recv() => return Ok(Ended::Interrupted),
                 _ = terminate.recv() => {
-                    self.ending();
+                    self.prepare_shutdown();
                     return Ok(Ended::Terminated);
                 }
             }
@@ -183,26 +187,26 @@ impl Driver<'_> {
         }
     }
 
-    fn heard(&mut self, message: Message) -> anyhow::Result<()> {
+    fn heard(&mut self, message: SourceMessage) -> anyhow::Result<()> {
         match message {
-            Message::Connected(engine, seen) => {
+            SourceMessage::Connected(engine, seen) => {
                 self.engine = engine;
                 for (name, seen) in seen {
                     if self.known(&name) {
-                        self.feed(&name, Input::Connected(seen))?;
+                        self.feed(&name, Observation::Connected(seen))?;
                     }
                 }
                 Ok(())
             }
-            Message::Lost(why) => {
+            SourceMessage::Lost(why) => {
                 let names: Vec<_> = self.watched.keys().cloned().collect();
-                names.iter().try_for_each(|name| self.feed(name, Input::Lost(why.clone())))
+                names.iter().try_for_each(|name| self.feed(name, Observation::Lost(why.clone())))
             }
-            Message::Engine(event) => self.engine_told(event),
-            Message::Agent(name, Some(event)) => self.feed(&name, Input::Agent(event)),
-            Message::Agent(name, None) => self.feed(&name, Input::AgentLost),
-            Message::Refused(name, error, gone) => self.feed(&name, Input::RefusedRestart { error, gone }),
-            Message::Status(name, status) => {
+            SourceMessage::Engine(event) => self.engine_event(event),
+            SourceMessage::Agent(name, Some(event)) => self.feed(&name, Observation::Agent(event)),
+            SourceMessage::Agent(name, None) => self.feed(&name, Observation::AgentLost),
+            SourceMessage::Refused(name, error, gone) => self.feed(&name, Observation::RefusedRestart { error, gone }),
+            SourceMessage::Status(name, status) => {
                 if let Some(watched) = self.watched.get_mut(&name) {
                     watched.status = Some(status);
                 }
@@ -211,20 +215,20 @@ impl Driver<'_> {
         }
     }
 
-    fn engine_told(&mut self, event: EngineEvent) -> anyhow::Result<()> {
+    fn engine_event(&mut self, event: EngineEvent) -> anyhow::Result<()> {
         // Somebody else's container may carry our label, but not our name.
         if event.container != format!("powerdev-{}", event.project) {
             return Ok(());
         }
         let new = !self.watched.contains_key(&event.project);
-        if new && (matches!(self.options.scope, Scope::One(_)) || event.kind != EngineEventKind::Start) {
+        if new && (matches!(self.options.scope, WatchScope::One(_)) || event.kind != EngineEventKind::Start) {
             return Ok(());
         }
         if self.known(&event.project) {
             if new {
-                self.feed(&event.project, Input::Connected(None))?;
+                self.feed(&event.project, Observation::Connected(None))?;
             }
-            self.feed(&event.project, Input::Engine(event.at_ns, event.kind))?;
+            self.feed(&event.project, Observation::Engine(event.at_ns, event.kind))?;
         }
         Ok(())
     }
@@ -260,13 +264,13 @@ impl Driver<'_> {
         Ok(memory)
     }
 
-    fn feed(&mut self, name: &str, input: Input) -> anyhow::Result<()> {
+    fn feed(&mut self, name: &str, input: Observation) -> anyhow::Result<()> {
         let Some(watched) = self.watched.get_mut(name) else { return Ok(()) };
         let now = now_ms();
         let at_ms = input.at_ms().unwrap_or(now);
         let started = match &input {
-            Input::Engine(at_ns, EngineEventKind::Start) => Some(Duration::from_nanos(at_ns.unsigned_abs())),
-            Input::Connected(Some(seen)) => Some(Duration::from_millis(seen.started_ms)),
+            Observation::Engine(at_ns, EngineEventKind::Start) => Some(Duration::from_nanos(at_ns.unsigned_abs())),
+            Observation::Connected(Some(seen)) => Some(Duration::from_millis(seen.started_ms)),
             _ => None,
         };
         if let Some(started) = started
@@ -274,7 +278,7 @@ impl Driver<'_> {
         {
             self.audience.notice(format!("{error:#}"));
         }
-        watched.policy.set_meant_down(watched.watcher.state().meant_down().is_some());
+        watched.policy.set_stop_requested(watched.watcher.state().stop_requested_at().is_some());
         let actions = watched.policy.handle(now, input);
         // Before anything is done or told: a watcher that is killed has forgotten nothing.
         if let Err(error) = watched.remember() {
@@ -283,9 +287,9 @@ impl Driver<'_> {
         }
         for action in actions {
             match action {
-                Action::Tell(what) => self.audience.told(&Report { at_ms, name: name.to_owned(), what })?,
-                Action::Start | Action::Restart => {
-                    let up = action == Action::Restart;
+                Decision::Tell(what) => self.audience.report(&Report { at_ms, name: name.to_owned(), what })?,
+                Decision::Start | Decision::Restart => {
+                    let up = action == Decision::Restart;
                     let task = sources::restart(self.engine.clone(), name.to_owned(), up, self.to.clone());
                     tokio::spawn(task);
                 }
@@ -295,10 +299,11 @@ impl Driver<'_> {
         Ok(())
     }
 
-    fn ending(&mut self) {
+    /// Writes down what a machine that shuts down would make the next watcher forget.
+    fn prepare_shutdown(&mut self) {
         let now = now_ms();
         for watched in self.watched.values_mut() {
-            watched.policy.set_meant_down(watched.watcher.state().meant_down().is_some());
+            watched.policy.set_stop_requested(watched.watcher.state().stop_requested_at().is_some());
             watched.policy.blame_shutdown(now);
             if let Err(error) = watched.remember() {
                 self.audience.notice(format!("{error:#}"));
@@ -335,7 +340,7 @@ impl Driver<'_> {
 
     fn tick(&mut self) -> anyhow::Result<()> {
         let names: Vec<_> = self.watched.keys().cloned().collect();
-        names.iter().try_for_each(|name| self.feed(name, Input::Tick))
+        names.iter().try_for_each(|name| self.feed(name, Observation::Tick))
     }
 
     fn ask_all(&self) {

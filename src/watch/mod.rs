@@ -22,8 +22,8 @@ mod sources;
 mod terms;
 mod view;
 
-pub use driver::{Audience, Ended, Glance, Options, watch};
+pub use driver::{Audience, Ended, Glance, WatchOptions, watch};
 pub use report::{Cause, Report, What};
-pub use sources::Scope;
-pub use terms::Limits;
+pub use sources::WatchScope;
+pub use terms::RestartLimits;
 pub use view::{View, line};

@@ -4,7 +4,7 @@ use powerdev_protocol::{EventKind, Health, HealthState};
 
 use super::memory::{Memory, Quarantine};
 use super::report::{Cause, What};
-use super::terms::{Action, Input, Limits, Seen};
+use super::terms::{ContainerSnapshot, Decision, Observation, RestartLimits};
 use crate::engine::EngineEventKind;
 
 /// How long a container must run to count as running well.
@@ -22,7 +22,7 @@ const ASKS_TO_END: [i32; 4] = [2, 3, 15, 37];
 
 /// Where it stands.
 #[derive(Debug, Clone, PartialEq)]
-enum Phase {
+enum WatchPhase {
     Unknown,
     Absent,
     /// Somebody's wish; since when, as far as we saw it happen.
@@ -51,9 +51,9 @@ enum Phase {
 /// The policy for one environment.
 #[derive(Debug)]
 pub struct Policy {
-    limits: Limits,
+    limits: RestartLimits,
     memory: Memory,
-    phase: Phase,
+    phase: WatchPhase,
     /// When the container as we know it was looked at, and when it was started; what is older is history.
     looked_ns: i64,
     started_ns: i64,
@@ -69,16 +69,16 @@ pub struct Policy {
     /// The Engine went away since we looked last.
     lost: bool,
     /// `powerdev stop` had the last word.
-    meant_down: bool,
+    stop_requested: bool,
 }
 
 impl Policy {
     /// Begins with what the last watcher left.
-    pub fn new(limits: Limits, memory: Memory) -> Self {
+    pub fn new(limits: RestartLimits, memory: Memory) -> Self {
         Self {
             limits,
             memory,
-            phase: Phase::Unknown,
+            phase: WatchPhase::Unknown,
             looked_ns: 0,
             started_ns: 0,
             asked: false,
@@ -90,13 +90,13 @@ impl Policy {
             agent: false,
             paused: false,
             lost: false,
-            meant_down: false,
+            stop_requested: false,
         }
     }
 
     /// Tells whether `powerdev stop` had the last word: then that it is down is no accident, whatever it looks like.
-    pub fn set_meant_down(&mut self, meant: bool) {
-        self.meant_down = meant;
+    pub fn set_stop_requested(&mut self, meant: bool) {
+        self.stop_requested = meant;
     }
 
     /// What must outlive the watcher.
@@ -106,27 +106,27 @@ impl Policy {
 
     /// Whether the container runs, so that its agent can be listened to.
     pub fn is_up(&self) -> bool {
-        matches!(self.phase, Phase::Running | Phase::Waiting { up: true, .. })
+        matches!(self.phase, WatchPhase::Running | WatchPhase::Waiting { up: true, .. })
             || (self.quarantined() && self.health.is_some())
     }
 
     /// Whether it was given up on.
     pub fn quarantined(&self) -> bool {
-        self.phase == Phase::Quarantined
+        self.phase == WatchPhase::Quarantined
     }
 
     /// Where it stands, in a word.
     pub fn state(&self) -> &'static str {
         match self.phase {
-            Phase::Unknown => "unknown",
-            Phase::Absent => "absent",
-            Phase::Stopped(_) => "stopped",
-            Phase::Running if self.paused => "paused",
-            Phase::Running => "running",
-            Phase::Judging { .. } => "down",
-            Phase::Waiting { .. } => "waiting",
-            Phase::Restarting { .. } => "restarting",
-            Phase::Quarantined => "quarantined",
+            WatchPhase::Unknown => "unknown",
+            WatchPhase::Absent => "absent",
+            WatchPhase::Stopped(_) => "stopped",
+            WatchPhase::Running if self.paused => "paused",
+            WatchPhase::Running => "running",
+            WatchPhase::Judging { .. } => "down",
+            WatchPhase::Waiting { .. } => "waiting",
+            WatchPhase::Restarting { .. } => "restarting",
+            WatchPhase::Quarantined => "quarantined",
         }
     }
 
@@ -147,49 +147,49 @@ impl Policy {
     pub fn settles(&self) -> Option<u64> {
         let waiting = matches!(self.health, Some(HealthState::Starting | HealthState::Unhealthy));
         match self.phase {
-            Phase::Running if !waiting => Some((self.started_ns / 1_000_000).unsigned_abs() + STEADY_MS),
-            Phase::Absent | Phase::Stopped(_) | Phase::Quarantined => Some(0),
+            WatchPhase::Running if !waiting => Some((self.started_ns / 1_000_000).unsigned_abs() + STEADY_MS),
+            WatchPhase::Absent | WatchPhase::Stopped(_) | WatchPhase::Quarantined => Some(0),
             _ => None,
         }
     }
 
-    /// When to come back with [`Input::Tick`], in milliseconds since the Unix epoch.
+    /// When to come back with [`Observation::Tick`], in milliseconds since the Unix epoch.
     pub fn deadline(&self) -> Option<u64> {
         match self.phase {
-            Phase::Judging { until, .. } | Phase::Waiting { until, .. } => Some(until),
-            Phase::Running => self.unhealthy_since.map(|since| since + self.limits.unhealthy_ms),
+            WatchPhase::Judging { until, .. } | WatchPhase::Waiting { until, .. } => Some(until),
+            WatchPhase::Running => self.unhealthy_since.map(|since| since + self.limits.unhealthy_ms),
             _ => None,
         }
     }
 
     /// Decides. `now` is in milliseconds since the Unix epoch.
-    pub fn handle(&mut self, now: u64, input: Input) -> Vec<Action> {
+    pub fn handle(&mut self, now: u64, input: Observation) -> Vec<Decision> {
         let mut actions = Vec::new();
         match input {
-            Input::Connected(seen) => self.connected(now, seen, &mut actions),
-            Input::Lost(why) => self.lost(now, why, &mut actions),
-            Input::Engine(at_ns, kind) => {
+            Observation::Connected(seen) => self.connected(now, seen, &mut actions),
+            Observation::Lost(why) => self.lost(now, why, &mut actions),
+            Observation::Engine(at_ns, kind) => {
                 self.memory.last_ns = self.memory.last_ns.max(at_ns);
                 self.engine(now, at_ns, kind, &mut actions);
             }
-            Input::Agent(event) => self.agent(now, event.kind, &mut actions),
-            Input::AgentLost => self.agent = false,
-            Input::RefusedRestart { gone: true, .. } => self.removed(&mut actions),
-            Input::RefusedRestart { error, .. } => self.refused(now, error, &mut actions),
-            Input::Tick => self.tick(now, &mut actions),
+            Observation::Agent(event) => self.agent(now, event.kind, &mut actions),
+            Observation::AgentLost => self.agent = false,
+            Observation::RefusedRestart { gone: true, .. } => self.removed(&mut actions),
+            Observation::RefusedRestart { error, .. } => self.refused(now, error, &mut actions),
+            Observation::Tick => self.tick(now, &mut actions),
         }
         actions
     }
 
-    fn connected(&mut self, now: u64, seen: Option<Seen>, actions: &mut Vec<Action>) {
+    fn connected(&mut self, now: u64, seen: Option<ContainerSnapshot>, actions: &mut Vec<Decision>) {
         self.looked_ns = ms_to_ns(now);
         let lost = std::mem::take(&mut self.lost);
         let Some(seen) = seen else {
             if self.memory.running {
                 return self.removed(actions);
             }
-            self.phase = Phase::Absent;
-            return actions.push(Action::Tell(What::Watching { state: "absent" }));
+            self.phase = WatchPhase::Absent;
+            return actions.push(Decision::Tell(What::Watching { state: "absent" }));
         };
         self.started_ns = ms_to_ns(seen.started_ms);
         if self.memory.quarantine.as_ref().is_some_and(|q| seen.up && seen.started_ms > q.since_ms) {
@@ -197,52 +197,52 @@ impl Policy {
         }
         self.paused = seen.paused;
         if self.memory.quarantine.is_some() {
-            self.phase = Phase::Quarantined;
+            self.phase = WatchPhase::Quarantined;
             self.health = seen.health.filter(|_| seen.up);
         } else if seen.up {
             self.begin(seen.started_ms);
             self.paused = seen.paused;
             self.engine_health(now, seen.health, actions);
-        } else if self.meant_down {
+        } else if self.stop_requested {
             self.memory.running = false;
-            self.phase = Phase::Stopped(None);
+            self.phase = WatchPhase::Stopped(None);
         } else if self.memory.running && lost {
             // An Engine that was killed stops what still runs when it starts again, as if somebody had asked for it.
             self.started_ns = self.looked_ns;
             return self.crashed(now, Cause::EngineRestart, String::new(), false, actions);
         } else if self.memory.running {
             let cause = Cause::of_exit(seen.exit_code, seen.oom);
-            self.phase = Phase::Judging { until: now + REPLAY_MS, cause };
+            self.phase = WatchPhase::Judging { until: now + REPLAY_MS, cause };
             return;
         } else {
-            self.phase = Phase::Stopped(None);
+            self.phase = WatchPhase::Stopped(None);
         }
-        actions.push(Action::Tell(What::Watching { state: self.state() }));
+        actions.push(Decision::Tell(What::Watching { state: self.state() }));
     }
 
-    /// The Engine goes, or the watcher is told to end, as everybody is when the machine shuts down. Who shuts down stops
-    /// the containers first: a stop just before wasn't anybody's wish for this one.
+    /// The Engine goes, or the watcher is told to end, as everybody is when the machine shuts down. Who shuts down
+    /// stops the containers first: a stop just before wasn't anybody's wish for this one.
     pub fn blame_shutdown(&mut self, now: u64) {
         match self.phase {
-            Phase::Stopped(Some(at)) if now.saturating_sub(at) < SHUTDOWN_MS && !self.meant_down => {
+            WatchPhase::Stopped(Some(at)) if now.saturating_sub(at) < SHUTDOWN_MS && !self.stop_requested => {
                 self.memory.running = true;
             }
             _ => {}
         }
     }
 
-    fn lost(&mut self, now: u64, why: String, actions: &mut Vec<Action>) {
+    fn lost(&mut self, now: u64, why: String, actions: &mut Vec<Decision>) {
         self.blame_shutdown(now);
         self.lost = true;
         self.agent = false;
         self.unhealthy_since = None;
-        if self.phase != Phase::Unknown {
-            actions.push(Action::Tell(What::EngineLost { why }));
+        if self.phase != WatchPhase::Unknown {
+            actions.push(Decision::Tell(What::EngineLost { why }));
         }
-        self.phase = Phase::Unknown;
+        self.phase = WatchPhase::Unknown;
     }
 
-    fn engine(&mut self, now: u64, at_ns: i64, kind: EngineEventKind, actions: &mut Vec<Action>) {
+    fn engine(&mut self, now: u64, at_ns: i64, kind: EngineEventKind, actions: &mut Vec<Decision>) {
         let history = match kind {
             EngineEventKind::Start | EngineEventKind::Create | EngineEventKind::Destroy => at_ns <= self.looked_ns,
             _ => at_ns < self.started_ns,
@@ -256,20 +256,20 @@ impl Policy {
             EngineEventKind::Oom => {
                 self.oom_ms = Some(now);
                 if !self.agent {
-                    actions.push(Action::Tell(What::Oom { kills: None }));
+                    actions.push(Decision::Tell(What::Oom { kills: None }));
                 }
             }
             EngineEventKind::Die { exit_code } => self.died(now, exit_code, actions),
             EngineEventKind::Stop => self.stopped_after_all(now, actions),
             EngineEventKind::Destroy => self.removed(actions),
-            EngineEventKind::Create if self.phase == Phase::Absent => self.phase = Phase::Stopped(None),
+            EngineEventKind::Create if self.phase == WatchPhase::Absent => self.phase = WatchPhase::Stopped(None),
             EngineEventKind::Pause => {
                 (self.paused, self.unhealthy_since) = (true, None);
-                actions.push(Action::Tell(What::Paused));
+                actions.push(Decision::Tell(What::Paused));
             }
             EngineEventKind::Unpause => {
                 self.paused = false;
-                actions.push(Action::Tell(What::Unpaused));
+                actions.push(Decision::Tell(What::Unpaused));
             }
             // The agent knows sooner, and why.
             EngineEventKind::Health(_) if self.agent => {}
@@ -278,10 +278,10 @@ impl Policy {
         }
     }
 
-    fn started(&mut self, now: u64, at_ns: i64, actions: &mut Vec<Action>) {
+    fn started(&mut self, now: u64, at_ns: i64, actions: &mut Vec<Decision>) {
         let what = match self.phase {
-            Phase::Running => return,
-            Phase::Restarting { since, .. } => What::Restarted { after_ms: now.saturating_sub(since) },
+            WatchPhase::Running => return,
+            WatchPhase::Restarting { since, .. } => What::Restarted { after_ms: now.saturating_sub(since) },
             _ => {
                 self.forgive();
                 What::Started
@@ -289,12 +289,12 @@ impl Policy {
         };
         self.begin((at_ns / 1_000_000).unsigned_abs());
         self.started_ns = at_ns;
-        actions.push(Action::Tell(what));
+        actions.push(Decision::Tell(what));
     }
 
     /// A run begins: what was known about the last one is history.
     fn begin(&mut self, started_ms: u64) {
-        self.phase = Phase::Running;
+        self.phase = WatchPhase::Running;
         self.started_ns = ms_to_ns(started_ms);
         self.memory.running = true;
         (self.asked, self.paused) = (false, false);
@@ -302,11 +302,11 @@ impl Policy {
         self.detail.clear();
     }
 
-    fn died(&mut self, now: u64, exit_code: i64, actions: &mut Vec<Action>) {
+    fn died(&mut self, now: u64, exit_code: i64, actions: &mut Vec<Decision>) {
         let oom = self.oom_ms.is_some_and(|at| now.saturating_sub(at) < OOM_MS) && exit_code == 137;
         match self.phase {
-            Phase::Running | Phase::Judging { .. } | Phase::Waiting { up: true, .. } => {}
-            Phase::Quarantined => {
+            WatchPhase::Running | WatchPhase::Judging { .. } | WatchPhase::Waiting { up: true, .. } => {}
+            WatchPhase::Quarantined => {
                 self.health = None;
                 return;
             }
@@ -318,16 +318,16 @@ impl Policy {
         self.crashed(now, Cause::of_exit(exit_code, oom), String::new(), false, actions);
     }
 
-    fn stopped(&mut self, now: u64, exit_code: i64, actions: &mut Vec<Action>) {
-        self.phase = Phase::Stopped(Some(now));
+    fn stopped(&mut self, now: u64, exit_code: i64, actions: &mut Vec<Decision>) {
+        self.phase = WatchPhase::Stopped(Some(now));
         self.memory.running = false;
         self.unhealthy_since = None;
-        actions.push(Action::Tell(What::Stopped { exit_code }));
+        actions.push(Decision::Tell(What::Stopped { exit_code }));
     }
 
     /// `stop` comes after `die`: a stop that asked by a signal that we don't know is still one.
-    fn stopped_after_all(&mut self, now: u64, actions: &mut Vec<Action>) {
-        if let Phase::Waiting { cause, up: false, .. } | Phase::Judging { cause, .. } = &self.phase {
+    fn stopped_after_all(&mut self, now: u64, actions: &mut Vec<Decision>) {
+        if let WatchPhase::Waiting { cause, up: false, .. } | WatchPhase::Judging { cause, .. } = &self.phase {
             let exit_code = match cause {
                 Cause::Exit { code } => *code,
                 Cause::Signal { signal } => signal + 128,
@@ -337,7 +337,7 @@ impl Policy {
         }
     }
 
-    fn crashed(&mut self, now: u64, cause: Cause, detail: String, up: bool, actions: &mut Vec<Action>) {
+    fn crashed(&mut self, now: u64, cause: Cause, detail: String, up: bool, actions: &mut Vec<Decision>) {
         let from = now.saturating_sub(self.limits.window_ms);
         self.memory.restarts.retain(|at| *at > from);
         self.memory.running = true;
@@ -348,16 +348,16 @@ impl Policy {
         if used >= self.limits.restarts && !free {
             let quarantine = Quarantine { since_ms: now, cause: cause.clone(), detail: detail.clone() };
             self.memory.quarantine = Some(quarantine);
-            self.phase = Phase::Quarantined;
+            self.phase = WatchPhase::Quarantined;
             self.health = self.health.filter(|_| up);
             let window_ms = self.limits.window_ms;
-            return actions.push(Action::Tell(What::Quarantined { cause, detail, restarts: used, window_ms }));
+            return actions.push(Decision::Tell(What::Quarantined { cause, detail, restarts: used, window_ms }));
         }
         let wait = if free { 0 } else { self.wait(used) };
         let restarts_left = if free { self.limits.restarts - used } else { self.limits.restarts - used - 1 };
         let told = What::Down { cause: cause.clone(), detail, restart_in_ms: wait, restarts_left };
-        actions.push(Action::Tell(told));
-        self.phase = Phase::Waiting { until: now + wait, cause, since: now, up };
+        actions.push(Decision::Tell(told));
+        self.phase = WatchPhase::Waiting { until: now + wait, cause, since: now, up };
         if wait == 0 {
             self.tick(now, actions);
         }
@@ -369,23 +369,23 @@ impl Policy {
         wait + (wait as f64 * 0.2 * (self.limits.jitter)()) as u64
     }
 
-    fn refused(&mut self, now: u64, error: String, actions: &mut Vec<Action>) {
-        let Phase::Restarting { cause, .. } = &self.phase else { return };
+    fn refused(&mut self, now: u64, error: String, actions: &mut Vec<Decision>) {
+        let WatchPhase::Restarting { cause, .. } = &self.phase else { return };
         let cause = cause.clone();
-        actions.push(Action::Tell(What::RestartFailed { error: error.clone() }));
+        actions.push(Decision::Tell(What::RestartFailed { error: error.clone() }));
         // Whatever brought it down: from here on it is a restart like any other, and counts.
         let cause = if cause == Cause::EngineRestart { Cause::RestartRefused } else { cause };
         self.crashed(now, cause, error, false, actions);
     }
 
-    fn removed(&mut self, actions: &mut Vec<Action>) {
-        if self.phase == Phase::Absent {
+    fn removed(&mut self, actions: &mut Vec<Decision>) {
+        if self.phase == WatchPhase::Absent {
             return;
         }
-        self.phase = Phase::Absent;
+        self.phase = WatchPhase::Absent;
         self.memory.running = false;
         self.forgive();
-        actions.push(Action::Tell(What::Removed));
+        actions.push(Decision::Tell(What::Removed));
     }
 
     /// Somebody took the matter in hand: it gets a whole budget again.
@@ -394,74 +394,74 @@ impl Policy {
         self.memory.restarts.clear();
     }
 
-    fn agent(&mut self, now: u64, event: EventKind, actions: &mut Vec<Action>) {
+    fn agent(&mut self, now: u64, event: EventKind, actions: &mut Vec<Decision>) {
         self.agent = true;
         match event {
             EventKind::Health(health) => self.health_is(now, health, actions),
             EventKind::Service { name, from, to, restarts, exit, probe, .. } => {
-                actions.push(Action::Tell(What::Service { service: name, from, to, restarts, exit, probe }));
+                actions.push(Decision::Tell(What::Service { service: name, from, to, restarts, exit, probe }));
             }
             EventKind::Oom { kills } => {
                 self.oom_ms = Some(now);
-                actions.push(Action::Tell(What::Oom { kills: Some(kills) }));
+                actions.push(Decision::Tell(What::Oom { kills: Some(kills) }));
             }
             EventKind::PidsLimit { refused } => {
                 self.pids_ms = Some(now);
-                actions.push(Action::Tell(What::PidsLimit { refused }));
+                actions.push(Decision::Tell(What::PidsLimit { refused }));
             }
             // Told by whom, the Engine's events say.
             EventKind::Stopping { .. } => {}
         }
     }
 
-    fn engine_health(&mut self, now: u64, state: Option<HealthState>, actions: &mut Vec<Action>) {
+    fn engine_health(&mut self, now: u64, state: Option<HealthState>, actions: &mut Vec<Decision>) {
         if let Some(state) = state {
             self.health_is(now, Health { state, detail: String::new() }, actions);
         }
     }
 
-    fn health_is(&mut self, now: u64, health: Health, actions: &mut Vec<Action>) {
+    fn health_is(&mut self, now: u64, health: Health, actions: &mut Vec<Decision>) {
         let before = self.health.replace(health.state);
         match health.state {
             HealthState::Unhealthy => {
                 self.detail = health.detail;
                 if before != Some(HealthState::Unhealthy) {
-                    actions.push(Action::Tell(What::Unhealthy { detail: self.detail.clone() }));
+                    actions.push(Decision::Tell(What::Unhealthy { detail: self.detail.clone() }));
                 }
-                if self.phase == Phase::Running && !self.paused {
+                if self.phase == WatchPhase::Running && !self.paused {
                     self.unhealthy_since.get_or_insert(now);
                 }
             }
             state => {
                 self.unhealthy_since = None;
-                if matches!(self.phase, Phase::Waiting { up: true, .. }) {
-                    self.phase = Phase::Running;
+                if matches!(self.phase, WatchPhase::Waiting { up: true, .. }) {
+                    self.phase = WatchPhase::Running;
                 }
                 if state == HealthState::Healthy && before != Some(HealthState::Healthy) {
-                    actions.push(Action::Tell(What::Healthy));
+                    actions.push(Decision::Tell(What::Healthy));
                 }
             }
         }
     }
 
-    fn tick(&mut self, now: u64, actions: &mut Vec<Action>) {
+    fn tick(&mut self, now: u64, actions: &mut Vec<Decision>) {
         if self.deadline().is_none_or(|deadline| now < deadline) {
             return;
         }
         match self.phase.clone() {
-            Phase::Judging { cause, .. } => self.crashed(now, cause, String::new(), false, actions),
-            Phase::Running => {
+            WatchPhase::Judging { cause, .. } => self.crashed(now, cause, String::new(), false, actions),
+            WatchPhase::Running => {
                 let pids = self.pids_ms.is_some_and(|at| now.saturating_sub(at) < PIDS_MS);
                 let cause = if pids { Cause::PidsLimit } else { Cause::Unhealthy };
                 let detail = self.detail.clone();
                 self.crashed(now, cause, detail, true, actions);
             }
-            Phase::Waiting { cause, since, up, .. } => {
+            WatchPhase::Waiting { cause, since, up, .. } => {
                 if cause != Cause::EngineRestart {
                     self.memory.restarts.push(now);
                 }
-                self.phase = Phase::Restarting { cause, since };
-                actions.push(if up { Action::Restart } else { Action::Start });
+                self.phase = WatchPhase::Restarting { cause, since };
+                actions.push(if up { Decision::Restart } else { Decision::Start });
             }
             _ => {}
         }

@@ -3,7 +3,7 @@
 use powerdev_protocol::{Event, EventKind, Health, HealthState};
 
 use super::*;
-use crate::engine::EngineEventKind as Told;
+use crate::engine::EngineEventKind as Kind;
 
 const MINUTE: u64 = 60_000;
 
@@ -14,7 +14,7 @@ struct World {
 
 impl World {
     fn new(memory: Memory) -> Self {
-        let limits = Limits {
+        let limits = RestartLimits {
             restarts: 3,
             window_ms: 10 * MINUTE,
             backoff_ms: 1000,
@@ -28,79 +28,79 @@ impl World {
     /// One that runs and is watched.
     fn running() -> Self {
         let mut world = Self::new(Memory::default());
-        assert_eq!(told(&world.look(true)), ["watching"]);
+        assert_eq!(names(&world.look(true)), ["watching"]);
         world
     }
 
-    fn seen(&self, up: bool) -> Seen {
-        Seen { up, paused: false, started_ms: self.now - 500, exit_code: 137, oom: false, health: None }
+    fn seen(&self, up: bool) -> ContainerSnapshot {
+        ContainerSnapshot { up, paused: false, started_ms: self.now - 500, exit_code: 137, oom: false, health: None }
     }
 
-    fn look(&mut self, up: bool) -> Vec<Action> {
+    fn look(&mut self, up: bool) -> Vec<Decision> {
         let seen = self.seen(up);
-        self.feed(Input::Connected(Some(seen)))
+        self.feed(Observation::Connected(Some(seen)))
     }
 
-    fn feed(&mut self, input: Input) -> Vec<Action> {
+    fn feed(&mut self, input: Observation) -> Vec<Decision> {
         self.now += 10;
         self.policy.handle(self.now, input)
     }
 
-    fn engine(&mut self, kind: Told) -> Vec<Action> {
+    fn engine(&mut self, kind: Kind) -> Vec<Decision> {
         let at = ms_to_ns(self.now + 10);
-        self.feed(Input::Engine(at, kind))
+        self.feed(Observation::Engine(at, kind))
     }
 
     /// The time of the next deadline comes.
-    fn wait(&mut self) -> (u64, Vec<Action>) {
+    fn wait(&mut self) -> (u64, Vec<Decision>) {
         let deadline = self.policy.deadline().expect("something is to come");
         let waited = deadline.saturating_sub(self.now);
         self.now = self.now.max(deadline);
-        (waited, self.policy.handle(self.now, Input::Tick))
+        (waited, self.policy.handle(self.now, Observation::Tick))
     }
 
-    fn agent(&mut self, kind: EventKind) -> Vec<Action> {
-        self.feed(Input::Agent(Event { at_ms: self.now, kind }))
+    fn agent(&mut self, kind: EventKind) -> Vec<Decision> {
+        self.feed(Observation::Agent(Event { at_ms: self.now, kind }))
     }
 
-    fn health(&mut self, state: HealthState, detail: &str) -> Vec<Action> {
+    fn health(&mut self, state: HealthState, detail: &str) -> Vec<Decision> {
         self.agent(EventKind::Health(Health { state, detail: detail.into() }))
     }
 }
 
 /// Actions in short: `start`, `restart`, or the name of what is told.
-fn told(actions: &[Action]) -> Vec<String> {
-    let short = |action: &Action| match action {
-        Action::Start => "start".to_owned(),
-        Action::Restart => "restart".to_owned(),
-        Action::Tell(what) => serde_json::to_value(what).expect("JSON")["event"].as_str().expect("a name").to_owned(),
+fn names(actions: &[Decision]) -> Vec<String> {
+    let short = |action: &Decision| match action {
+        Decision::Start => "start".to_owned(),
+        Decision::Restart => "restart".to_owned(),
+        Decision::Tell(what) => serde_json::to_value(what).expect("JSON")["event"].as_str().expect("a name").to_owned(),
     };
     actions.iter().map(short).collect()
 }
 
-fn cause(actions: &[Action]) -> Cause {
+fn cause(actions: &[Decision]) -> Cause {
     let cause = actions.iter().find_map(|action| match action {
-        Action::Tell(What::Down { cause, .. } | What::Quarantined { cause, .. }) => Some(cause.clone()),
+        Decision::Tell(What::Down { cause, .. } | What::Quarantined { cause, .. }) => Some(cause.clone()),
         _ => None,
     });
-    cause.expect("a cause is told")
+    cause.expect("a cause is names")
 }
 
-const DIED: Told = Told::Die { exit_code: 137 };
+const DIED: Kind = Kind::Die { exit_code: 137 };
 
 #[test]
 fn a_kill_is_undone_at_once() {
     for by_the_engine in [true, false] {
         let mut world = World::running();
         if by_the_engine {
-            assert_eq!(world.engine(Told::Kill { signal: 9 }), []);
+            assert_eq!(world.engine(Kind::Kill { signal: 9 }), []);
         }
         let actions = world.engine(DIED);
         assert_eq!(
-            (told(&actions), cause(&actions)),
+            (names(&actions), cause(&actions)),
             (vec!["down".into(), "start".into()], Cause::Signal { signal: 9 })
         );
-        assert_eq!(told(&world.engine(Told::Start)), ["restarted"]);
+        assert_eq!(names(&world.engine(Kind::Start)), ["restarted"]);
         assert_eq!(world.policy.state(), "running");
         assert!(world.policy.settles() > Some(world.now), "it must run for a moment first");
     }
@@ -109,37 +109,37 @@ fn a_kill_is_undone_at_once() {
 #[test]
 fn a_stop_is_somebodys_wish() {
     // `docker stop`, one that had to kill, and `docker kill -s TERM`.
-    let sequences: [&[Told]; 3] = [
-        &[Told::Kill { signal: 15 }, Told::Die { exit_code: 0 }, Told::Stop],
-        &[Told::Kill { signal: 15 }, Told::Kill { signal: 9 }, DIED, Told::Stop],
-        &[Told::Kill { signal: 15 }, Told::Die { exit_code: 7 }],
+    let sequences: [&[Kind]; 3] = [
+        &[Kind::Kill { signal: 15 }, Kind::Die { exit_code: 0 }, Kind::Stop],
+        &[Kind::Kill { signal: 15 }, Kind::Kill { signal: 9 }, DIED, Kind::Stop],
+        &[Kind::Kill { signal: 15 }, Kind::Die { exit_code: 7 }],
     ];
     for sequence in sequences {
         let mut world = World::running();
         let actions: Vec<_> = sequence.iter().flat_map(|kind| world.engine(kind.clone())).collect();
-        assert_eq!(told(&actions), ["stopped"], "{sequence:?}");
+        assert_eq!(names(&actions), ["stopped"], "{sequence:?}");
         assert!(!world.policy.memory().running);
-        assert_eq!(told(&world.engine(Told::Start)), ["started"], "and watched again once it is started");
+        assert_eq!(names(&world.engine(Kind::Start)), ["started"], "and watched again once it is started");
     }
 }
 
 #[test]
 fn docker_restart_is_left_alone() {
     let mut world = World::running();
-    let sequence = [Told::Kill { signal: 15 }, DIED, Told::Stop, Told::Start, Told::Restart];
+    let sequence = [Kind::Kill { signal: 15 }, DIED, Kind::Stop, Kind::Start, Kind::Restart];
     let actions: Vec<_> = sequence.into_iter().flat_map(|kind| world.engine(kind)).collect();
-    assert_eq!(told(&actions), ["stopped", "started"]);
+    assert_eq!(names(&actions), ["stopped", "started"]);
 }
 
 #[test]
 fn causes_are_told_apart() {
     let mut world = World::running();
-    world.engine(Told::Oom);
+    world.engine(Kind::Oom);
     assert_eq!(cause(&world.engine(DIED)), Cause::Oom);
     let mut world = World::running();
-    assert_eq!(cause(&world.engine(Told::Die { exit_code: 3 })), Cause::Exit { code: 3 });
+    assert_eq!(cause(&world.engine(Kind::Die { exit_code: 3 })), Cause::Exit { code: 3 });
     let mut world = World::running();
-    assert_eq!(cause(&world.engine(Told::Die { exit_code: 139 })), Cause::Signal { signal: 11 });
+    assert_eq!(cause(&world.engine(Kind::Die { exit_code: 139 })), Cause::Signal { signal: 11 });
     // A process was killed for want of memory, but the end came much later and otherwise.
     let mut world = World::running();
     world.agent(EventKind::Oom { kills: 1 });
@@ -158,16 +158,16 @@ fn waits_double_and_the_budget_ends_in_quarantine() {
             waits.push(waited);
             actions.extend(more);
         }
-        assert_eq!(told(&actions), ["down", "start"]);
-        world.engine(Told::Start);
+        assert_eq!(names(&actions), ["down", "start"]);
+        world.engine(Kind::Start);
     }
     // With half of the jitter: a tenth more.
     assert_eq!(waits, [1100, 2200]);
     assert_eq!(world.policy.restarts_left(world.now), 0);
-    assert_eq!(told(&world.engine(DIED)), ["quarantined"]);
+    assert_eq!(names(&world.engine(DIED)), ["quarantined"]);
     assert_eq!((world.policy.deadline(), world.policy.settles()), (None, Some(0)));
     // Only somebody else ends it, and gives it a whole budget again.
-    assert_eq!(told(&world.engine(Told::Start)), ["started"]);
+    assert_eq!(names(&world.engine(Kind::Start)), ["started"]);
     assert_eq!(world.policy.restarts_left(world.now), 3);
 }
 
@@ -179,18 +179,18 @@ fn the_budget_and_the_quarantine_outlive_the_watcher() {
         if first.policy.deadline().is_some() {
             first.wait();
         }
-        first.engine(Told::Start);
+        first.engine(Kind::Start);
     }
     let stored = serde_json::to_vec(first.policy.memory()).expect("JSON");
     let mut second = World::new(serde_json::from_slice(&stored).expect("JSON"));
     second.now = first.now;
     second.look(true);
-    assert_eq!(told(&second.engine(DIED)), ["quarantined"]);
+    assert_eq!(names(&second.engine(DIED)), ["quarantined"]);
     let mut third = World::new(second.policy.memory().clone());
     third.now = second.now + MINUTE;
     let mut seen = third.seen(false);
     seen.started_ms = first.now;
-    assert_eq!(told(&third.feed(Input::Connected(Some(seen)))), ["watching"]);
+    assert_eq!(names(&third.feed(Observation::Connected(Some(seen)))), ["watching"]);
     assert_eq!(third.policy.state(), "quarantined");
     // Started while nobody watched: forgiven.
     let mut fourth = World::new(third.policy.memory().clone());
@@ -203,27 +203,27 @@ fn the_budget_and_the_quarantine_outlive_the_watcher() {
 fn old_restarts_leave_the_window() {
     let mut world = World::running();
     world.engine(DIED);
-    world.engine(Told::Start);
+    world.engine(Kind::Start);
     world.now += 11 * MINUTE;
     let actions = world.engine(DIED);
-    assert_eq!(told(&actions), ["down", "start"], "without a wait");
+    assert_eq!(names(&actions), ["down", "start"], "without a wait");
     assert_eq!(world.policy.restarts_left(world.now), 2);
 }
 
 #[test]
 fn unhealthy_for_too_long_is_restarted_and_soon_well_is_not() {
     let mut world = World::running();
-    assert_eq!(told(&world.health(HealthState::Unhealthy, "web: probe failed")), ["unhealthy"]);
-    assert_eq!(told(&world.health(HealthState::Healthy, "")), ["healthy"]);
+    assert_eq!(names(&world.health(HealthState::Unhealthy, "web: probe failed")), ["unhealthy"]);
+    assert_eq!(names(&world.health(HealthState::Healthy, "")), ["healthy"]);
     assert_eq!(world.policy.deadline(), None);
     world.health(HealthState::Unhealthy, "web: probe failed");
     let (waited, actions) = world.wait();
-    assert_eq!((waited, told(&actions)), (30_000, vec!["down".into(), "restart".into()]));
-    assert!(matches!(&actions[0], Action::Tell(What::Down { detail, .. }) if detail == "web: probe failed"));
+    assert_eq!((waited, names(&actions)), (30_000, vec!["down".into(), "restart".into()]));
+    assert!(matches!(&actions[0], Decision::Tell(What::Down { detail, .. }) if detail == "web: probe failed"));
     // What the Engine tells of our own restart is no wish of anybody.
-    let sequence = [Told::Kill { signal: 15 }, DIED, Told::Stop, Told::Start, Told::Restart];
+    let sequence = [Kind::Kill { signal: 15 }, DIED, Kind::Stop, Kind::Start, Kind::Restart];
     let actions: Vec<_> = sequence.into_iter().flat_map(|kind| world.engine(kind)).collect();
-    assert_eq!(told(&actions), ["restarted"]);
+    assert_eq!(names(&actions), ["restarted"]);
 }
 
 #[test]
@@ -237,54 +237,54 @@ fn a_refused_task_explains_bad_health() {
 #[test]
 fn an_engine_that_dies_takes_nothing_down_for_good() {
     let mut world = World::running();
-    assert_eq!(told(&world.feed(Input::Lost("gone".into()))), ["engine_lost"]);
-    assert_eq!(told(&world.feed(Input::Lost("still".into()))), [""; 0]);
+    assert_eq!(names(&world.feed(Observation::Lost("gone".into()))), ["engine_lost"]);
+    assert_eq!(names(&world.feed(Observation::Lost("still".into()))), [""; 0]);
     // Killed with -9, it tells nothing of what became of its containers.
     let actions = world.look(false);
-    assert_eq!((told(&actions), cause(&actions)), (vec!["down".into(), "start".into()], Cause::EngineRestart));
+    assert_eq!((names(&actions), cause(&actions)), (vec!["down".into(), "start".into()], Cause::EngineRestart));
     assert_eq!(world.policy.restarts_left(world.now), 3, "the Engine's fault costs nothing");
     // It stopped what still ran when it came back, as a user would: that is told only now.
     let at = ms_to_ns(world.now - 20);
-    for kind in [Told::Kill { signal: 15 }, Told::Kill { signal: 9 }, DIED, Told::Stop] {
-        assert_eq!(world.feed(Input::Engine(at, kind)), []);
+    for kind in [Kind::Kill { signal: 15 }, Kind::Kill { signal: 9 }, DIED, Kind::Stop] {
+        assert_eq!(world.feed(Observation::Engine(at, kind)), []);
     }
-    assert_eq!(told(&world.engine(Told::Start)), ["restarted"]);
+    assert_eq!(names(&world.engine(Kind::Start)), ["restarted"]);
 }
 
 #[test]
 fn a_refused_start_after_the_engines_own_is_told_as_one() {
     let mut world = World::running();
-    world.feed(Input::Lost("gone".into()));
-    assert_eq!(told(&world.look(false)), ["down", "start"]);
-    let actions = world.feed(Input::RefusedRestart { error: "port is taken".into(), gone: false });
-    assert_eq!((told(&actions)[0].as_str(), cause(&actions)), ("restart_failed", Cause::RestartRefused));
+    world.feed(Observation::Lost("gone".into()));
+    assert_eq!(names(&world.look(false)), ["down", "start"]);
+    let actions = world.feed(Observation::RefusedRestart { error: "port is taken".into(), gone: false });
+    assert_eq!((names(&actions)[0].as_str(), cause(&actions)), ("restart_failed", Cause::RestartRefused));
     assert_eq!(world.policy.restarts_left(world.now), 2, "from here on it counts");
 }
 
 #[test]
 fn what_happened_keeps_its_time() {
-    let engine = Input::Engine(7_000_000, Told::Start);
-    let agent = Input::Agent(Event { at_ms: 8, kind: EventKind::Oom { kills: 1 } });
-    assert_eq!([engine.at_ms(), agent.at_ms(), Input::Tick.at_ms()], [Some(7), Some(8), None]);
+    let engine = Observation::Engine(7_000_000, Kind::Start);
+    let agent = Observation::Agent(Event { at_ms: 8, kind: EventKind::Oom { kills: 1 } });
+    assert_eq!([engine.at_ms(), agent.at_ms(), Observation::Tick.at_ms()], [Some(7), Some(8), None]);
 }
 
 #[test]
 fn an_engine_that_shuts_down_stops_like_a_user_and_is_told_apart() {
     let mut world = World::running();
-    for kind in [Told::Kill { signal: 15 }, Told::Die { exit_code: 0 }, Told::Stop] {
+    for kind in [Kind::Kill { signal: 15 }, Kind::Die { exit_code: 0 }, Kind::Stop] {
         world.engine(kind);
     }
     world.now += 10_000;
-    world.feed(Input::Lost("unexpected end of file".into()));
+    world.feed(Observation::Lost("unexpected end of file".into()));
     assert_eq!(cause(&world.look(false)), Cause::EngineRestart);
     // Stopped long before: that was somebody's wish.
     let mut world = World::running();
-    for kind in [Told::Kill { signal: 15 }, Told::Die { exit_code: 0 }, Told::Stop] {
+    for kind in [Kind::Kill { signal: 15 }, Kind::Die { exit_code: 0 }, Kind::Stop] {
         world.engine(kind);
     }
     world.now += MINUTE;
-    world.feed(Input::Lost("unexpected end of file".into()));
-    assert_eq!(told(&world.look(false)), ["watching"]);
+    world.feed(Observation::Lost("unexpected end of file".into()));
+    assert_eq!(names(&world.look(false)), ["watching"]);
     assert_eq!(world.policy.state(), "stopped");
 }
 
@@ -298,8 +298,8 @@ fn what_happened_while_nobody_watched_is_made_good_unless_it_was_a_wish() {
     let mut world = World::new(memory);
     let at = ms_to_ns(world.now - 100);
     world.look(false);
-    for kind in [Told::Kill { signal: 15 }, Told::Die { exit_code: 0 }] {
-        world.feed(Input::Engine(at, kind));
+    for kind in [Kind::Kill { signal: 15 }, Kind::Die { exit_code: 0 }] {
+        world.feed(Observation::Engine(at, kind));
     }
     assert_eq!(world.policy.state(), "stopped");
     // What was never meant to run stays down.
@@ -312,8 +312,8 @@ fn what_happened_while_nobody_watched_is_made_good_unless_it_was_a_wish() {
 fn history_of_an_earlier_run_changes_nothing() {
     let mut world = World::running();
     let before = ms_to_ns(world.now - 10_000);
-    for kind in [Told::Start, DIED, Told::Destroy] {
-        assert_eq!(world.feed(Input::Engine(before, kind)), []);
+    for kind in [Kind::Start, DIED, Kind::Destroy] {
+        assert_eq!(world.feed(Observation::Engine(before, kind)), []);
     }
     assert_eq!(world.policy.state(), "running");
 }
@@ -322,20 +322,20 @@ fn history_of_an_earlier_run_changes_nothing() {
 fn removed_behind_our_back_is_told_and_not_made_again() {
     // `docker rm -f`: a kill, and the Engine refuses our start.
     let mut world = World::running();
-    world.engine(Told::Kill { signal: 9 });
-    assert_eq!(told(&world.engine(DIED)), ["down", "start"]);
+    world.engine(Kind::Kill { signal: 9 });
+    assert_eq!(names(&world.engine(DIED)), ["down", "start"]);
     assert_eq!(
-        told(&world.feed(Input::RefusedRestart { error: "removal in progress".into(), gone: true })),
+        names(&world.feed(Observation::RefusedRestart { error: "removal in progress".into(), gone: true })),
         ["removed"]
     );
-    assert_eq!(world.engine(Told::Destroy), []);
+    assert_eq!(world.engine(Kind::Destroy), []);
     assert_eq!((world.policy.state(), world.policy.deadline()), ("absent", None));
     // Made again by somebody else, it is watched again.
-    world.engine(Told::Create);
-    assert_eq!(told(&world.engine(Told::Start)), ["started"]);
+    world.engine(Kind::Create);
+    assert_eq!(names(&world.engine(Kind::Start)), ["started"]);
     // Gone while the Engine was away.
-    world.feed(Input::Lost("gone".into()));
-    assert_eq!(told(&world.feed(Input::Connected(None))), ["removed"]);
+    world.feed(Observation::Lost("gone".into()));
+    assert_eq!(names(&world.feed(Observation::Connected(None))), ["removed"]);
 }
 
 #[test]
@@ -343,13 +343,13 @@ fn a_start_that_fails_is_tried_again_until_the_budget_is_used_up() {
     let mut world = World::running();
     let mut actions = world.engine(DIED);
     for _ in 0..3 {
-        actions.extend(world.feed(Input::RefusedRestart { error: "port is taken".into(), gone: false }));
+        actions.extend(world.feed(Observation::RefusedRestart { error: "port is taken".into(), gone: false }));
         if world.policy.deadline().is_some() {
             actions.extend(world.wait().1);
         }
     }
-    assert_eq!(told(&actions).iter().filter(|action| *action == "start").count(), 3);
-    assert_eq!(told(&actions).last().map(String::as_str), Some("quarantined"));
+    assert_eq!(names(&actions).iter().filter(|action| *action == "start").count(), 3);
+    assert_eq!(names(&actions).last().map(String::as_str), Some("quarantined"));
     let memory = world.policy.memory().quarantine.clone().expect("quarantined");
     assert_eq!(memory.detail, "port is taken");
 }
@@ -358,7 +358,7 @@ fn a_start_that_fails_is_tried_again_until_the_budget_is_used_up() {
 fn a_paused_container_is_not_restarted_for_being_silent() {
     let mut world = World::running();
     world.health(HealthState::Unhealthy, "web");
-    assert_eq!(told(&world.engine(Told::Pause)), ["paused"]);
+    assert_eq!(names(&world.engine(Kind::Pause)), ["paused"]);
     assert_eq!((world.policy.deadline(), world.policy.state()), (None, "paused"));
 }
 
@@ -367,20 +367,20 @@ fn a_shutdown_stops_what_nobody_meant_to_stop() {
     // `docker stop` and a shutdown look alike; what comes next tells them apart. `powerdev stop` is never a shutdown.
     for (meant, then_lost) in [(false, true), (false, false), (true, true), (true, false)] {
         let mut world = World::running();
-        world.policy.set_meant_down(meant);
-        for kind in [Told::Kill { signal: 15 }, Told::Die { exit_code: 0 }, Told::Stop] {
+        world.policy.set_stop_requested(meant);
+        for kind in [Kind::Kill { signal: 15 }, Kind::Die { exit_code: 0 }, Kind::Stop] {
             world.engine(kind);
         }
         assert_eq!(world.policy.state(), "stopped");
         if then_lost {
-            world.feed(Input::Lost("gone".into()));
+            world.feed(Observation::Lost("gone".into()));
         } else {
             world.policy.blame_shutdown(world.now);
         }
         assert_eq!(world.policy.memory().running, !meant, "lost: {then_lost}");
     }
     let mut world = World::running();
-    for kind in [Told::Kill { signal: 15 }, Told::Die { exit_code: 0 }, Told::Stop] {
+    for kind in [Kind::Kill { signal: 15 }, Kind::Die { exit_code: 0 }, Kind::Stop] {
         world.engine(kind);
     }
     world.now += SHUTDOWN_MS;
@@ -391,7 +391,7 @@ fn a_shutdown_stops_what_nobody_meant_to_stop() {
 #[test]
 fn what_was_stopped_through_powerdev_while_nobody_watched_stays_down() {
     let mut world = World::new(Memory { running: true, ..Memory::default() });
-    world.policy.set_meant_down(true);
-    assert_eq!(told(&world.look(false)), ["watching"]);
+    world.policy.set_stop_requested(true);
+    assert_eq!(names(&world.look(false)), ["watching"]);
     assert_eq!((world.policy.state(), world.policy.memory().running), ("stopped", false));
 }

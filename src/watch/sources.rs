@@ -7,7 +7,7 @@ use powerdev_protocol::{AgentStatus, Event};
 use tokio::sync::mpsc::Sender;
 
 use super::policy::engine_health;
-use super::terms::Seen;
+use super::terms::ContainerSnapshot;
 use crate::agent::route::Patience;
 use crate::engine::{Container, Engine, EngineError, EngineEvent, RunState};
 use crate::environment::Environment;
@@ -18,9 +18,9 @@ use crate::lifecycle::report::now_ms;
 const PING: Duration = Duration::from_secs(5);
 
 /// What the loop hears.
-pub enum Message {
+pub enum SourceMessage {
     /// The Engine answers; the containers as they are.
-    Connected(Engine, Vec<(String, Option<Seen>)>),
+    Connected(Engine, Vec<(String, Option<ContainerSnapshot>)>),
     /// The Engine doesn't answer any more.
     Lost(String),
     /// The Engine tells.
@@ -35,7 +35,7 @@ pub enum Message {
 
 /// Which environments.
 #[derive(Debug, Clone)]
-pub enum Scope {
+pub enum WatchScope {
     /// This one, by its name.
     One(String),
     /// Every one on this Engine, also those to come.
@@ -61,11 +61,11 @@ impl Backoff {
 
 /// Follows the Engine for ever: looks at the containers, forwards events, and connects again when it went away.
 /// Ends when nobody listens any more.
-pub async fn engine(first: Engine, scope: Scope, mut since_ns: i64, to: Sender<Message>) {
+pub async fn engine(first: Engine, scope: WatchScope, mut since_ns: i64, to: Sender<SourceMessage>) {
     let mut engine = Some(first);
     loop {
         let (connected, seen) = connect(&mut engine, &scope).await;
-        if to.send(Message::Connected(connected.clone(), seen)).await.is_err() {
+        if to.send(SourceMessage::Connected(connected.clone(), seen)).await.is_err() {
             return;
         }
         let mut events = std::pin::pin!(connected.events(Some(since_ns)));
@@ -78,7 +78,7 @@ pub async fn engine(first: Engine, scope: Scope, mut since_ns: i64, to: Sender<M
             match event {
                 Some(Ok(event)) => {
                     since_ns = since_ns.max(event.at_ns + 1);
-                    if to.send(Message::Engine(event)).await.is_err() {
+                    if to.send(SourceMessage::Engine(event)).await.is_err() {
                         return;
                     }
                 }
@@ -86,7 +86,7 @@ pub async fn engine(first: Engine, scope: Scope, mut since_ns: i64, to: Sender<M
                 None => break "it hung up".to_owned(),
             }
         };
-        if to.send(Message::Lost(why)).await.is_err() {
+        if to.send(SourceMessage::Lost(why)).await.is_err() {
             return;
         }
     }
@@ -103,7 +103,10 @@ async fn silent(engine: &Engine) -> EngineError {
 }
 
 /// Tries until an Engine answers.
-async fn connect(engine: &mut Option<Engine>, scope: &Scope) -> (Engine, Vec<(String, Option<Seen>)>) {
+async fn connect(
+    engine: &mut Option<Engine>,
+    scope: &WatchScope,
+) -> (Engine, Vec<(String, Option<ContainerSnapshot>)>) {
     let mut backoff = Backoff::new(50, 2000);
     loop {
         let attempt = match engine.take() {
@@ -119,10 +122,10 @@ async fn connect(engine: &mut Option<Engine>, scope: &Scope) -> (Engine, Vec<(St
     }
 }
 
-async fn look(engine: &Engine, scope: &Scope) -> Result<Vec<(String, Option<Seen>)>, EngineError> {
+async fn look(engine: &Engine, scope: &WatchScope) -> Result<Vec<(String, Option<ContainerSnapshot>)>, EngineError> {
     let names = match scope {
-        Scope::One(name) => vec![name.clone()],
-        Scope::All => {
+        WatchScope::One(name) => vec![name.clone()],
+        WatchScope::All => {
             let all = engine.environments().await?;
             all.iter().filter_map(Container::project).map(str::to_owned).collect()
         }
@@ -136,8 +139,8 @@ async fn look(engine: &Engine, scope: &Scope) -> Result<Vec<(String, Option<Seen
     Ok(found)
 }
 
-fn seen(container: &Container) -> Seen {
-    Seen {
+fn seen(container: &Container) -> ContainerSnapshot {
+    ContainerSnapshot {
         up: container.is_up(),
         paused: container.state == RunState::Paused,
         started_ms: container.started_at_ms.unwrap_or(0),
@@ -148,7 +151,7 @@ fn seen(container: &Container) -> Seen {
 }
 
 /// Follows one agent for as long as its container runs: the loop ends this task.
-pub async fn agent(environment: Environment, to: Sender<Message>) {
+pub async fn agent(environment: Environment, to: Sender<SourceMessage>) {
     let mut backoff = Backoff::new(50, 5000);
     loop {
         if let Ok(client) = environment.agent(Patience::Glance).await
@@ -157,11 +160,11 @@ pub async fn agent(environment: Environment, to: Sender<Message>) {
             let mut events = std::pin::pin!(events);
             while let Some(Ok(event)) = events.next().await {
                 backoff = Backoff::new(50, 5000);
-                if to.send(Message::Agent(name(&environment), Some(event))).await.is_err() {
+                if to.send(SourceMessage::Agent(name(&environment), Some(event))).await.is_err() {
                     return;
                 }
             }
-            if to.send(Message::Agent(name(&environment), None)).await.is_err() {
+            if to.send(SourceMessage::Agent(name(&environment), None)).await.is_err() {
                 return;
             }
         }
@@ -170,17 +173,17 @@ pub async fn agent(environment: Environment, to: Sender<Message>) {
 }
 
 /// Asks one agent how it is, once.
-pub async fn status(environment: Environment, to: Sender<Message>) {
+pub async fn status(environment: Environment, to: Sender<SourceMessage>) {
     if let Ok(mut client) = environment.agent(Patience::Glance).await
         && let Ok(status) = client.status().await
     {
         // Nobody listens: nobody wants to know.
-        to.send(Message::Status(name(&environment), Box::new(status))).await.ok();
+        to.send(SourceMessage::Status(name(&environment), Box::new(status))).await.ok();
     }
 }
 
 /// Starts or restarts a container. Success is told by the Engine's events.
-pub async fn restart(engine: Engine, name: String, up: bool, to: Sender<Message>) {
+pub async fn restart(engine: Engine, name: String, up: bool, to: Sender<SourceMessage>) {
     let container = format!("powerdev-{name}");
     let done =
         if up { engine.restart_container(&container, None).await } else { engine.start_container(&container).await };
@@ -195,7 +198,7 @@ pub async fn restart(engine: Engine, name: String, up: bool, to: Sender<Message>
     };
     let message = failure::chain(&error);
     // Nobody listens: nobody wants to know.
-    to.send(Message::Refused(name, message, gone)).await.ok();
+    to.send(SourceMessage::Refused(name, message, gone)).await.ok();
 }
 
 fn name(environment: &Environment) -> String {

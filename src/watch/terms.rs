@@ -7,7 +7,7 @@ use crate::engine::EngineEventKind;
 
 /// How far the watcher goes.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct RestartLimits {
     /// Restarts allowed within the window.
     pub restarts: u32,
     /// The window, in milliseconds.
@@ -25,7 +25,7 @@ pub struct Limits {
 
 /// The container, as one look at it shows it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Seen {
+pub struct ContainerSnapshot {
     /// Runs, frozen or not.
     pub up: bool,
     /// Frozen.
@@ -42,9 +42,9 @@ pub struct Seen {
 
 /// What happens.
 #[derive(Debug, Clone)]
-pub enum Input {
+pub enum Observation {
     /// The Engine answers; the container as it is, if it is there.
-    Connected(Option<Seen>),
+    Connected(Option<ContainerSnapshot>),
     /// The Engine doesn't answer any more.
     Lost(String),
     /// The Engine tells, with its time in nanoseconds since the Unix epoch.
@@ -64,10 +64,10 @@ pub enum Input {
     Tick,
 }
 
-impl Input {
+impl Observation {
     /// When it happened, in milliseconds since the Unix epoch, where whoever tells it says so. It may be long ago: the
-    /// Engine tells what a watcher that is started again has missed. For what is told, not for what is decided: the clock
-    /// of an Engine on another machine may be another one.
+    /// Engine tells what a watcher that is started again has missed. For what is told, not for what is decided: an
+    /// Engine on another machine may have another time.
     pub fn at_ms(&self) -> Option<u64> {
         match self {
             Self::Engine(at_ns, _) => u64::try_from(at_ns / 1_000_000).ok(),
@@ -79,7 +79,7 @@ impl Input {
 
 /// What to do.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Action {
+pub enum Decision {
     /// Start the container.
     Start,
     /// Stop it and start it.

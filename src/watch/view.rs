@@ -50,7 +50,7 @@ impl Drop for View {
 }
 
 impl Audience for View {
-    fn told(&mut self, report: &Report) -> anyhow::Result<()> {
+    fn report(&mut self, report: &Report) -> anyhow::Result<()> {
         self.remember(line(report, self.single));
         Ok(())
     }
