@@ -21,24 +21,24 @@ const PIECE: usize = 64 * 1024;
 
 /// The files of a build.
 #[derive(Debug, Default)]
-pub struct Context {
+pub struct BuildContext {
     /// By path; folders before what lies in them.
-    entries: Vec<Entry>,
+    entries: Vec<ContextEntry>,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct ContextEntry {
     /// Relative to the context.
     path: PathBuf,
     /// Permission bits.
     mode: u32,
     /// Seconds since the Unix epoch.
     modified: u64,
-    kind: Kind,
+    kind: ContextContent,
 }
 
 #[derive(Debug)]
-enum Kind {
+enum ContextContent {
     Folder,
     /// To where, as it stands in the link.
     Link(PathBuf),
@@ -70,7 +70,7 @@ pub struct ContextError {
     pub source: io::Error,
 }
 
-impl Context {
+impl BuildContext {
     /// All of a folder, less what `ignore` leaves out. Sockets, pipes and devices are left out, too: no `COPY` takes
     /// them.
     ///
@@ -81,7 +81,7 @@ impl Context {
         let left_out = |path: &Path| ignore.leaves_out(&path.to_string_lossy());
         let walk = walkdir::WalkDir::new(root).min_depth(1).sort_by_file_name().into_iter().filter_entry(|entry| {
             let path = relative(entry.path());
-            !(entry.file_type().is_dir() && left_out(&path) && !ignore.may_put_back_below(&path.to_string_lossy()))
+            !(entry.file_type().is_dir() && left_out(&path) && !ignore.may_include_below(&path.to_string_lossy()))
         });
         let mut context = Self::default();
         for found in walk {
@@ -91,7 +91,7 @@ impl Context {
             })?;
             let path = relative(found.path());
             if !left_out(&path)
-                && let Some(entry) = Entry::of(found.path(), path)?
+                && let Some(entry) = ContextEntry::of(found.path(), path)?
             {
                 context.entries.push(entry);
             }
@@ -101,10 +101,15 @@ impl Context {
 
     /// Adds a file, or replaces the one that is there.
     pub fn put(&mut self, path: &str, mode: u32, content: impl Into<Cow<'static, [u8]>>) {
-        self.put_entry(Entry { path: path.into(), mode, modified: 1, kind: Kind::Bytes(content.into()) });
+        self.put_entry(ContextEntry {
+            path: path.into(),
+            mode,
+            modified: 1,
+            kind: ContextContent::Bytes(content.into()),
+        });
     }
 
-    fn put_entry(&mut self, entry: Entry) {
+    fn put_entry(&mut self, entry: ContextEntry) {
         match self.entries.binary_search_by(|other| other.path.cmp(&entry.path)) {
             Ok(at) => self.entries[at] = entry,
             Err(at) => self.entries.insert(at, entry),
@@ -123,16 +128,16 @@ impl Context {
             hash.update(path);
             hash.update(entry.mode.to_le_bytes());
             match &entry.kind {
-                Kind::Folder => hash.update(b"folder"),
-                Kind::Link(target) => {
+                ContextContent::Folder => hash.update(b"folder"),
+                ContextContent::Link(target) => {
                     hash.update(b"link");
                     hash.update(Sha256::digest(target.as_os_str().as_encoded_bytes()));
                 }
-                Kind::Bytes(bytes) => {
+                ContextContent::Bytes(bytes) => {
                     hash.update(b"file");
                     hash.update(Sha256::digest(bytes));
                 }
-                Kind::Disk(file) => {
+                ContextContent::Disk(file) => {
                     hash.update(b"file");
                     hash.update(digests.of(file).map_err(|source| ContextError { path: file.path.clone(), source })?);
                 }
@@ -164,15 +169,15 @@ impl Context {
     }
 }
 
-impl Entry {
+impl ContextEntry {
     /// None for what no build can use.
     fn of(file: &Path, path: PathBuf) -> Result<Option<Self>, ContextError> {
         let error = |source| ContextError { path: file.to_owned(), source };
         let meta = file.symlink_metadata().map_err(error)?;
         let kind = if meta.is_dir() {
-            Kind::Folder
+            ContextContent::Folder
         } else if meta.is_symlink() {
-            Kind::Link(file.read_link().map_err(error)?)
+            ContextContent::Link(file.read_link().map_err(error)?)
         } else if meta.is_file() {
             let nanos = |seconds: i64, nanos: i64| seconds.saturating_mul(1_000_000_000).saturating_add(nanos);
             let stamp = [
@@ -180,7 +185,7 @@ impl Entry {
                 nanos(meta.ctime(), meta.ctime_nsec()),
                 meta.ino().cast_signed(),
             ];
-            Kind::Disk(OnDisk { path: file.to_owned(), size: meta.len(), stamp })
+            ContextContent::Disk(OnDisk { path: file.to_owned(), size: meta.len(), stamp })
         } else {
             return Ok(None);
         };
@@ -197,21 +202,21 @@ impl Entry {
         header.set_uid(0);
         header.set_gid(0);
         match &self.kind {
-            Kind::Folder => {
+            ContextContent::Folder => {
                 header.set_entry_type(tar::EntryType::Directory);
                 header.set_size(0);
                 tar.append_data(&mut header, &self.path, io::empty())
             }
-            Kind::Link(target) => {
+            ContextContent::Link(target) => {
                 header.set_entry_type(tar::EntryType::Symlink);
                 header.set_size(0);
                 tar.append_link(&mut header, &self.path, target)
             }
-            Kind::Bytes(bytes) => {
+            ContextContent::Bytes(bytes) => {
                 header.set_size(bytes.len() as u64);
                 tar.append_data(&mut header, &self.path, &**bytes)
             }
-            Kind::Disk(file) => {
+            ContextContent::Disk(file) => {
                 header.set_size(file.size);
                 tar.append_data(&mut header, &self.path, Exactly { file: File::open(&file.path)?, left: file.size })
             }
@@ -286,9 +291,9 @@ mod tests {
         folder
     }
 
-    fn context(folder: &tempfile::TempDir) -> Context {
+    fn context(folder: &tempfile::TempDir) -> BuildContext {
         let ignore = Ignore::parse("target\n!target/debug/keep.txt").expect("valid");
-        Context::of_folder(folder.path(), &ignore).expect("readable")
+        BuildContext::of_folder(folder.path(), &ignore).expect("readable")
     }
 
     #[tokio::test]

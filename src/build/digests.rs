@@ -20,13 +20,13 @@ const SETTLED: Duration = Duration::from_millis(100);
 pub struct Digests {
     /// Where they are remembered; None: nowhere.
     file: Option<PathBuf>,
-    known: HashMap<PathBuf, Known>,
-    used: HashMap<PathBuf, Known>,
+    known: HashMap<PathBuf, CachedDigest>,
+    used: HashMap<PathBuf, CachedDigest>,
     changed: bool,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Known {
+struct CachedDigest {
     size: u64,
     stamp: [i64; 3],
     digest: [u8; 32],
@@ -60,7 +60,7 @@ impl Digests {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let latest = file.stamp[0].max(file.stamp[1]);
         if now.saturating_sub(SETTLED).as_nanos() > latest.max(0).unsigned_abs().into() {
-            self.used.insert(file.path.clone(), Known { size: file.size, stamp: file.stamp, digest });
+            self.used.insert(file.path.clone(), CachedDigest { size: file.size, stamp: file.stamp, digest });
         }
         Ok(digest)
     }

@@ -24,7 +24,7 @@ struct Instruction {
 
 /// An instruction found again.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct Location {
     /// Its first line, from 1.
     pub line: usize,
     /// Its first line's text, continuations joined, white space as single spaces.
@@ -100,7 +100,7 @@ impl Dockerfile {
     }
 
     /// The instruction that a step of BuildKit's comes from, by the step's name, such as `[core 3/9] RUN make`.
-    pub fn place_of(&self, step: &str) -> Option<Place> {
+    pub fn place_of(&self, step: &str) -> Option<Location> {
         let (label, text) = step.strip_prefix('[')?.split_once("] ")?;
         let (label, position) = match label.rsplit_once(' ') {
             Some((stage, position)) => (Some(stage), position),
@@ -114,7 +114,7 @@ impl Dockerfile {
             let from_image = in_stage.first().is_some_and(|i| i.keyword == "FROM" && !self.is_stage(&i.arguments));
             in_stage.get(if from_image { position.checked_sub(1)? } else { position })
         })?;
-        Some(Place { line: *place.lines.start(), text: format!("{} {}", place.keyword, place.arguments) })
+        Some(Location { line: *place.lines.start(), text: format!("{} {}", place.keyword, place.arguments) })
     }
 
     fn is_stage(&self, from: &str) -> bool {
@@ -226,7 +226,7 @@ COPY --from=core / /
             ("[core 3/3] RUN three expanded", 17, "RUN three $A"),
             ("[stage-2 1/1] COPY --from=core / /", 19, "COPY --from=core / /"),
         ] {
-            assert_eq!(file.place_of(step), Some(Place { line, text: text.into() }), "{step}");
+            assert_eq!(file.place_of(step), Some(Location { line, text: text.into() }), "{step}");
         }
         for step in ["exporting to image", "[internal] load metadata", "[nowhere 1/2] RUN x", "[core 9/9] RUN x"] {
             assert_eq!(file.place_of(step), None, "{step}");

@@ -88,7 +88,7 @@ impl Ignore {
     }
 
     /// Whether something below this folder, itself left out, may be put back in, so that it must be walked.
-    pub fn may_put_back_below(&self, folder: &str) -> bool {
+    pub fn may_include_below(&self, folder: &str) -> bool {
         self.patterns.iter().any(|pattern| pattern.exception && pattern.may_match_below(folder))
     }
 }
@@ -266,9 +266,9 @@ mod tests {
         for (folder, walked) in
             [("src", true), ("src/build", true), ("src/other", false), ("target", false), ("docs/a/b", true)]
         {
-            assert_eq!(rules.may_put_back_below(folder), walked, "{folder}");
+            assert_eq!(rules.may_include_below(folder), walked, "{folder}");
         }
-        assert!(Ignore::parse("*\n!**/keep").expect("valid").may_put_back_below("any/where"));
+        assert!(Ignore::parse("*\n!**/keep").expect("valid").may_include_below("any/where"));
     }
 
     #[test]
@@ -290,7 +290,7 @@ mod tests {
         fn no_text_panics_and_literals_match_themselves(text in "\\PC{0,40}", path in "[a-z]{1,5}(/[a-z]{1,5}){0,3}") {
             if let Ok(rules) = Ignore::parse(&text) {
                 rules.leaves_out(&path);
-                rules.may_put_back_below(&path);
+                rules.may_include_below(&path);
             }
             proptest::prop_assert!(left_out(&path, &path));
             let below = format!("{path}/below");

@@ -37,8 +37,8 @@ use crate::spec::label;
 use crate::ui::Ui;
 use base::Base;
 use digests::Digests;
-use progress::Progress;
-use proxies::Proxies;
+use progress::BuildProgress;
+use proxies::ProxyArguments;
 use recipe::{BASE_IMAGE, Recipe};
 
 pub use pull::PullError;
@@ -181,8 +181,8 @@ pub async fn ensure(
     }
     // As with the docker CLI: what it can't be asked for, most builds don't need.
     let configured = container_proxies(engine.endpoint()).unwrap_or_default();
-    let Proxies { arguments: proxies, hidden } =
-        Proxies::find(settings.secrets.reveal(), &configured, &recipe.dockerfile, ui);
+    let ProxyArguments { arguments: proxies, hidden } =
+        ProxyArguments::find(settings.secrets.reveal(), &configured, &recipe.dockerfile, ui);
     let base_label = base.iter().map(|base| (label::BASE.to_owned(), base.id.clone()));
     let request = BuildRequest {
         dockerfile: recipe.path.clone(),
@@ -242,7 +242,7 @@ fn is_current(image: &Image, hash: &str, base: Option<&Base>) -> bool {
 async fn run(engine: &Engine, request: BuildRequest, recipe: Recipe, hidden: Hidden, ui: &Ui) -> anyhow::Result<()> {
     let Recipe { dockerfile, path, context, .. } = recipe;
     let mut events = engine.build(request, context.into_tar()).await?;
-    let mut progress = Progress::new(ui.steps(), hidden);
+    let mut progress = BuildProgress::new(ui.steps(), hidden);
     while let Some(event) = events.next().await {
         let event = event?;
         if let BuildEvent::Failed(why) = &event {

@@ -14,22 +14,22 @@ const TAIL: usize = 20;
 
 /// A build that runs.
 #[derive(Debug)]
-pub struct Progress<'a> {
+pub struct BuildProgress<'a> {
     shown: Steps<'a>,
-    steps: HashMap<String, Step>,
+    steps: HashMap<String, StepProgress>,
     hidden: Hidden,
     /// The image's ID, once it is there.
     pub image: Option<String>,
 }
 
 #[derive(Debug)]
-struct Step {
+struct StepProgress {
     name: String,
     state: StepState,
     tail: Tail,
 }
 
-impl<'a> Progress<'a> {
+impl<'a> BuildProgress<'a> {
     /// Nothing is known yet. What is `hidden` shows nowhere, even if a step prints it.
     pub fn new(shown: Steps<'a>, hidden: Hidden) -> Self {
         Self { shown, steps: HashMap::new(), hidden, image: None }
@@ -64,7 +64,7 @@ impl<'a> Progress<'a> {
     }
 
     fn step(&mut self, told: &BuildStep) {
-        let step = self.steps.entry(told.id.clone()).or_insert_with(|| Step {
+        let step = self.steps.entry(told.id.clone()).or_insert_with(|| StepProgress {
             name: told.name.clone(),
             state: StepState::Waiting,
             tail: Tail::default(),
@@ -217,7 +217,7 @@ mod tests {
     #[test]
     fn a_failure_names_the_step_its_line_and_its_last_words() {
         let ui = Ui::new(false, true);
-        let mut progress = Progress::new(ui.steps(), Hidden::default());
+        let mut progress = BuildProgress::new(ui.steps(), Hidden::default());
         let run = "[core 2/2] RUN make && false";
         progress.take(&step(run, StepState::Running));
         progress.take(&step("[other 2/2] RUN x", StepState::Running));
@@ -244,7 +244,7 @@ mod tests {
     fn what_can_be_done_is_told() {
         let failure = |why: &str| {
             let ui = Ui::new(false, true);
-            Progress::new(ui.steps(), Hidden::default()).failure(why, &Dockerfile::default(), "Dockerfile")
+            BuildProgress::new(ui.steps(), Hidden::default()).failure(why, &Dockerfile::default(), "Dockerfile")
         };
         assert!(failure("write /x: no space left on device").hint.is_some_and(|hint| hint.contains("cleanup")));
         assert!(failure("SELF_SIGNED_CERT_IN_CHAIN").hint.is_some_and(|hint| hint.contains("CA_BUNDLE")));

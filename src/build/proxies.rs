@@ -13,14 +13,14 @@ const NAMES: &[&str] = &["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "
 
 /// Build arguments, and what of them must not be shown.
 #[derive(Debug, Clone, Default)]
-pub struct Proxies {
+pub struct ProxyArguments {
     /// By name, in both spellings.
     pub arguments: BTreeMap<String, String>,
     /// Users and passwords in them.
     pub hidden: Hidden,
 }
 
-impl Proxies {
+impl ProxyArguments {
     /// Those of this process's environment, else of `.env` (`secrets`), else `configured`: those of the docker CLI, by
     /// name in capitals.
     ///

@@ -89,7 +89,7 @@ pub async fn pull(engine: &Engine, image: &str, ui: &Ui) -> Result<Image, PullEr
     pulled.map_err(|source| PullError::Engine { source, login: no_login })?;
     let now = engine.image(image).await.map_err(plain)?.unwrap_or_default();
     if let Err(error) = check_platform(engine, image, &now).await {
-        take_back(engine, image, before.as_ref(), &now).await;
+        undo(engine, image, before.as_ref(), &now).await;
         return Err(error);
     }
     match before {
@@ -131,8 +131,8 @@ pub async fn check_platform(engine: &Engine, tag: &str, image: &Image) -> Result
 }
 
 /// Makes the name mean what it meant before the pull.
-async fn take_back(engine: &Engine, image: &str, before: Option<&Image>, now: &Image) {
-    // Why it is taken back is what the user needs to hear; what is left costs room, nothing else.
+async fn undo(engine: &Engine, image: &str, before: Option<&Image>, now: &Image) {
+    // Why it is undone is what the user needs to hear; what is left costs room, nothing else.
     match before {
         Some(before) if before.id == now.id => {}
         Some(before) => {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use powerdev_protocol::ExitCode;
 
-use super::context::Context;
+use super::context::BuildContext;
 use super::dockerfile::Dockerfile;
 use super::embedded;
 use super::ignore::Ignore;
@@ -33,7 +33,7 @@ pub struct Recipe {
     /// Its stage; None: the last.
     pub target: Option<String>,
     /// What it may copy.
-    pub context: Context,
+    pub context: BuildContext,
     /// The project's folder, when the Dockerfile is the project's.
     pub project: Option<PathBuf>,
 }
@@ -63,7 +63,7 @@ impl Recipe {
 
     fn of_project(dir: &Path, profile: Profile, private: &[String]) -> anyhow::Result<Option<Self>> {
         let Some(Own { dockerfile, path, text, target }) = Own::find(dir, profile)? else { return Ok(None) };
-        let mut context = Context::of_folder(dir, &Ignore::of_paths(private).then(read_ignore(dir, path)?))?;
+        let mut context = BuildContext::of_folder(dir, &Ignore::of_paths(private).then(read_ignore(dir, path)?))?;
         // It must be there even where the rules leave it out.
         context.put(path, 0o644, text);
         Ok(Some(Self { dockerfile, path: path.into(), target, context, project: Some(dir.to_owned()) }))
@@ -78,7 +78,7 @@ impl Recipe {
                 .hint(format!("use PROFILE=core, or give the project's Dockerfile a stage named `{stage}`"))
                 .into());
         }
-        let mut context = Context::default();
+        let mut context = BuildContext::default();
         for (path, mode, content) in embedded::FILES {
             context.put(path, *mode, *content);
         }

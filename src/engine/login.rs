@@ -30,7 +30,7 @@ const TOKEN: &str = "<token>";
 #[derive(Clone, Default)]
 pub struct Logins {
     file: PathBuf,
-    config: Arc<Config>,
+    config: Arc<LoginConfig>,
 }
 
 /// Shows where they are, and for which registries.
@@ -42,15 +42,15 @@ impl std::fmt::Debug for Logins {
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
-struct Config {
-    auths: Option<BTreeMap<String, Entry>>,
+struct LoginConfig {
+    auths: Option<BTreeMap<String, LoginEntry>>,
     creds_store: Option<String>,
     cred_helpers: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
-struct Entry {
+struct LoginEntry {
     auth: String,
     username: String,
     password: String,
@@ -185,7 +185,7 @@ impl Logins {
 
     /// Whether there is no login anywhere.
     pub fn is_empty(&self) -> bool {
-        let Config { auths, creds_store, cred_helpers } = &*self.config;
+        let LoginConfig { auths, creds_store, cred_helpers } = &*self.config;
         let none = |text: &Option<String>| text.as_ref().is_none_or(String::is_empty);
         none(creds_store)
             && auths.as_ref().is_none_or(BTreeMap::is_empty)
@@ -221,7 +221,7 @@ impl Logins {
         Some(format!("docker-credential-{name}"))
     }
 
-    fn entry(&self, registry: &Registry) -> Option<&Entry> {
+    fn entry(&self, registry: &Registry) -> Option<&LoginEntry> {
         let auths = self.config.auths.as_ref()?;
         let entry = auths.get(registry.server());
         entry
@@ -254,7 +254,7 @@ impl Logins {
             }
             return Err(LoginError::Failed { program, registry, status: output.status });
         }
-        match told(&output.stdout) {
+        match parse_answer(&output.stdout) {
             Some(login) => Ok(Some(login).filter(|login| *login != Login::default())),
             None => Err(LoginError::Unreadable { program, registry }),
         }
@@ -262,7 +262,7 @@ impl Logins {
 }
 
 /// A helper's answer.
-fn told(answer: &[u8]) -> Option<Login> {
+fn parse_answer(answer: &[u8]) -> Option<Login> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
     struct Answer {
@@ -276,7 +276,7 @@ fn told(answer: &[u8]) -> Option<Login> {
     })
 }
 
-impl Entry {
+impl LoginEntry {
     /// `docker logout` and helpers leave empty entries behind.
     fn is_empty(&self) -> bool {
         [&self.auth, &self.username, &self.password, &self.identitytoken, &self.registrytoken]

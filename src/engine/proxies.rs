@@ -10,13 +10,13 @@ use super::endpoint::{Endpoint, EndpointError};
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
-struct Config {
-    proxies: Option<BTreeMap<String, Proxies>>,
+struct ProxyConfig {
+    proxies: Option<BTreeMap<String, ProxySettings>>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
-struct Proxies {
+struct ProxySettings {
     http_proxy: String,
     https_proxy: String,
     no_proxy: String,
@@ -35,7 +35,7 @@ pub fn container_proxies(endpoint: &Endpoint) -> Result<BTreeMap<String, String>
 
 /// Those of this Engine by its address, else those for all.
 fn in_folder(folder: &Path, engine: &str) -> Result<BTreeMap<String, String>, EndpointError> {
-    let config: Config = docker_config::read(folder)?;
+    let config: ProxyConfig = docker_config::read(folder)?;
     let mut all = config.proxies.unwrap_or_default();
     let Some(proxies) = all.remove(engine).or_else(|| all.remove("default")) else { return Ok(BTreeMap::new()) };
     let named = [
