@@ -16,7 +16,7 @@ use crate::engine::{Container, Engine, Exec, ExecSpec};
 use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::ui::Ui;
-use crate::ui::terminal::{self, RawMode};
+use crate::ui::terminal::{self, RawTerminal};
 
 pub use pump::Captured;
 use pump::{Pump, Sink};
@@ -83,7 +83,7 @@ impl Session {
         let token = token()?;
         let mut signals = Signals::catch(command.tty, self.environment.clone(), token.clone())?;
         let exec = self.start(command, &token, ui).await?;
-        let raw = command.tty.then(RawMode::enter).transpose().context("can't use the terminal")?;
+        let raw = command.tty.then(RawTerminal::enter).transpose().context("can't use the terminal")?;
         if command.tty {
             size_terminal(self.engine.clone(), exec.id.clone());
         }

@@ -61,7 +61,7 @@ pub struct Removal {
 
 /// How much to remove.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Scope {
+pub struct CleanupScope {
     /// Whatever is unused on the Engine, whoever made it.
     pub all: bool,
     /// The tools' state, too.
@@ -69,7 +69,7 @@ pub struct Scope {
 }
 
 /// What of an Engine can go. In the order of removal: what uses something goes before it.
-pub fn plan(inventory: &Inventory, scope: Scope) -> Vec<Removal> {
+pub fn plan(inventory: &Inventory, scope: CleanupScope) -> Vec<Removal> {
     let mut plan = Vec::new();
     let mut going = BTreeSet::new();
     if scope.all {
@@ -162,25 +162,25 @@ mod tests {
         }
     }
 
-    fn names(scope: Scope) -> Vec<String> {
+    fn names(scope: CleanupScope) -> Vec<String> {
         plan(&engine(), scope).into_iter().map(|removal| removal.name).collect()
     }
 
     #[test]
     fn by_default_only_what_can_be_made_again_goes() {
-        let scope = Scope { all: false, volumes: false };
+        let scope = CleanupScope { all: false, volumes: false };
         assert_eq!(names(scope), ["orphan", "cache", "powerdev/core:old", "sha256:1"]);
-        let scope = Scope { all: false, volumes: true };
+        let scope = CleanupScope { all: false, volumes: true };
         assert_eq!(names(scope), ["orphan", "home", "cache", "powerdev/core:old", "sha256:1"]);
     }
 
     #[test]
     fn engine_wide_everything_unused_goes_but_the_tools_state() {
-        let everything = names(Scope { all: true, volumes: false });
+        let everything = names(CleanupScope { all: true, volumes: false });
         let expected =
             ["stopped", "orphan", "of-stopped", "cache", "foreign", "powerdev/core:new", "powerdev/core:old"];
         assert_eq!(everything[..7], expected);
         assert_eq!(everything[7..], ["powerdev/core:kept", "sha256:1", "debian:13", "build cache"]);
-        assert!(names(Scope { all: true, volumes: true }).contains(&"home".to_owned()));
+        assert!(names(CleanupScope { all: true, volumes: true }).contains(&"home".to_owned()));
     }
 }

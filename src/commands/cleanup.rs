@@ -4,7 +4,7 @@ use powerdev_protocol::ExitCode;
 use serde::Serialize;
 
 use super::Context;
-use crate::cleanup::{self, Removal, Scope, Target};
+use crate::cleanup::{self, CleanupScope, Removal, Target};
 use crate::config::ByteSize;
 use crate::engine::Engine;
 use crate::ui::table::Table;
@@ -50,7 +50,7 @@ struct Line {
 /// When the Engine doesn't answer, or nobody can be asked and `--yes` isn't given.
 pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> {
     let engine = context.engine().await?;
-    let scope = Scope { all: args.all, volumes: args.volumes };
+    let scope = CleanupScope { all: args.all, volumes: args.volumes };
     let spinner = context.ui.spinner("looking at what there is");
     let inventory = if args.all { engine.everything().await } else { engine.inventory().await };
     let inventory = inventory.inspect_err(|_| spinner.finish_and_clear())?;

@@ -5,7 +5,7 @@ use powerdev_protocol::ExitCode;
 use serde::Serialize;
 
 use super::Context;
-use crate::doctor::{self, Check, Verdict};
+use crate::doctor::{self, Check, CheckStatus};
 
 /// Look at Engine, machine and project, and say what is wrong and how to mend it
 #[derive(Debug, clap::Args)]
@@ -24,7 +24,7 @@ struct Document {
 pub async fn run(_: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> {
     let ui = context.ui;
     let checks = doctor::examine(context.global.project.as_deref(), context.global.env_file.as_deref()).await;
-    let ok = checks.iter().all(|check| check.verdict != Verdict::Fail);
+    let ok = checks.iter().all(|check| check.verdict != CheckStatus::Fail);
     let code = if ok { ExitCode::Done } else { ExitCode::Failed };
     if ui.json() {
         ui.document(&Document { ok, checks })?;
@@ -32,13 +32,13 @@ pub async fn run(_: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> {
     }
     for check in &checks {
         let verdict = match check.verdict {
-            Verdict::Ok => ui.paint_stdout(AnsiColor::Green, "ok  "),
-            Verdict::Warn => ui.paint_stdout(AnsiColor::Yellow, "warn"),
-            Verdict::Fail => ui.paint_stdout(AnsiColor::Red, "FAIL"),
-            Verdict::Skip => "skip".to_owned(),
+            CheckStatus::Ok => ui.paint_stdout(AnsiColor::Green, "ok  "),
+            CheckStatus::Warn => ui.paint_stdout(AnsiColor::Yellow, "warn"),
+            CheckStatus::Fail => ui.paint_stdout(AnsiColor::Red, "FAIL"),
+            CheckStatus::Skip => "skip".to_owned(),
         };
         ui.print(&format!("{verdict}  {:<13}  {}", check.name, check.detail))?;
-        if let Some(fix) = check.fix.as_ref().filter(|_| check.verdict != Verdict::Ok) {
+        if let Some(fix) = check.fix.as_ref().filter(|_| check.verdict != CheckStatus::Ok) {
             ui.print(&format!("      {:<13}  -> {fix}", ""))?;
         }
     }

@@ -81,16 +81,16 @@ fn seccomp(info: &crate::engine::EngineInfo) -> Check {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Verdict;
+    use super::super::CheckStatus;
     use super::*;
 
     #[test]
     fn old_and_unreadable_apis_fail() {
-        assert_eq!(api_version("1.41").verdict, Verdict::Ok);
-        assert_eq!(api_version("1.51").verdict, Verdict::Ok);
-        assert_eq!(api_version("2.0").verdict, Verdict::Ok);
+        assert_eq!(api_version("1.41").verdict, CheckStatus::Ok);
+        assert_eq!(api_version("1.51").verdict, CheckStatus::Ok);
+        assert_eq!(api_version("2.0").verdict, CheckStatus::Ok);
         for version in ["1.40", "1.9", "", "new"] {
-            assert_eq!(api_version(version).verdict, Verdict::Fail, "{version}");
+            assert_eq!(api_version(version).verdict, CheckStatus::Fail, "{version}");
         }
     }
 }

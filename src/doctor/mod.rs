@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// What came of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Verdict {
+pub enum CheckStatus {
     /// As it should be.
     Ok,
     /// It works, but something should be known.
@@ -41,7 +41,7 @@ pub struct Check {
     /// Stable name, for scripts.
     pub name: &'static str,
     /// What came of it.
-    pub verdict: Verdict,
+    pub verdict: CheckStatus,
     /// What was found.
     pub detail: String,
     /// What to do about it.
@@ -50,24 +50,24 @@ pub struct Check {
 }
 
 impl Check {
-    fn new(name: &'static str, verdict: Verdict, detail: impl Into<String>) -> Self {
+    fn new(name: &'static str, verdict: CheckStatus, detail: impl Into<String>) -> Self {
         Self { name, verdict, detail: detail.into(), fix: None }
     }
 
     fn ok(name: &'static str, detail: impl Into<String>) -> Self {
-        Self::new(name, Verdict::Ok, detail)
+        Self::new(name, CheckStatus::Ok, detail)
     }
 
     fn warn(name: &'static str, detail: impl Into<String>) -> Self {
-        Self::new(name, Verdict::Warn, detail)
+        Self::new(name, CheckStatus::Warn, detail)
     }
 
     fn fail(name: &'static str, detail: impl Into<String>) -> Self {
-        Self::new(name, Verdict::Fail, detail)
+        Self::new(name, CheckStatus::Fail, detail)
     }
 
     fn skip(name: &'static str, detail: impl Into<String>) -> Self {
-        Self::new(name, Verdict::Skip, detail)
+        Self::new(name, CheckStatus::Skip, detail)
     }
 
     fn fix(mut self, fix: impl Into<String>) -> Self {

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::engine::{EngineError, Exec, ExecOutput, Stream};
-use crate::ui::terminal::{self, DetachKeys, Input};
+use crate::ui::terminal::{self, DetachSequence, StdinReader};
 
 /// Where the command's output goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,8 +61,8 @@ impl Pump {
     /// When standard input can't be read.
     pub fn start(exec: Exec, sink: Sink, tty: bool, detachable: bool) -> io::Result<Self> {
         let (tell, left) = mpsc::channel(1);
-        let input = Input::open()?;
-        let keys = detachable.then(DetachKeys::default);
+        let input = StdinReader::open()?;
+        let keys = detachable.then(DetachSequence::default);
         let output = tokio::spawn(drain(exec.output, sink));
         let input = tokio::spawn(feed(input, exec.input, tty, keys, tell));
         Ok(Self { output, input, left, captured: Captured::default() })
@@ -98,7 +98,7 @@ impl Drop for Pump {
 
 async fn drain(mut output: ExecOutput, sink: Sink) -> Result<(Finished, Captured), EngineError> {
     let mut captured = Captured::default();
-    let mut own = terminal::Output::open();
+    let mut own = terminal::StandardStreams::open();
     while let Some((stream, bytes)) = output.try_next().await? {
         let written = match (sink, stream) {
             (Sink::Inherit, Stream::Stdout) => own.stdout(&bytes).await,
@@ -128,10 +128,10 @@ impl Captured {
 }
 
 async fn feed(
-    mut input: Input,
+    mut input: StdinReader,
     mut to: Pin<Box<dyn AsyncWrite + Send>>,
     tty: bool,
-    mut keys: Option<DetachKeys>,
+    mut keys: Option<DetachSequence>,
     tell: mpsc::Sender<Finished>,
 ) {
     while let Some(bytes) = input.next().await {

@@ -71,12 +71,12 @@ impl Ui {
     /// As [`Ui::document`].
     pub fn document_while_read(&self, document: &impl Serialize) -> anyhow::Result<bool> {
         #[derive(Serialize)]
-        struct Versioned<'a, T> {
+        struct VersionedDocument<'a, T> {
             schema_version: u32,
             #[serde(flatten)]
             document: &'a T,
         }
-        let line = serde_json::to_string(&Versioned { schema_version: SCHEMA_VERSION, document })?;
+        let line = serde_json::to_string(&VersionedDocument { schema_version: SCHEMA_VERSION, document })?;
         self.print_while_read(&line)
     }
 

@@ -30,11 +30,11 @@ pub fn size() -> Option<TerminalSize> {
 ///
 /// Who holds one must also catch the signals that would end the process without dropping it.
 #[derive(Debug)]
-pub struct RawMode {
+pub struct RawTerminal {
     before: Termios,
 }
 
-impl RawMode {
+impl RawTerminal {
     /// Switches the terminal of standard input over.
     ///
     /// # Errors
@@ -49,7 +49,7 @@ impl RawMode {
     }
 }
 
-impl Drop for RawMode {
+impl Drop for RawTerminal {
     fn drop(&mut self) {
         // The terminal may be gone, and then there is nothing to put back.
         termios::tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, &self.before).ok();
@@ -59,13 +59,13 @@ impl Drop for RawMode {
 /// Standard input, read on a thread of its own. The thread takes nothing more once this is dropped: what is typed
 /// afterwards is for whoever reads next.
 #[derive(Debug)]
-pub struct Input {
+pub struct StdinReader {
     chunks: mpsc::Receiver<Bytes>,
     /// The thread holds the other end: closing this one wakes it.
     _stop: PipeWriter,
 }
 
-impl Input {
+impl StdinReader {
     /// Starts reading.
     ///
     /// # Errors
@@ -104,12 +104,12 @@ fn read(stopped: &PipeReader, sender: &mpsc::Sender<Bytes>) {
 
 /// Standard output and standard error as bytes, for what a program inside writes.
 #[derive(Debug)]
-pub struct Output {
+pub struct StandardStreams {
     stdout: tokio::io::Stdout,
     stderr: tokio::io::Stderr,
 }
 
-impl Output {
+impl StandardStreams {
     /// Takes them.
     pub fn open() -> Self {
         Self { stdout: tokio::io::stdout(), stderr: tokio::io::stderr() }
@@ -138,11 +138,11 @@ impl Output {
 ///
 /// Ctrl-P is passed on at once, since shells and editors use it by itself; only the Ctrl-Q right after it is kept.
 #[derive(Debug, Default)]
-pub struct DetachKeys {
+pub struct DetachSequence {
     after_ctrl_p: bool,
 }
 
-impl DetachKeys {
+impl DetachSequence {
     const CTRL_P: u8 = 0x10;
     const CTRL_Q: u8 = 0x11;
 
@@ -164,13 +164,13 @@ mod tests {
 
     #[test]
     fn detach_keys_in_one_read_and_across_two() {
-        assert_eq!(DetachKeys::default().find(b"ls\x10\x11x"), Some(3));
-        let mut keys = DetachKeys::default();
+        assert_eq!(DetachSequence::default().find(b"ls\x10\x11x"), Some(3));
+        let mut keys = DetachSequence::default();
         assert_eq!(keys.find(b"ls\x10"), None);
         assert_eq!(keys.find(b"\x11"), Some(0));
-        let mut keys = DetachKeys::default();
+        let mut keys = DetachSequence::default();
         assert_eq!(keys.find(b"\x10x\x11\x10\x10"), None);
         assert_eq!(keys.find(b"\x11"), Some(0));
-        assert_eq!(DetachKeys::default().find(b"\x11"), None);
+        assert_eq!(DetachSequence::default().find(b"\x11"), None);
     }
 }
