@@ -36,9 +36,11 @@ impl Hidden {
         };
         let users: Vec<String> = values.into_iter().filter_map(user).collect();
         let passwords = users.iter().filter_map(|user| user.split_once(':')).map(|(_, password)| password.to_owned());
-        // The longest first: a password alone is a part of user and password.
         let passwords: Vec<String> = passwords.filter(|password| password.len() > 3).collect();
-        Self(users.into_iter().chain(passwords).collect())
+        let mut hidden: Vec<String> = users.into_iter().chain(passwords).collect();
+        // The longest first: what is part of another one would leave the rest of that one standing.
+        hidden.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        Self(hidden)
     }
 
     /// `text` without them.
@@ -69,5 +71,7 @@ mod tests {
         let hidden = Hidden::of(&values);
         assert_eq!(hidden.redact("curl -x http://me:hush@proxy: hush, me"), "curl -x http://***@proxy: ***, me");
         assert!(!format!("{hidden:?}").contains("hush"));
+        let one_in_the_other = ["http://me:hush@a", "http://me:hush-hush@b"].map(str::to_owned);
+        assert_eq!(Hidden::of(&one_in_the_other).redact("http://me:hush-hush@b"), "http://***@b");
     }
 }
