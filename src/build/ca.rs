@@ -8,6 +8,8 @@ use anyhow::Context;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
 
 use crate::config::CaBundle;
 use crate::failure::Failure;
@@ -98,12 +100,8 @@ fn read_file(path: &Path) -> Vec<Vec<u8>> {
 
 /// The certificates of a PEM file, as DER. What isn't base64 is skipped.
 fn read_pem(text: &str) -> Vec<Vec<u8>> {
-    text.split(BEGIN)
-        .skip(1)
-        .filter_map(|rest| rest.split_once(END))
-        .filter_map(|(body, _)| STANDARD.decode(body.split_whitespace().collect::<String>()).ok())
-        .filter(|der| !der.is_empty())
-        .collect()
+    let certificates = CertificateDer::pem_slice_iter(text.as_bytes()).filter_map(Result::ok);
+    certificates.map(|der| der.to_vec()).filter(|der| !der.is_empty()).collect()
 }
 
 fn write_pem(der: &[u8]) -> String {
