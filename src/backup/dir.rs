@@ -3,6 +3,10 @@
 //! Whoever works in the container can swap a folder for a symbolic link, or a file for a device, between two of our
 //! looks. So nothing here takes a path of more than one component, nothing follows a link, and what is opened is
 //! opened as a bare handle first and read only once it is known to be a plain file.
+//!
+//! Straight on system calls, one a method: cap-std keeps paths of many components inside of a root, which aren't used
+//! here, and has none of what is: bare handles, renames that exchange or never replace, owners of links, free space,
+//! `syncfs`.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;

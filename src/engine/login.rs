@@ -1,6 +1,9 @@
 //! Logins at registries, as `docker login` left them: in `config.json` itself, or with a `docker-credential-*` program.
 //!
 //! Everything here is secret: no error, no `Debug` and no log holds a word of a login or of what a helper said.
+//!
+//! That is why it is our own: the docker_credential crate puts what a helper printed into its error, and waits for as
+//! long as the helper likes.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

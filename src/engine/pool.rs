@@ -1,4 +1,7 @@
 //! Connections that are kept for the next request, where making one costs more than a request: over ssh it is a log-in.
+//!
+//! hyper-util's client has a pool, too. It would cost as much code, since it wants a connector, absolute addresses and
+//! the body's type, and it hides why dialling failed, which is what tells "not running" from "not allowed".
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};

@@ -42,7 +42,8 @@ pub enum WatchScope {
     All,
 }
 
-/// Waits that double, for what may never come back.
+/// Waits that double, for what may never come back. The crates for retries wrap one call that fails; what is tried
+/// again here is a stream that lives for days, and each event in it starts the waits anew.
 struct Backoff {
     next: Duration,
     max: Duration,
