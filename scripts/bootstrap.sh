@@ -265,7 +265,7 @@ base_image
 case ${1:-} in
 test)
     rust_lints
-    need docker:docker.io ip:iproute2 shellcheck:shellcheck tmux:tmux zsh:zsh fish:fish ps:procps
+    need docker:docker.io ip:iproute2 python3:python3 shellcheck:shellcheck tmux:tmux zsh:zsh fish:fish ps:procps
     as_root true # A few tests need it. Where sudo wants a password, it asks now.
     need_without_service docker-registry:docker-registry docker-registry
     need_without_service sshd:openssh-server ssh

@@ -30,6 +30,53 @@ fn shell_scripts_pass_shellcheck() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
+/// A small tree with one of everything that is counted, and with what must not be.
+#[test]
+fn the_structure_is_measured() {
+    let tree = tempfile::tempdir().expect("a folder");
+    let write = |path: &str, text: &str| {
+        let path = tree.path().join(path);
+        fs::create_dir_all(path.parent().expect("a file has a folder")).expect("it can be made");
+        fs::write(path, text).expect("it can be written");
+    };
+    write("Cargo.toml", "[dependencies]\nregex = \"1\"\nserde.workspace = true\n[dev-dependencies]\ninsta = \"1\"\n");
+    write(
+        "src/agent/mod.rs",
+        "//! struct Line;\npub struct AgentError;\npub struct Client;\nimpl Client {\n    pub fn connect() {}\n}\n",
+    );
+    write(
+        "src/status.rs",
+        "struct Line;\n// a comment\nfn here(engine: &Engine) -> bool {\n    engine.endpoint().local\n}\n\
+         fn ask(engine: &Engine) {\n    if here(engine) { Client::connect() } // \"\n    let text = \"} fn no() {\";\n}\n\
+         #[cfg(test)]\nmod tests { fn more() { if engine.local { Client::connect() } } struct Line; struct Line; }\n",
+    );
+    write("crates/agent/src/main.rs", "pub enum Line { One }\nconst NAME: &str = \"BIND_ADDRESS\";\n");
+    write("src/tests.rs", "struct Line;\n");
+    let output = Command::new(root().join("scripts/measure-structure"))
+        .args(["--places".as_ref(), tree.path()])
+        .output()
+        .expect("python3 is installed by `make test`");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let told = String::from_utf8(output.stdout).expect("text");
+    let (table, places) = told.split_once("\n\n").expect("a table, and places");
+    let rows: Vec<Vec<&str>> = table.lines().map(|line| line.trim().splitn(2, "  ").map(str::trim).collect()).collect();
+    let value = |name: &str| rows.iter().find(|row| row[0].starts_with(name)).expect(name)[1];
+    for (name, expected) in [
+        ("files", "3"),
+        ("lines a function", "3 / 4 / 4"),
+        ("types", "4"),
+        ("type names used twice", "2 (0)"),
+        ("forks", "2 (1)"),
+        ("ways to the agent", "1"),
+        ("files that name one setting", "1"),
+        ("direct dependencies", "2 (1)"),
+        ("blocks of 6", "0"),
+    ] {
+        assert_eq!(value(name), expected, "{name}\n{told}");
+    }
+    assert!(places.contains("src/status.rs:7  ask"), "{told}");
+}
+
 #[test]
 fn ci_is_one_line_that_calls_make_test() {
     let script = fs::read_to_string(root().join(".ci/run")).expect("it is there");
