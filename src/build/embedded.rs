@@ -9,6 +9,7 @@ pub const FILES: &[(&str, u32, &[u8])] = &[
     ("templates/image/ca/README.md", 0o644, include_bytes!("../../templates/image/ca/README.md")),
     ("templates/image/npm/package-lock.json", 0o644, include_bytes!("../../templates/image/npm/package-lock.json")),
     ("templates/image/npm/package.json", 0o644, include_bytes!("../../templates/image/npm/package.json")),
+    ("templates/image/pip/requirements.txt", 0o644, include_bytes!("../../templates/image/pip/requirements.txt")),
     (
         "templates/image/root/etc/profile.d/powerdev.sh",
         0o644,
