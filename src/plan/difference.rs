@@ -6,6 +6,7 @@ use std::fmt::Display;
 use serde::Serialize;
 
 use crate::config::layout;
+use crate::config::settings::{DOCKER_CPUS, DOCKER_MEMORY, DOCKER_PIDS, DOCKER_SHM, GPU};
 use crate::spec::{ContainerSpec, Gpus, MountSource, MountSpec, Published, ScratchSpec, User};
 
 /// One setting that differs.
@@ -36,11 +37,11 @@ pub fn differences(old: &ContainerSpec, new: &ContainerSpec) -> Vec<Difference> 
     note("host name", old.hostname.clone(), new.hostname.clone());
     note("entrypoint", old.entrypoint.join(" "), new.entrypoint.join(" "));
     note("network", network(old), network(new));
-    note("DOCKER_CPUS", cpus(old), cpus(new));
-    note("DOCKER_MEMORY", old.memory.to_string(), new.memory.to_string());
-    note("DOCKER_SHM", old.shm.to_string(), new.shm.to_string());
-    note("DOCKER_PIDS", old.pids.to_string(), new.pids.to_string());
-    note("GPU", gpus(&old.gpus), gpus(&new.gpus));
+    note(DOCKER_CPUS.name, cpus(old), cpus(new));
+    note(DOCKER_MEMORY.name, old.memory.to_string(), new.memory.to_string());
+    note(DOCKER_SHM.name, old.shm.to_string(), new.shm.to_string());
+    note(DOCKER_PIDS.name, old.pids.to_string(), new.pids.to_string());
+    note(GPU.name, gpus(&old.gpus), gpus(&new.gpus));
     let (was, is) = (&old.confinement, &new.confinement);
     note("capabilities", words(&was.capabilities), words(&is.capabilities));
     note("seccomp and AppArmor", yes(!was.unconfined), yes(!is.unconfined));

@@ -5,6 +5,7 @@ use std::path::Path;
 use powerdev_protocol::paths;
 
 use super::{AgentShare, PlaceFacts};
+use crate::config::settings::EXTERNAL_DIR;
 use crate::config::{SecurityProfile, Settings, layout};
 use crate::host::HostFacts;
 use crate::spec::{MountSource, MountSpec, ScratchSpec, User, VolumeKind};
@@ -54,7 +55,7 @@ pub(super) fn mounts(
 /// What an Engine elsewhere can't mount, since it is on this machine.
 fn left_out(settings: &Settings, host: &HostFacts) -> Option<String> {
     let asked = [
-        ("EXTERNAL_DIR", settings.external_dir.is_some()),
+        (EXTERNAL_DIR.name, settings.external_dir.is_some()),
         ("`mounts:`", !settings.mounts.is_empty()),
         ("~/.ssh", host.ssh_dir.is_some()),
         ("the SSH agent", host.ssh_agent.is_some()),
