@@ -1,4 +1,4 @@
-//! `docs/reference.md`, made from the command line as clap sees it, the table of settings and the exit codes.
+//! `docs/reference.md`, made from the command line as clap sees it, the settings' declarations and the exit codes.
 
 use std::fmt::Write;
 

@@ -93,11 +93,14 @@ impl JsonSchema for Overlay {
         "Service".into()
     }
 
-    /// That of a service, of which nothing need be said.
+    /// That of a service, of which nothing need be said: what isn't may be built in.
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let variables = generator.subschema_for::<BTreeMap<String, Scalar>>().to_value();
         let mut schema = Service::json_schema(generator);
         schema.remove("required");
+        let description =
+            "Changes to the built-in service of this name, or a service of your own: that needs a command.";
+        schema.insert("description".into(), description.into());
         let properties = schema.get_mut("properties").and_then(serde_json::Value::as_object_mut);
         if let Some(environment) = properties.and_then(|all| all.get_mut(ENVIRONMENT)?.as_object_mut()) {
             environment.extend(variables.as_object().cloned().unwrap_or_default());

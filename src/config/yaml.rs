@@ -24,8 +24,7 @@ const SCHEMA_HINT: &str = "`powerdev config --schema` prints what may be there";
 
 /// What `powerdev.yaml` may say. Every key is optional.
 #[derive(Debug, Clone, Default, PartialEq, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-#[schemars(title = "powerdev.yaml")]
+#[schemars(title = "powerdev.yaml", deny_unknown_fields, default)]
 pub struct YamlContent {
     /// The values of settings as written, by their keys. Their schema is that of their declarations.
     #[schemars(skip)]
