@@ -25,6 +25,7 @@ use anyhow::Context as _;
 
 use crate::config::Name;
 use crate::failure::Failure;
+use crate::units::User;
 
 /// How often a lock that somebody else holds is tried again: `flock` can't wait with a deadline.
 const LOCK_RETRY: Duration = Duration::from_millis(20);
@@ -233,14 +234,14 @@ pub fn state_home() -> anyhow::Result<PathBuf> {
 ///
 /// # Errors
 /// When the folder can't be written, or the file can't be given to `owner`.
-pub fn replace(path: &Path, content: &[u8], mode: u32, owner: Option<(u32, u32)>) -> anyhow::Result<()> {
+pub fn replace(path: &Path, content: &[u8], mode: u32, owner: Option<User>) -> anyhow::Result<()> {
     let failed = || format!("can't write {}", path.display());
     let folder = path.parent().with_context(failed)?;
     let mut file = tempfile::NamedTempFile::new_in(folder).with_context(failed)?;
     file.write_all(content).with_context(failed)?;
     file.as_file().set_permissions(Permissions::from_mode(mode)).with_context(failed)?;
-    if let Some((uid, gid)) = owner {
-        give(file.as_file(), uid, gid).with_context(failed)?;
+    if let Some(owner) = owner {
+        give(file.as_file(), owner).with_context(failed)?;
     }
     file.persist(path).map_err(|error| error.error).with_context(failed)?;
     Ok(())
@@ -250,12 +251,12 @@ pub fn replace(path: &Path, content: &[u8], mode: u32, owner: Option<(u32, u32)>
 ///
 /// # Errors
 /// When it can't be made or given away.
-pub fn make_folder(path: &Path, mode: u32, owner: (u32, u32)) -> anyhow::Result<()> {
+pub fn make_folder(path: &Path, mode: u32, owner: User) -> anyhow::Result<()> {
     let failed = || format!("can't make {}", path.display());
     match fs::DirBuilder::new().mode(mode).create(path) {
         Ok(()) => {
             let folder = File::open(path).with_context(failed)?;
-            give(&folder, owner.0, owner.1).with_context(failed)
+            give(&folder, owner).with_context(failed)
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error).with_context(failed),
@@ -263,10 +264,10 @@ pub fn make_folder(path: &Path, mode: u32, owner: (u32, u32)) -> anyhow::Result<
 }
 
 /// Changes the owner where that is somebody else.
-fn give(file: &File, uid: u32, gid: u32) -> io::Result<()> {
+fn give(file: &File, to: User) -> io::Result<()> {
     let stat = rustix::fs::fstat(file)?;
-    if (stat.st_uid, stat.st_gid) != (uid, gid) {
-        let (uid, gid) = (rustix::fs::Uid::from_raw(uid), rustix::fs::Gid::from_raw(gid));
+    if (User { uid: stat.st_uid, gid: stat.st_gid }) != to {
+        let (uid, gid) = (rustix::fs::Uid::from_raw(to.uid), rustix::fs::Gid::from_raw(to.gid));
         rustix::fs::fchown(file, Some(uid), Some(gid))?;
     }
     Ok(())

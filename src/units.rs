@@ -1,4 +1,4 @@
-//! Amounts that settings, plans and reports have in common: bytes and CPUs.
+//! Words that settings, plans and reports have in common: amounts of bytes and of CPUs, and who owns something.
 
 use std::fmt;
 use std::str::FromStr;
@@ -83,6 +83,31 @@ impl FromStr for Cpus {
 impl fmt::Display for Cpus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", f64::from(self.0) / 1000.0)
+    }
+}
+
+/// A user and a group, by their numbers: whom a process runs as, or who owns a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// The user's number.
+    pub uid: u32,
+    /// The group's number.
+    pub gid: u32,
+}
+
+impl User {
+    /// Root, with root's group.
+    pub const ROOT: Self = Self { uid: 0, gid: 0 };
+
+    /// Whom this process runs as.
+    pub fn own() -> Self {
+        Self { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() }
+    }
+}
+
+impl fmt::Display for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.uid, self.gid)
     }
 }
 

@@ -14,6 +14,7 @@ use secrecy::{ExposeSecret, SecretSlice};
 
 use super::{BINARY, SHA256};
 use crate::state::{StateDir, base_folder, make_folder, replace};
+use crate::units::User;
 
 /// What [`inject`] found and did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,14 +34,14 @@ pub fn inject(
     state: &StateDir,
     services: &ServiceSet,
     secrets: &BTreeMap<String, String>,
-    owner: (u32, u32),
+    owner: User,
 ) -> anyhow::Result<Injected> {
     state.create()?;
     let agent = state.agent_dir();
     let config = agent.join("config");
-    make_folder(&agent, 0o755, own())?;
-    make_folder(&agent.join("bin"), 0o755, own())?;
-    make_folder(&config, 0o755, own())?;
+    make_folder(&agent, 0o755, User::own())?;
+    make_folder(&agent.join("bin"), 0o755, User::own())?;
+    make_folder(&config, 0o755, User::own())?;
     make_folder(&state.run_dir(), 0o700, owner)?;
     let injected = place_agent(&agent.join("bin/powerdev-agent"))?;
     Config { services: serde_json::to_vec_pretty(services)?, secrets: serde_json::to_vec(secrets)?.into() }
@@ -72,16 +73,11 @@ impl Config {
     ///
     /// # Errors
     /// When one can't be written.
-    pub fn write(&self, state: &StateDir, owner: (u32, u32)) -> anyhow::Result<()> {
+    pub fn write(&self, state: &StateDir, owner: User) -> anyhow::Result<()> {
         let config = state.agent_dir().join("config");
         replace(&config.join("services.json"), &self.services, 0o644, None)?;
         replace(&config.join("secrets.json"), self.secrets.expose_secret(), 0o600, Some(owner))
     }
-}
-
-/// Our own user and group.
-fn own() -> (u32, u32) {
-    (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw())
 }
 
 /// Links or copies the agent to `place`, unless it is there.

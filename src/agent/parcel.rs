@@ -10,6 +10,7 @@ use powerdev_protocol::{ServiceSet, paths};
 use secrecy::{ExposeSecret, SecretSlice};
 
 use super::{BINARY, SHA256};
+use crate::units::User;
 
 /// Folder of the configuration, inside of a parcel.
 const CONFIG: &str = "opt/powerdev/config";
@@ -24,7 +25,7 @@ const MOST: u64 = 4 << 20;
 pub struct Parcel {
     services: Vec<u8>,
     secrets: SecretSlice<u8>,
-    owner: (u32, u32),
+    owner: User,
 }
 
 /// What a volume holds already; empty where it holds none.
@@ -40,17 +41,13 @@ impl Parcel {
     ///
     /// # Errors
     /// When they are no JSON, which they are.
-    pub fn new(
-        services: &ServiceSet,
-        secrets: &BTreeMap<String, String>,
-        owner: (u32, u32),
-    ) -> serde_json::Result<Self> {
+    pub fn new(services: &ServiceSet, secrets: &BTreeMap<String, String>, owner: User) -> serde_json::Result<Self> {
         let (services, secrets) = (serde_json::to_vec_pretty(services)?, serde_json::to_vec(secrets)?.into());
         Ok(Self { services, secrets, owner })
     }
 
     /// Packs services and secrets as they were delivered before.
-    pub fn again(delivered: &Delivered, owner: (u32, u32)) -> Self {
+    pub fn again(delivered: &Delivered, owner: User) -> Self {
         Self { services: delivered.services.clone(), secrets: delivered.secrets.clone(), owner }
     }
 
@@ -58,15 +55,15 @@ impl Parcel {
     pub fn pack(&self, tar: &mut tar::Builder<Vec<u8>>, delivered: &Delivered) -> bool {
         let pending = self.pending(delivered);
         if pending.contains(&"agent") {
-            let mark = |tar: &mut _, content: &[u8]| file(tar, &format!("{CONFIG}/{MARK}"), content, 0o644, (0, 0));
-            folder(tar, "opt/powerdev/bin", 0o755, (0, 0));
-            folder(tar, CONFIG, 0o755, (0, 0));
+            let mark = |tar: &mut _, content: &[u8]| file(tar, &format!("{CONFIG}/{MARK}"), content, 0o644, User::ROOT);
+            folder(tar, "opt/powerdev/bin", 0o755, User::ROOT);
+            folder(tar, CONFIG, 0o755, User::ROOT);
             mark(tar, b"");
-            file(tar, paths::AGENT_BIN.trim_start_matches('/'), BINARY, 0o755, (0, 0));
+            file(tar, paths::AGENT_BIN.trim_start_matches('/'), BINARY, 0o755, User::ROOT);
             mark(tar, SHA256.as_bytes());
         }
         if pending.contains(&"services") {
-            file(tar, &format!("{CONFIG}/{SERVICES}"), &self.services, 0o644, (0, 0));
+            file(tar, &format!("{CONFIG}/{SERVICES}"), &self.services, 0o644, User::ROOT);
         }
         if pending.contains(&"secrets") {
             file(tar, &format!("{CONFIG}/{SECRETS}"), self.secrets.expose_secret(), 0o600, self.owner);
@@ -113,27 +110,20 @@ impl Delivered {
 }
 
 /// Adds a folder to an archive. `path` is relative to the root.
-pub fn folder(tar: &mut tar::Builder<Vec<u8>>, path: &str, mode: u32, owner: (u32, u32)) {
+pub fn folder(tar: &mut tar::Builder<Vec<u8>>, path: &str, mode: u32, owner: User) {
     add(tar, tar::EntryType::Directory, &format!("{path}/"), &[], mode, owner);
 }
 
-fn file(tar: &mut tar::Builder<Vec<u8>>, path: &str, content: &[u8], mode: u32, owner: (u32, u32)) {
+fn file(tar: &mut tar::Builder<Vec<u8>>, path: &str, content: &[u8], mode: u32, owner: User) {
     add(tar, tar::EntryType::Regular, path, content, mode, owner);
 }
 
-fn add(
-    tar: &mut tar::Builder<Vec<u8>>,
-    kind: tar::EntryType,
-    path: &str,
-    content: &[u8],
-    mode: u32,
-    (uid, gid): (u32, u32),
-) {
+fn add(tar: &mut tar::Builder<Vec<u8>>, kind: tar::EntryType, path: &str, content: &[u8], mode: u32, owner: User) {
     let mut header = tar::Header::new_gnu();
     header.set_entry_type(kind);
     header.set_mode(mode);
-    header.set_uid(uid.into());
-    header.set_gid(gid.into());
+    header.set_uid(owner.uid.into());
+    header.set_gid(owner.gid.into());
     header.set_size(content.len() as u64);
     tar.append_data(&mut header, path, content).expect("writing to memory doesn't fail");
 }
@@ -144,7 +134,7 @@ mod tests {
 
     fn parcel(secret: &str) -> Parcel {
         let secrets = BTreeMap::from([("KEY".to_owned(), secret.to_owned())]);
-        Parcel::new(&ServiceSet::default(), &secrets, (1000, 1001)).expect("plain data")
+        Parcel::new(&ServiceSet::default(), &secrets, User { uid: 1000, gid: 1001 }).expect("plain data")
     }
 
     fn packed(parcel: &Parcel, delivered: &Delivered) -> Vec<u8> {

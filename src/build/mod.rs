@@ -258,7 +258,7 @@ async fn run(engine: &Engine, request: BuildRequest, recipe: Recipe, hidden: Hid
 
 /// The arguments that the Dockerfile asks for and that decide what comes out.
 fn arguments(recipe: &Recipe, host: &HostFacts) -> BTreeMap<String, String> {
-    [("USER_UID", host.uid), ("USER_GID", host.gid)]
+    [("USER_UID", host.user.uid), ("USER_GID", host.user.gid)]
         .into_iter()
         .filter(|(name, _)| recipe.dockerfile.has_arg(name))
         .map(|(name, value)| (name.to_owned(), value.to_string()))

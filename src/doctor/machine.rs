@@ -34,16 +34,16 @@ fn memory(facts: &Facts) -> Check {
 }
 
 fn user(facts: &Facts) -> Check {
-    let (uid, gid) = (facts.host.uid, facts.host.gid);
+    let user = facts.host.user;
     if rustix::process::geteuid().is_root() {
-        return Check::ok("user", format!("root; inside, dev is {uid}:{gid}"));
+        return Check::ok("user", format!("root; inside, dev is {user}"));
     }
     let rootless = facts.engine.as_ref().is_ok_and(|(_, info)| info.rootless);
     if rootless {
-        return Check::warn("user", format!("{uid}:{gid}, on a rootless Engine: inside, dev is another user than you"))
+        return Check::warn("user", format!("{user}, on a rootless Engine: inside, dev is another user than you"))
             .fix("if .agent-mount can't be written inside, use an Engine that runs as root");
     }
-    Check::ok("user", format!("{uid}:{gid}, inside and outside"))
+    Check::ok("user", format!("{user}, inside and outside"))
 }
 
 fn gpu(facts: &Facts) -> Check {

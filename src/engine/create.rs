@@ -169,7 +169,8 @@ mod tests {
 
     use super::*;
     use crate::config::Cpus;
-    use crate::spec::{LogRotation, Role, User, VolumeKind};
+    use crate::spec::{LogRotation, Role, VolumeKind};
+    use crate::units::User;
 
     fn spec() -> ContainerSpec {
         let volume = |name: &str, kind| MountSource::Volume { name: name.into(), kind };

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::units::User;
+
 pub use platform::{kernel, runs};
 pub use user::{container_user, sudo_user};
 
@@ -19,9 +21,7 @@ pub struct HostFacts {
     /// Memory, in bytes.
     pub memory: u64,
     /// The user that the container's `dev` stands for: that of whoever runs powerdev, 1000 for root.
-    pub uid: u32,
-    /// The group, likewise.
-    pub gid: u32,
+    pub user: User,
     /// GPUs that NVML names.
     pub gpus: Vec<Gpu>,
     /// `~/.ssh`, where there is one.
@@ -49,12 +49,10 @@ impl HostFacts {
     /// Looks at this machine. What can't be found out is left out; nothing here fails.
     pub fn detect() -> Self {
         let (cpus, memory) = cpus_and_memory();
-        let (uid, gid) = container_user();
         Self {
             cpus,
             memory,
-            uid,
-            gid,
+            user: container_user(),
             gpus: gpu::detect(),
             ssh_dir: user::ssh_dir(),
             ssh_agent: user::ssh_agent(),
@@ -85,6 +83,6 @@ mod tests {
     fn this_machine_has_something() {
         let facts = HostFacts::detect();
         assert!(facts.cpus >= 1 && facts.memory > 64 << 20, "{facts:?}");
-        assert_ne!(facts.uid, 0, "the container's user is never root");
+        assert_ne!(facts.user.uid, 0, "the container's user is never root");
     }
 }

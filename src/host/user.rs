@@ -3,28 +3,30 @@
 use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 
+use crate::units::User;
+
 /// Whom root's own container runs as: nobody's in particular, but never root.
-const FALLBACK: (u32, u32) = (1000, 1000);
+const FALLBACK: User = User { uid: 1000, gid: 1000 };
 
 /// Whoever called sudo, where root runs powerdev that way: what is written in the project is theirs.
-pub fn sudo_user() -> Option<(u32, u32)> {
+pub fn sudo_user() -> Option<User> {
     let id = |variable: &str| std::env::var(variable).ok()?.parse::<u32>().ok().filter(|id| *id != 0);
-    let called = Option::zip(id("SUDO_UID"), id("SUDO_GID"));
-    called.filter(|_| rustix::process::geteuid().is_root())
+    let caller = Option::zip(id("SUDO_UID"), id("SUDO_GID")).map(|(uid, gid)| User { uid, gid });
+    caller.filter(|_| rustix::process::geteuid().is_root())
 }
 
 /// User and group of whoever runs powerdev. For root: whoever called sudo, so that the project's files stay theirs;
 /// else 1000:1000.
-pub fn container_user() -> (u32, u32) {
-    chosen(rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw(), sudo_user())
+pub fn container_user() -> User {
+    chosen(User::own(), sudo_user())
 }
 
-fn chosen(uid: u32, gid: u32, sudo: Option<(u32, u32)>) -> (u32, u32) {
-    match (uid, sudo) {
-        (0, Some(caller)) => caller,
-        (0, _) => FALLBACK,
+fn chosen(own: User, sudo: Option<User>) -> User {
+    match own {
+        User { uid: 0, .. } => sudo.unwrap_or(FALLBACK),
         // A user in root's group keeps the user, not the group.
-        (uid, _) => (uid, if gid == 0 { uid } else { gid }),
+        User { uid, gid: 0 } => User { uid, gid: uid },
+        user => user,
     }
 }
 
@@ -47,14 +49,15 @@ mod tests {
 
     #[test]
     fn never_root() {
-        for (uid, gid, sudo, expected) in [
-            (1001, 1002, None, (1001, 1002)),
-            (1001, 0, None, (1001, 1001)),
-            (1001, 1002, Some((5, 5)), (1001, 1002)),
-            (0, 0, None, FALLBACK),
-            (0, 0, Some((1001, 100)), (1001, 100)),
+        let user = |uid, gid| User { uid, gid };
+        for (own, sudo, expected) in [
+            (user(1001, 1002), None, user(1001, 1002)),
+            (user(1001, 0), None, user(1001, 1001)),
+            (user(1001, 1002), Some(user(5, 5)), user(1001, 1002)),
+            (User::ROOT, None, FALLBACK),
+            (User::ROOT, Some(user(1001, 100)), user(1001, 100)),
         ] {
-            assert_eq!(chosen(uid, gid, sudo), expected, "{uid}:{gid} {sudo:?}");
+            assert_eq!(chosen(own, sudo), expected, "{own} {sudo:?}");
         }
     }
 }

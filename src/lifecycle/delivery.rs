@@ -37,11 +37,6 @@ impl Means {
 }
 
 impl Deployment {
-    /// Who owns what the container's user may write.
-    fn owner(&self) -> (u32, u32) {
-        (self.host.uid, self.host.gid)
-    }
-
     /// What the agent is to run. `means`: what the container was made with, which tells what it was given.
     fn services(&self, means: Means, gpus: &Gpus) -> ServiceSet {
         let site = if means == Means::Folder { Site::Here } else { Site::Elsewhere };
@@ -51,7 +46,7 @@ impl Deployment {
 
     /// For a container that is made with volumes: what is to be put there before it starts.
     fn parcel(&self, gpus: &Gpus) -> anyhow::Result<Parcel> {
-        Ok(Parcel::new(&self.services(Means::Volume, gpus), &secrets(self), self.owner())?)
+        Ok(Parcel::new(&self.services(Means::Volume, gpus), &secrets(self), self.host.user)?)
     }
 }
 
@@ -124,7 +119,7 @@ impl Earlier {
     pub async fn of(deployment: &Deployment, container: &Container) -> anyhow::Result<Self> {
         if Means::of(deployment, container.spec.as_ref()) == Means::Volume {
             let delivered = volumes::delivered(&deployment.engine, &container.name).await?;
-            return Ok(Self::Volume(Parcel::again(&delivered, deployment.owner())));
+            return Ok(Self::Volume(Parcel::again(&delivered, deployment.host.user)));
         }
         inject::Config::read(deployment.environment.state()).map(Self::Folder)
     }
@@ -135,7 +130,7 @@ impl Earlier {
     /// When they can't be written.
     pub async fn put_back(&self, deployment: &Deployment, container: &Container) -> anyhow::Result<()> {
         match (self, &container.spec) {
-            (Self::Folder(config), _) => config.write(deployment.environment.state(), deployment.owner()),
+            (Self::Folder(config), _) => config.write(deployment.environment.state(), deployment.host.user),
             (Self::Volume(parcel), Some(spec)) => Ok(volumes::deliver(&deployment.engine, spec, parcel).await?),
             (Self::Volume(_), None) => Ok(()),
         }
@@ -152,12 +147,12 @@ fn meant_to_run(deployment: &Deployment) -> anyhow::Result<()> {
 /// Writes agent, services and secrets into the folder that the container mounts.
 fn write(deployment: &Deployment, gpus: &Gpus) -> anyhow::Result<()> {
     let services = deployment.services(Means::Folder, gpus);
-    inject::inject(deployment.environment.state(), &services, &secrets(deployment), deployment.owner()).map(drop)
+    inject::inject(deployment.environment.state(), &services, &secrets(deployment), deployment.host.user).map(drop)
 }
 
 /// Makes `.agent-mount` and what is in it, for the container's user. What is there already stays as it is.
 fn make_folders(deployment: &Deployment) -> anyhow::Result<()> {
-    let owner = deployment.owner();
+    let owner = deployment.host.user;
     make_folder(&deployment.settings.agent_mount(), 0o755, owner)?;
     layout::folders(&deployment.settings.dir).iter().try_for_each(|folder| make_folder(folder, 0o755, owner))
 }

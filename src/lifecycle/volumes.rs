@@ -13,6 +13,7 @@ use crate::agent::parcel::{self, Delivered, Parcel};
 use crate::config::layout;
 use crate::engine::{Engine, EngineError};
 use crate::spec::{Confinement, ContainerSpec, Gpus, MountSource, MountSpec, Role};
+use crate::units::User;
 
 /// The most that is read of what a volume holds, in bytes: services and secrets are text of some kilobytes.
 const MOST: usize = 16 << 20;
@@ -105,7 +106,7 @@ async fn write(engine: &Engine, spec: &ContainerSpec, tar: tar::Builder<Vec<u8>>
 /// Nothing but folders: each volume's root, and each mount point inside of a volume. What the user may have changed
 /// meanwhile only where it is `new`.
 fn folders(tar: &mut tar::Builder<Vec<u8>>, spec: &ContainerSpec, new: bool) {
-    let user = (spec.user.uid, spec.user.gid);
+    let user = spec.user;
     let volumes = spec.mounts.iter().filter(|mount| matches!(mount.source, MountSource::Volume { .. }));
     let roots: Vec<&str> = volumes.map(|mount| mount.target.as_str()).collect();
     let inside = |target: &str| roots.iter().any(|root| target == *root || target.starts_with(&format!("{root}/")));
@@ -114,7 +115,7 @@ fn folders(tar: &mut tar::Builder<Vec<u8>>, spec: &ContainerSpec, new: bool) {
     targets.insert(layout::SSH);
     for target in targets.into_iter().filter(|target| inside(target)) {
         let (mode, owner) = match target {
-            paths::AGENT_DIR => (0o755, (0, 0)),
+            paths::AGENT_DIR => (0o755, User::ROOT),
             paths::RUN_DIR => (0o700, user),
             layout::SSH if new => (0o700, user),
             _ if new => (0o755, user),

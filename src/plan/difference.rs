@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use crate::config::layout;
 use crate::config::settings::{DOCKER_CPUS, DOCKER_MEMORY, DOCKER_PIDS, DOCKER_SHM, GPU};
-use crate::spec::{ContainerSpec, Gpus, MountSource, MountSpec, Published, ScratchSpec, User};
+use crate::spec::{ContainerSpec, Gpus, MountSource, MountSpec, Published, ScratchSpec};
+use crate::units::User;
 
 /// One setting that differs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

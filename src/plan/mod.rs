@@ -15,7 +15,7 @@ use powerdev_protocol::{Service, ServiceSet, paths};
 
 use crate::config::{ByteSize, Settings};
 use crate::host::{Gpu, HostFacts};
-use crate::spec::{ContainerSpec, Gpus, HealthCheck, LogRotation, NetworkSpec, Published, Role, User};
+use crate::spec::{ContainerSpec, Gpus, HealthCheck, LogRotation, NetworkSpec, Published, Role};
 
 pub use difference::{Difference, differences};
 pub use limits::{Limits, limits};
@@ -100,7 +100,7 @@ pub fn plan(settings: &Settings, host: &HostFacts, place: &PlaceFacts, choice: &
         }
     }
     let gpus = gpus::choose(settings, place, &mut notices)?;
-    let user = User { uid: host.uid, gid: host.gid };
+    let user = host.user;
     let network = NetworkSpec { name: settings.container(), project: settings.name.to_string() };
     let container = ContainerSpec {
         name: settings.container(),

@@ -8,7 +8,8 @@ use super::{AgentShare, PlaceFacts};
 use crate::config::settings::EXTERNAL_DIR;
 use crate::config::{SecurityProfile, Settings, layout};
 use crate::host::HostFacts;
-use crate::spec::{MountSource, MountSpec, ScratchSpec, User, VolumeKind};
+use crate::spec::{MountSource, MountSpec, ScratchSpec, VolumeKind};
+use crate::units::User;
 
 /// The volumes of the agent and of its control socket, by the end of their names, on an Engine elsewhere.
 pub const DELIVERED: [&str; 2] = ["agent", "run"];

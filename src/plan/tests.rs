@@ -7,6 +7,7 @@ use super::*;
 use crate::config::{Mount, Port};
 use crate::failure::Failure;
 use crate::host::Gpu;
+use crate::units::User;
 
 const GIB: u64 = 1 << 30;
 
@@ -23,8 +24,7 @@ fn host() -> HostFacts {
     HostFacts {
         cpus: 8,
         memory: 32 * GIB,
-        uid: 1000,
-        gid: 1000,
+        user: User { uid: 1000, gid: 1000 },
         gpus: Vec::new(),
         ssh_dir: Some("/home/me/.ssh".into()),
         ssh_agent: Some("/run/user/1000/ssh.sock".into()),
@@ -101,7 +101,7 @@ fn plans_of_a_table_of_configurations() {
     ];
     let external = Settings { mounts, external_dir: Some("/srv/project".into()), ..default() };
     snapshot!("mounts_and_external_folder", external, host(), place());
-    let bare = HostFacts { ssh_dir: None, ssh_agent: None, timezone: None, uid: 501, gid: 20, ..host() };
+    let bare = HostFacts { ssh_dir: None, ssh_agent: None, timezone: None, user: User { uid: 501, gid: 20 }, ..host() };
     snapshot!("no_ssh_no_time_zone", default(), bare, PlaceFacts { ssh_agent: None, ..place() });
     let elsewhere = PlaceFacts { share: AgentShare::Volumes, gpus: None, ssh_agent: None, ..runtime };
     snapshot!("engine_elsewhere", default(), host(), elsewhere);

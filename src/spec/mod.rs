@@ -5,14 +5,13 @@ mod confinement;
 pub mod label;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::IpAddr;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::config::{ByteSize, Cpus};
+use crate::units::{ByteSize, Cpus, User};
 
 pub use confinement::Confinement;
 
@@ -130,26 +129,6 @@ impl Role {
             Self::Environment => "environment",
             Self::Helper => "helper",
         }
-    }
-}
-
-/// A user and a group, by their numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct User {
-    /// The user.
-    pub uid: u32,
-    /// The group.
-    pub gid: u32,
-}
-
-impl User {
-    /// Root.
-    pub const ROOT: Self = Self { uid: 0, gid: 0 };
-}
-
-impl fmt::Display for User {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.uid, self.gid)
     }
 }
 

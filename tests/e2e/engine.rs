@@ -15,8 +15,9 @@ use powerdev::engine::{Endpoint, Engine, EngineError, EngineEventKind, ExecSpec,
 use powerdev::failure::Diagnostic as _;
 use powerdev::spec::{
     Confinement, ContainerSpec, Gpus, HealthCheck, LogRotation, MountSource, MountSpec, NetworkSpec, Published, Role,
-    ScratchSpec, User, VolumeKind, label,
+    ScratchSpec, VolumeKind, label,
 };
+use powerdev::units::User;
 use powerdev_protocol::ExitCode;
 use powerdev_protocol::control::TerminalSize;
 use tokio::io::AsyncWriteExt;
