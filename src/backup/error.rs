@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use powerdev_protocol::ExitCode;
 
 use super::verify::Finding;
-use crate::config::ByteSize;
 use crate::failure::Diagnostic;
+use crate::units::ByteSize;
 
 /// What went wrong with a backup.
 #[derive(Debug, thiserror::Error)]

@@ -5,12 +5,12 @@ use std::time::Instant;
 use indicatif::ProgressBar;
 use powerdev_protocol::ExitCode;
 
-use crate::config::ByteSize;
 use crate::engine::{Engine, EngineError, Image, Login, Logins, Pulled, Registry, Trouble};
 use crate::failure::{self, Diagnostic, Failure};
 use crate::host;
 use crate::site::Site;
 use crate::ui::Ui;
+use crate::units::ByteSize;
 
 /// An image that can't be had.
 #[derive(Debug, thiserror::Error)]

@@ -8,8 +8,8 @@ use serde::Serialize;
 use super::Context;
 use crate::backup::verify::Finding;
 use crate::backup::{Backup, BackupError, Job, Store};
-use crate::config::ByteSize;
 use crate::ui::table::Table;
+use crate::units::ByteSize;
 
 /// List the backups, oldest first.
 #[derive(Debug, clap::Args)]

@@ -5,8 +5,9 @@ use powerdev_protocol::ExitCode;
 use super::Context;
 use crate::build::{self, BuildOptions};
 use crate::config::settings::{BASE_IMAGE, PROFILE};
-use crate::config::{ByteSize, Choice, Overrides, Profile};
+use crate::config::{Choice, Overrides, Profile};
 use crate::host::HostFacts;
+use crate::units::ByteSize;
 
 /// Build the image; an unchanged one answers at once.
 #[derive(Debug, clap::Args)]

@@ -5,9 +5,9 @@ use serde::Serialize;
 
 use super::Context;
 use crate::cleanup::{self, CleanupScope, Removal, Target};
-use crate::config::ByteSize;
 use crate::engine::Engine;
 use crate::ui::table::Table;
+use crate::units::ByteSize;
 
 /// Remove what powerdev made and nothing uses: superseded images, networks, caches, leftovers on this machine
 #[derive(Debug, clap::Args)]

@@ -60,7 +60,8 @@ mod tests {
     use clap::{Args, FromArgMatches};
 
     use super::*;
-    use crate::config::{Cpus, Profile, load_with};
+    use crate::config::{Profile, load_with};
+    use crate::units::Cpus;
 
     #[test]
     fn what_a_flag_says_wins_over_the_file() {

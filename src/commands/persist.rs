@@ -13,11 +13,11 @@ use super::Context;
 use crate::agent::route::Patience;
 use crate::backup::manifest::Reason;
 use crate::backup::{Draft, Folder, Job, LOG, Made, STATE, Store};
-use crate::config::ByteSize;
 use crate::engine::{Container, Engine, EngineHealth, LogOptions, RunState};
 use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::spec::Published;
+use crate::units::ByteSize;
 
 /// How long the Engine may be silent before the backup goes on without it.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -10,10 +10,10 @@ use super::Context;
 use super::backups::moment;
 use crate::backup::restore::{Restored, folders, restore};
 use crate::backup::{Backup, BackupError, Folder, Job, Store};
-use crate::config::ByteSize;
 use crate::environment::Environment;
 use crate::failure::{Diagnostic as _, Failure};
 use crate::state::StateDir;
+use crate::units::ByteSize;
 
 /// How long another powerdev may be at work on this environment before we give up.
 const PATIENCE: Duration = Duration::from_secs(10);

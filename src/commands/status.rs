@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::Context;
 use crate::agent;
 use crate::agent::route::Patience;
-use crate::config::{ByteSize, Settings};
+use crate::config::Settings;
 use crate::engine::{Container, RunState};
 use crate::environment::Environment;
 use crate::host::{self, Gpu};
@@ -20,6 +20,7 @@ use crate::plan::Difference;
 use crate::site::Site;
 use crate::spec::Gpus;
 use crate::ui::table::Table;
+use crate::units::ByteSize;
 
 /// Show state, health, services, ports, usage against limits, GPUs and drift
 #[derive(Debug, clap::Args)]

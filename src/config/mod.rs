@@ -25,7 +25,6 @@ mod variables;
 
 use std::path::Path;
 
-pub use crate::units::{ByteSize, Cpus};
 pub use layers::Overrides;
 pub use project::{find_project, identity, identity_with};
 pub use settings::Settings;

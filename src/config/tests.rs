@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use super::settings::{DOCKER_MEMORY, GPU};
 use super::*;
 use crate::failure::Failure;
+use crate::units::{ByteSize, Cpus};
 
 /// A project's folder with these files.
 fn project(files: &[(&str, &str)]) -> TempDir {

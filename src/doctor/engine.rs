@@ -1,9 +1,9 @@
 //! Checks of the Engine.
 
 use super::{Check, Facts};
-use crate::config::ByteSize;
 use crate::diagnostics::diagnose;
 use crate::site::Site;
+use crate::units::ByteSize;
 
 /// The oldest API that powerdev speaks.
 const OLDEST_API: (u32, u32) = (1, 41);

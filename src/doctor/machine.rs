@@ -4,10 +4,11 @@ use std::path::Path;
 
 use super::{Check, Facts};
 use crate::agent::{self, route::Patience};
-use crate::config::{ByteSize, GpuRequest};
+use crate::config::GpuRequest;
 use crate::engine::Container;
 use crate::site::Site;
 use crate::state::state_home;
+use crate::units::ByteSize;
 
 /// Below this an agent and a compiler don't fit together, in bytes.
 const LITTLE_MEMORY: u64 = 4 << 30;

@@ -4,10 +4,11 @@ use std::os::unix::fs::PermissionsExt;
 
 use super::{Check, Facts, PATIENCE};
 use crate::build;
-use crate::config::{ByteSize, Settings};
+use crate::config::Settings;
 use crate::diagnostics::diagnose;
 use crate::plan;
 use crate::site::Site;
+use crate::units::ByteSize;
 
 /// Below this there is hardly room for an agent's work, in bytes.
 const ROOM: u64 = 1 << 30;

@@ -7,10 +7,10 @@ use bollard::models::{
     MountVolumeOptions, PortBinding, PortMap, RestartPolicy, RestartPolicyNameEnum,
 };
 
-use crate::config::ByteSize;
 use crate::spec::{
     Confinement, ContainerSpec, Gpus, HealthCheck, MountSource, MountSpec, Published, ScratchSpec, label,
 };
+use crate::units::ByteSize;
 
 /// In a millisecond; likewise billionths in a thousandth of a CPU.
 const NANOSECONDS: i64 = 1_000_000;
@@ -168,8 +168,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::config::Cpus;
     use crate::spec::{LogRotation, Role, VolumeKind};
+    use crate::units::Cpus;
     use crate::units::User;
 
     fn spec() -> ContainerSpec {

@@ -1,7 +1,8 @@
 //! CPUs and memory: what is set, or what is detected less what the machine needs itself.
 
-use crate::config::{ByteSize, Cpus, Settings};
+use crate::config::Settings;
 use crate::host::HostFacts;
+use crate::units::{ByteSize, Cpus};
 
 /// CPUs that are given at most without being asked for: beyond, build tools start more jobs than memory carries.
 const MOST_CPUS: u32 = 24;

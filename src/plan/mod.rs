@@ -13,9 +13,10 @@ use std::path::PathBuf;
 
 use powerdev_protocol::{Service, ServiceSet, paths};
 
-use crate::config::{ByteSize, Settings};
+use crate::config::Settings;
 use crate::host::{Gpu, HostFacts};
 use crate::spec::{ContainerSpec, Gpus, HealthCheck, LogRotation, NetworkSpec, Published, Role};
+use crate::units::ByteSize;
 
 pub use difference::{Difference, differences};
 pub use limits::{Limits, limits};

@@ -8,8 +8,8 @@ use powerdev_protocol::{AgentStatus, Usage};
 
 use super::driver::{Audience, Glance};
 use super::report::{Report, What};
-use crate::config::ByteSize;
 use crate::lifecycle::report::{now_ms, span};
+use crate::units::ByteSize;
 
 /// Events that stay on the screen.
 const RECENT: usize = 8;

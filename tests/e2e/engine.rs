@@ -10,14 +10,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream as FutureStream, StreamExt, TryStreamExt};
-use powerdev::config::{ByteSize, Cpus};
 use powerdev::engine::{Endpoint, Engine, EngineError, EngineEventKind, ExecSpec, LogOptions, RunState, Stream};
 use powerdev::failure::Diagnostic as _;
 use powerdev::spec::{
     Confinement, ContainerSpec, Gpus, HealthCheck, LogRotation, MountSource, MountSpec, NetworkSpec, Published, Role,
     ScratchSpec, VolumeKind, label,
 };
-use powerdev::units::User;
+use powerdev::units::{ByteSize, Cpus, User};
 use powerdev_protocol::ExitCode;
 use powerdev_protocol::control::TerminalSize;
 use tokio::io::AsyncWriteExt;
