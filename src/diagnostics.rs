@@ -4,11 +4,11 @@ use std::error::Error;
 
 use powerdev_protocol::ExitCode;
 
-use crate::agent::client::AgentError;
 use crate::backup::BackupError;
-use crate::build::PullError;
+use crate::control::AgentError;
 use crate::engine::{EndpointError, EngineError, LoginError};
 use crate::failure::{Diagnosis, Diagnostic, Failure};
+use crate::image::PullError;
 
 /// Reads an error. The outermost cause that means something to the user decides.
 pub fn diagnose(error: &anyhow::Error) -> Diagnosis {

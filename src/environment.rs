@@ -4,15 +4,15 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use powerdev_protocol::ExitCode;
+use powerdev_protocol::{ExitCode, paths};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
-use crate::agent::client::{AgentError, Client};
-use crate::agent::route::{Patience, Route};
 use crate::config::Name;
-use crate::engine::{Container, Endpoint, Engine, EngineError, RunState};
+use crate::control::{self, Client, Patience};
+use crate::engine::{Container, Engine, EngineError, RunState};
 use crate::failure::Failure;
+use crate::site::Site;
 use crate::spec::{ContainerSpec, label};
 use crate::state::StateDir;
 
@@ -137,29 +137,12 @@ impl Environment {
     }
 
     /// Connects to its agent, the one way there is: by the socket that this machine shares with the container, in a
-    /// millisecond and past the Engine; where none is shared, or another user's is, through the Engine.
+    /// millisecond and past the Engine; through the Engine where none is shared, where it is another user's, or gone.
     ///
     /// # Errors
     /// When it doesn't run, or its agent doesn't answer; what the Engine says, where it had to be asked.
     pub async fn agent(&self, patience: Patience) -> anyhow::Result<Client> {
-        let mut refused = None;
-        if let Some(route) = self.route_without_looking() {
-            match route.connect(patience).await {
-                Ok(client) => return Ok(client),
-                Err(error) => refused = Some(error),
-            }
-        }
-        let container = self.running().await?;
-        let route = Route::to(self.engine().await?, &container.name, container.spec.as_ref(), &self.state);
-        match (route, refused) {
-            // It was removed here, perhaps; inside it is there as long as the agent is.
-            (Route::Socket(_), Some(AgentError::Absent { .. } | AgentError::NotASocket { .. })) => {
-                let through = Route::Exec(self.engine().await?.clone(), container.name);
-                Ok(through.connect(patience).await?)
-            }
-            (Route::Socket(_), Some(error)) => Err(error.into()),
-            (route, _) => Ok(route.connect(patience).await?),
-        }
+        self.reach(None, patience).await
     }
 
     /// Waits until the agent of a container that was just started, made from `spec`, listens.
@@ -168,11 +151,10 @@ impl Environment {
     /// When the container dies meanwhile; when the deadline passes.
     pub async fn agent_up(&self, spec: Option<&ContainerSpec>, deadline: Instant) -> anyhow::Result<Client> {
         let container = self.name.container();
-        let route = Route::to(self.engine().await?, &container, spec, &self.state);
         let mut retry = FIRST_RETRY;
         let mut check = Instant::now() + CHECK_CONTAINER;
         loop {
-            let error = match route.connect(Patience::Answer).await {
+            let error = match self.reach(spec, Patience::Answer).await {
                 Ok(client) => return Ok(client),
                 Err(error) => error,
             };
@@ -191,6 +173,28 @@ impl Environment {
         }
     }
 
+    /// By the socket or through the Engine: by what its container was made from, where that is known. Otherwise both, in
+    /// this order.
+    async fn reach(&self, spec: Option<&ContainerSpec>, patience: Patience) -> anyhow::Result<Client> {
+        let shared = self.site().and_then(|site| site.socket_folder(&self.state));
+        let mounts = |folder: &PathBuf| spec.is_none_or(|spec| spec.folder_at(paths::RUN_DIR) == Some(folder));
+        if let Some(folder) = shared.filter(mounts) {
+            match Client::connect(&folder, patience.limit()).await {
+                Err(error) if spec.is_none() && error.is_absence() => {}
+                connected => return Ok(connected?),
+            }
+        }
+        if spec.is_none() {
+            self.running().await?;
+        }
+        Ok(control::connect_through(self.engine().await?, &self.name.container(), patience).await?)
+    }
+
+    /// Where its Engine runs. None: that can't be told, and is told when it has to be asked.
+    fn site(&self) -> Option<Site> {
+        self.engine.get().map_or_else(Site::find, |engine| Some(Site::of(engine.endpoint())))
+    }
+
     /// Fails when the container has ended.
     async fn still_running(&self, container: &str) -> anyhow::Result<()> {
         let ended = match self.engine().await?.container(container).await? {
@@ -202,13 +206,5 @@ impl Environment {
             Some(_) => return Ok(()),
         };
         Err(Failure::new(ExitCode::Failed, ended).hint("`powerdev logs --no-follow` shows what it said").into())
-    }
-
-    fn route_without_looking(&self) -> Option<Route> {
-        match self.engine.get() {
-            Some(engine) => Route::without_looking(engine.endpoint(), &self.state),
-            // One that can't be told is told when it has to be asked.
-            None => Route::without_looking(&Endpoint::find().ok()?, &self.state),
-        }
     }
 }

@@ -3,20 +3,22 @@
 //! Dependencies point one way: `commands` -> {`plan`, `agent`, `engine`, `config`, `host`, `state`, `ui`};
 //! `plan` -> {`config`, `host`, `spec`}. See `docs/architecture.md`.
 
-pub mod agent;
 pub mod backup;
-pub mod build;
 pub mod cleanup;
 pub mod cli;
 pub mod commands;
 pub mod completion;
 pub mod config;
+pub mod control;
+pub mod delivery;
+pub mod deployment;
 pub mod diagnostics;
 pub mod doctor;
 pub mod engine;
 pub mod environment;
 pub mod failure;
 pub mod host;
+pub mod image;
 pub mod interrupt;
 pub mod lifecycle;
 pub mod logging;

@@ -11,6 +11,9 @@ use crate::plan::{AgentShare, PlaceFacts};
 use crate::spec::Published;
 use crate::state::StateDir;
 
+/// What says that a machine reaches the world through a proxy.
+const PROXIES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"];
+
 /// Where an Engine runs, as seen from this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Site {
@@ -70,9 +73,10 @@ impl Site {
         }
     }
 
-    /// Whether ports can be looked at before they are published.
-    pub fn shows_ports(self) -> bool {
-        self == Self::Here
+    /// Which of these ports something listens on already. None: that can't be seen from here.
+    pub fn busy_ports(self, address: IpAddr, ports: &[u16]) -> Option<Vec<u16>> {
+        let busy = || ports.iter().copied().filter(|port| !self.is_port_free(address, *port)).collect();
+        (self == Self::Here).then(busy)
     }
 
     /// The path on this machine of what the Engine calls so. None: it is on another machine.
@@ -80,17 +84,15 @@ impl Site {
         (self == Self::Here).then_some(path)
     }
 
-    /// The GPUs that a container can be given, as far as they can be seen from here.
-    pub fn gpus(self, host: &HostFacts) -> &[Gpu] {
-        match self {
-            Self::Here => &host.gpus,
-            Self::Elsewhere => &[],
-        }
+    /// The GPUs that a container can be given. None: they can't be seen from here.
+    pub fn visible_gpus(self, host: &HostFacts) -> Option<&[Gpu]> {
+        (self == Self::Here).then_some(&host.gpus)
     }
 
-    /// Whether this machine's own network settings say anything about the Engine's.
-    pub fn shares_network(self) -> bool {
-        self == Self::Here
+    /// The variable that says that this machine reaches the world through a proxy, where that holds for the Engine, too.
+    pub fn proxy_variable(self) -> Option<&'static str> {
+        let is_set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        PROXIES.into_iter().find(is_set).filter(|_| self == Self::Here)
     }
 
     /// Whether images for this architecture run there. None: only the Engine could tell.

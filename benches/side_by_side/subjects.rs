@@ -309,7 +309,7 @@ fn size(path: &str) -> Option<f64> {
 fn memory() -> Vec<Row> {
     let project = running();
     let agent = resident(engine::pid(&project.container()));
-    let agent_size = powerdev::agent::BINARY.len() as f64 / 1024.0;
+    let agent_size = powerdev::delivery::BINARY.len() as f64 / 1024.0;
     let tini = format!("{}-tini", project.container());
     docker(&project, &["run", "-d", "--init", "--name", &tini, engine::tiny_image(), "sleep", "infinity"]).run().ok();
     let tini = resident(engine::pid(&tini));

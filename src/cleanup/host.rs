@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::{Removal, Target};
-use crate::agent::inject;
-use crate::agent::route::{Patience, Route};
 use crate::config::Name;
+use crate::control;
+use crate::delivery;
 use crate::engine::Inventory;
 use crate::state::{self, StateDir};
 
@@ -27,8 +27,8 @@ pub struct Remembered {
 
 /// Agents of other releases in the user's cache.
 pub fn stale_agents() -> Vec<Removal> {
-    let Ok(cache) = inject::cache_home() else { return Vec::new() };
-    let current = inject::cache_name();
+    let Ok(cache) = delivery::cache_home() else { return Vec::new() };
+    let current = delivery::cache_name();
     let stale = |path: &PathBuf| {
         let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
         name.starts_with("agent-") && name != current
@@ -51,7 +51,7 @@ pub async fn remembered(inventory: &Inventory) -> Vec<Remembered> {
         }
         let Ok(state) = StateDir::of(&name) else { continue };
         // Another Engine on this machine may run it.
-        if Route::Socket(state.run_dir()).connect(Patience::Brief).await.is_ok() {
+        if control::listens(&state.run_dir()).await {
             continue;
         }
         if let Ok(lock) = state.lock(Duration::ZERO).await {

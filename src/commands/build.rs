@@ -3,10 +3,10 @@
 use powerdev_protocol::ExitCode;
 
 use super::Context;
-use crate::build::{self, BuildOptions};
 use crate::config::settings::{BASE_IMAGE, PROFILE};
 use crate::config::{Choice, Overrides, Profile};
 use crate::host::HostFacts;
+use crate::image::{self, BuildOptions};
 use crate::units::ByteSize;
 
 /// Build the image; an unchanged one answers at once.
@@ -42,7 +42,7 @@ pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> 
     }
     let engine = context.engine().await?;
     let options = BuildOptions { force: args.force, no_cache: args.no_cache, pull: args.pull };
-    let built = build::ensure(&engine, &settings, &HostFacts::detect(), context.ui, options).await?;
+    let built = image::ensure(&engine, &settings, &HostFacts::detect(), context.ui, options).await?;
     if context.ui.json() {
         context.ui.document(&built)?;
     } else if built.up_to_date {

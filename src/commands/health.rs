@@ -11,8 +11,8 @@ use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
 
 use super::Context;
-use crate::agent::client::AgentError;
-use crate::agent::route::Patience;
+use crate::control::AgentError;
+use crate::control::Patience;
 use crate::engine::{Container, RunState};
 use crate::environment::Environment;
 

@@ -12,8 +12,8 @@ use regex::Regex;
 
 use self::line::{Assembler, Line};
 use super::Context;
-use crate::agent::route::Patience;
 use crate::config::did_you_mean;
+use crate::control::Patience;
 use crate::engine::{Engine, EngineError, EngineEvent, EngineEventKind, LogOptions, RunState};
 use crate::environment::Environment;
 use crate::failure::Failure;

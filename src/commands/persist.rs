@@ -10,9 +10,9 @@ use powerdev_protocol::{AgentStatus, ExitCode};
 use serde::Serialize;
 
 use super::Context;
-use crate::agent::route::Patience;
 use crate::backup::manifest::Reason;
 use crate::backup::{Draft, Folder, Job, LOG, Made, STATE, Store};
+use crate::control::Patience;
 use crate::engine::{Container, Engine, EngineHealth, LogOptions, RunState};
 use crate::environment::Environment;
 use crate::failure::Failure;

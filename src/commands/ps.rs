@@ -4,7 +4,7 @@ use powerdev_protocol::{AgentStatus, ExitCode, HealthState};
 use serde::Serialize;
 
 use super::Context;
-use crate::agent::route::Patience;
+use crate::control::Patience;
 use crate::engine::{Container, Engine, RunState};
 use crate::environment::Environment;
 use crate::lifecycle::report::{self, PortReport, now_ms, span};

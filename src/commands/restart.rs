@@ -8,7 +8,9 @@ use tokio::time::Instant;
 
 use super::Context;
 use crate::config::Overrides;
-use crate::lifecycle::{self, Deployment, LOCK_PATIENCE, ready};
+use crate::delivery;
+use crate::deployment::Deployment;
+use crate::lifecycle::{self, LOCK_PATIENCE, ready};
 use crate::ui::services::ServicesProgress;
 
 /// Restart the environment, with changed services and secrets, and wait until ready
@@ -69,7 +71,7 @@ pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> 
 async fn restart(deployment: &Deployment, container: &crate::engine::Container) -> anyhow::Result<()> {
     lifecycle::stop(&deployment.engine, container, None).await?;
     let gpus = container.spec.as_ref().map(|spec| spec.gpus.clone()).unwrap_or_default();
-    lifecycle::refresh(deployment, container, &gpus).await?;
+    delivery::refresh(deployment, container, &gpus).await?;
     deployment.engine.start_container(&container.name).await?;
     Ok(())
 }

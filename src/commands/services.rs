@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::Context;
 use super::status::services_table;
-use crate::agent::route::Patience;
 use crate::config;
+use crate::control::Patience;
 use crate::environment::Environment;
 use crate::failure::Failure;
 

@@ -8,14 +8,15 @@ use powerdev_protocol::{AgentStatus, ExitCode, HealthState, ServiceStatus, Usage
 use serde::Serialize;
 
 use super::Context;
-use crate::agent;
-use crate::agent::route::Patience;
 use crate::config::Settings;
+use crate::control::Patience;
+use crate::delivery;
+use crate::deployment::Deployment;
 use crate::engine::{Container, RunState};
 use crate::environment::Environment;
 use crate::host::{self, Gpu};
+use crate::lifecycle;
 use crate::lifecycle::report::{self, PortReport, span};
-use crate::lifecycle::{self, Deployment};
 use crate::plan::Difference;
 use crate::site::Site;
 use crate::spec::Gpus;
@@ -132,12 +133,14 @@ fn document(
         ports: ports.unwrap_or_default(),
         // Of an Engine elsewhere neither the disk nor the GPUs can be seen from here.
         disk: site.path(&settings.dir).and_then(|_| disk(settings)),
-        gpus: container.map(|container| gpus(container, site.gpus(&deployment.host))).unwrap_or_default(),
+        gpus: container
+            .map(|container| gpus(container, site.visible_gpus(&deployment.host).unwrap_or_default()))
+            .unwrap_or_default(),
         tunnel: container.and_then(|container| Site::tunnel(deployment.engine.endpoint(), &container.ports)),
         agent: status.as_ref().map(|status| Agent {
             version: status.version.clone(),
             sha256: status.sha256.clone(),
-            skew: status.sha256 != agent::SHA256,
+            skew: status.sha256 != delivery::SHA256,
         }),
         drift,
         notices: status.as_ref().map(|status| status.notices.clone()).unwrap_or_default(),

@@ -8,9 +8,10 @@ use tokio::time::Instant;
 
 use super::Context;
 use super::flags::SettingFlags;
+use crate::deployment::Deployment;
 use crate::interrupt::interruptible;
 use crate::lifecycle::report::{self, PortReport};
-use crate::lifecycle::{self, Applied, BringUp, Build, Deployment, Done, Up, ready};
+use crate::lifecycle::{self, Applied, BringUp, Build, Done, Up, ready};
 use crate::plan::{Difference, Plan};
 use crate::site::Site;
 use crate::spec::{ContainerSpec, NetworkSpec};

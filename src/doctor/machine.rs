@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use super::{Check, Facts};
-use crate::agent::{self, route::Patience};
 use crate::config::GpuRequest;
+use crate::control::Patience;
+use crate::delivery;
 use crate::engine::Container;
-use crate::site::Site;
 use crate::state::state_home;
 use crate::units::ByteSize;
 
@@ -48,15 +48,14 @@ fn user(facts: &Facts) -> Check {
 }
 
 fn gpu(facts: &Facts) -> Check {
-    if let Ok((engine, info)) = &facts.engine
-        && Site::of(engine.endpoint()) == Site::Elsewhere
-    {
-        let can = if info.gpu { "can" } else { "can't" };
+    let site = facts.site();
+    let Some(gpus) = site.map_or(Some(facts.host.gpus.as_slice()), |site| site.visible_gpus(&facts.host)) else {
+        let can = if facts.engine.as_ref().is_ok_and(|(_, info)| info.gpu) { "can" } else { "can't" };
         return Check::skip("gpu", format!("the Engine is on another machine; it {can} hand out GPUs"));
-    }
+    };
     let wanted = facts.settings.as_ref().map(|settings| settings.gpu.clone()).unwrap_or_default();
     let runtime = facts.engine.as_ref().is_ok_and(|(_, info)| info.gpu);
-    let names: Vec<&str> = facts.host.gpus.iter().map(|gpu| gpu.name.as_str()).collect();
+    let names: Vec<&str> = gpus.iter().map(|gpu| gpu.name.as_str()).collect();
     let toolkit = "install the NVIDIA container toolkit, `sudo nvidia-ctk runtime configure`, restart the Engine";
     match (wanted, names.is_empty(), runtime) {
         (GpuRequest::None, ..) => Check::skip("gpu", "GPU=none"),
@@ -87,10 +86,10 @@ fn state() -> Check {
 }
 
 fn agent() -> Check {
-    if agent::BINARY.is_empty() {
+    if delivery::BINARY.is_empty() {
         return Check::fail("agent", "this powerdev was built without its agent").fix("build it again with cargo");
     }
-    Check::ok("agent", format!("{} of powerdev {}", &agent::SHA256[..12], env!("CARGO_PKG_VERSION")))
+    Check::ok("agent", format!("{} of powerdev {}", &delivery::SHA256[..12], env!("CARGO_PKG_VERSION")))
 }
 
 /// The agent that runs, against the one that this powerdev carries.
@@ -103,7 +102,7 @@ async fn running_agent(facts: &Facts) -> Check {
     };
     let asked = async { anyhow::Ok(environment.agent(Patience::Answer).await?.status().await?) };
     match asked.await {
-        Ok(status) if status.sha256 == agent::SHA256 => Check::ok(check, "the same as this powerdev's"),
+        Ok(status) if status.sha256 == delivery::SHA256 => Check::ok(check, "the same as this powerdev's"),
         Ok(status) => Check::warn(
             check,
             format!("{} of powerdev {}", status.sha256.get(..12).unwrap_or_default(), status.version),

@@ -17,6 +17,7 @@ use crate::config::{self, Name, Settings};
 use crate::engine::{Container, Engine, EngineInfo};
 use crate::environment::Environment;
 use crate::host::HostFacts;
+use crate::site::Site;
 
 /// How long the Engine may take for one answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -96,6 +97,11 @@ pub async fn examine(project: Option<&Path>, env_file: Option<&Path>) -> Vec<Che
 }
 
 impl Facts {
+    /// Where the Engine runs, or would run if it answered.
+    fn site(&self) -> Option<Site> {
+        self.engine.as_ref().map_or_else(|_| Site::find(), |(engine, _)| Some(Site::of(engine.endpoint())))
+    }
+
     async fn gather(project: Option<&Path>, env_file: Option<&Path>) -> Self {
         let identity = config::identity_with(project, env_file);
         let engine = reach().await;

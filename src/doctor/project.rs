@@ -3,11 +3,10 @@
 use std::os::unix::fs::PermissionsExt;
 
 use super::{Check, Facts, PATIENCE};
-use crate::build;
 use crate::config::Settings;
 use crate::diagnostics::diagnose;
+use crate::image;
 use crate::plan;
-use crate::site::Site;
 use crate::units::ByteSize;
 
 /// Below this there is hardly room for an agent's work, in bytes.
@@ -64,14 +63,14 @@ async fn disk(settings: &Settings) -> Check {
 
 /// Busy ports are no failure, others stand in for them; the container's own are busy by right.
 fn free_ports(settings: &Settings, facts: &Facts) -> Check {
-    let site = facts.engine.as_ref().map_or(Site::Here, |(engine, _)| Site::of(engine.endpoint()));
-    if !site.shows_ports() {
-        return Check::skip("ports", "the Engine is on another machine");
-    }
+    let Some(site) = facts.site() else { return Check::skip("ports", "no Engine to look at") };
     let own: Vec<u16> = facts.container.iter().flat_map(|container| &container.ports).map(|port| port.host).collect();
     let wished: Vec<u16> = plan::wished_ports(settings).into_values().collect();
-    let busy = |port: &&u16| !own.contains(port) && !site.is_port_free(settings.bind_address, **port);
-    let busy: Vec<String> = wished.iter().filter(busy).map(u16::to_string).collect();
+    let others: Vec<u16> = wished.iter().copied().filter(|port| !own.contains(port)).collect();
+    let Some(busy) = site.busy_ports(settings.bind_address, &others) else {
+        return Check::skip("ports", "the Engine is on another machine");
+    };
+    let busy: Vec<String> = busy.iter().map(u16::to_string).collect();
     if busy.is_empty() {
         let wished: Vec<String> = wished.iter().map(u16::to_string).collect();
         return Check::ok("ports", if wished.is_empty() { "none to publish".to_owned() } else { wished.join(", ") });
@@ -81,7 +80,7 @@ fn free_ports(settings: &Settings, facts: &Facts) -> Check {
 }
 
 fn ca_bundle(settings: &Settings) -> Check {
-    match build::extra_certificates(settings) {
+    match image::extra_certificates(settings) {
         Ok(0) => Check::ok("ca-bundle", "no extra CA certificates"),
         Ok(count) => Check::ok("ca-bundle", format!("{count} extra CA certificates go into the image")),
         Err(error) => {
@@ -94,7 +93,7 @@ fn ca_bundle(settings: &Settings) -> Check {
 async fn image(settings: &Settings, facts: &Facts) -> Check {
     let name = "image";
     let Ok((engine, _)) = &facts.engine else { return Check::skip(name, "no Engine to look at") };
-    let tag = match build::tag(settings, &facts.host) {
+    let tag = match image::tag(settings, &facts.host) {
         Ok(tag) => tag,
         Err(error) => return Check::fail(name, format!("{error:#}")),
     };

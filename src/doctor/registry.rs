@@ -1,19 +1,16 @@
 //! Check of the way to a registry, as far as it can be told without the network.
 
 use super::{Check, Facts, PATIENCE};
-use crate::build;
 use crate::config::Settings;
 use crate::engine::{EngineInfo, LoginSource, Logins, Registry};
 use crate::failure::{self, Diagnostic as _};
+use crate::image;
 use crate::site::Site;
 
 const NAME: &str = "registry";
-/// What says that this machine reaches the world through a proxy.
-const PROXIES: &[&str] = &["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"];
-
 /// Which registry would be asked, as whom, and how the Engine gets there.
 pub(super) async fn check(settings: &Settings, facts: &Facts) -> Check {
-    let image = build::pulled_image(settings);
+    let image = image::pulled_image(settings);
     let registry = Registry::of(&image);
     let logins = match Logins::find() {
         Ok(logins) => logins,
@@ -33,11 +30,10 @@ pub(super) async fn check(settings: &Settings, facts: &Facts) -> Check {
     }
     if let Ok((engine, info)) = &facts.engine {
         detail.extend(way(&registry, info));
-        let look = tokio::time::timeout(PATIENCE, build::has_pulled_image(engine, settings));
+        let look = tokio::time::timeout(PATIENCE, image::has_pulled_image(engine, settings));
         let here = look.await.is_ok_and(|found| found.unwrap_or(false));
-        let direct = info.proxies.is_empty() && Site::of(engine.endpoint()).shares_network();
-        let proxied = PROXIES.iter().find(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
-        if let (None, false, true, Some(name)) = (&trouble, here, direct, proxied) {
+        let proxied = Site::of(engine.endpoint()).proxy_variable().filter(|_| info.proxies.is_empty());
+        if let (None, false, Some(name)) = (&trouble, here, proxied) {
             detail.push(format!("{name} is set here, and the Engine, which does the pulling, has no proxy"));
             let fix = "give the Engine one: `proxies` in /etc/docker/daemon.json, or HTTPS_PROXY in its service's \
                        environment; restart it";

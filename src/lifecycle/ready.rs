@@ -7,8 +7,8 @@ use powerdev_protocol::{AgentStatus, Event, EventKind, ExitCode, HealthState, Se
 use tokio::time::{Instant, timeout_at};
 
 use super::report;
-use crate::agent::client::AgentError;
-use crate::agent::route::Patience;
+use crate::control::AgentError;
+use crate::control::Patience;
 use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::ui::services::ServicesProgress;

@@ -3,10 +3,9 @@
 use powerdev_protocol::Reloaded;
 use serde::Serialize;
 
-use super::Deployment;
-use super::delivery::{self, Earlier};
-use crate::agent::client::AgentError;
-use crate::agent::route::Patience;
+use crate::control::{AgentError, Patience};
+use crate::delivery;
+use crate::deployment::Deployment;
 use crate::engine::Container;
 use crate::failure::Failure;
 use crate::spec::Gpus;
@@ -39,7 +38,7 @@ pub async fn apply(
     if !is_enough(pending) {
         return Ok(None);
     }
-    let earlier = Earlier::of(deployment, container).await?;
+    let before = delivery::current(deployment, container).await?;
     let asked = async {
         delivery::refresh(deployment, container, gpus).await?;
         let mut agent = deployment.environment.agent(Patience::Answer).await?;
@@ -49,7 +48,7 @@ pub async fn apply(
         Ok(services) => return Ok(Some(Applied { services, secrets: pending.contains(&"secrets") })),
         Err(error) => error,
     };
-    earlier.put_back(deployment, container).await?;
+    delivery::install(deployment, container, &before).await?;
     match error.downcast::<AgentError>() {
         Ok(AgentError::Unsupported) => Ok(None),
         Ok(AgentError::Refused(why)) => {

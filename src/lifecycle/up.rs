@@ -6,14 +6,15 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use super::ports::{self, Replaced};
-use super::{Applied, Deployment, LOCK_PATIENCE, delivery, reload, volumes};
-use crate::agent::parcel::Parcel;
-use crate::build::{self, BuildOptions};
+use super::{Applied, LOCK_PATIENCE, reload};
 use crate::config::Port;
+use crate::delivery::{self, Bundle};
+use crate::deployment::Deployment;
 use crate::engine::{Container, EngineError, EngineInfo, RunState};
 use crate::failure::Failure;
+use crate::image::{self, BuildOptions};
 use crate::interrupt::interruptible;
-use crate::plan::{self, Choice, Difference, Plan};
+use crate::plan::{self, Difference, Plan, Selection};
 use crate::spec::ContainerSpec;
 use crate::ui::Ui;
 
@@ -95,7 +96,7 @@ pub async fn dry_run(deployment: &Deployment, options: BringUp) -> anyhow::Resul
     let found = deployment.environment.find().await?;
     let image = match &found {
         Some(container) if options.build == Build::IfMissing && !options.recreate => container.image.clone(),
-        _ => build::tag(&deployment.settings, &deployment.host)?,
+        _ => image::tag(&deployment.settings, &deployment.host)?,
     };
     let info = deployment.engine.info().await?;
     let current = found.as_ref().and_then(|container| container.spec.as_ref());
@@ -139,7 +140,7 @@ async fn image(
 ) -> anyhow::Result<String> {
     match found {
         Some(container) if options.build == Build::IfMissing && !options.recreate => Ok(container.image.clone()),
-        _ => Ok(build::ensure(&deployment.engine, &deployment.settings, &deployment.host, ui, BuildOptions::default())
+        _ => Ok(image::ensure(&deployment.engine, &deployment.settings, &deployment.host, ui, BuildOptions::default())
             .await?
             .tag),
     }
@@ -189,7 +190,7 @@ async fn create(deployment: &Deployment, old: Option<Container>, image: &str, in
     let kept = old.as_ref().and_then(|container| container.spec.as_ref()).map(published);
     // Planned before the old one goes: a plan that can't be made must not cost the environment.
     let planned = make_plan(deployment, image, info, choose_ports(deployment, kept, &[]).0)?;
-    let parcel = delivery::before_making(deployment, &planned.environment().gpus)?;
+    let bundle = delivery::before_making(deployment, &planned.environment().gpus)?;
     if let Some(old) = &old {
         super::stop(&deployment.engine, old, None).await?;
         deployment.engine.remove_container(&old.name, true).await?;
@@ -198,7 +199,7 @@ async fn create(deployment: &Deployment, old: Option<Container>, image: &str, in
     loop {
         let (ports, replaced) = choose_ports(deployment, None, &taken);
         let plan = make_plan(deployment, image, info, ports.clone())?;
-        match create_and_start(deployment, &plan, parcel.as_ref()).await {
+        match create_and_start(deployment, &plan, bundle.as_ref()).await {
             Ok(()) => {
                 deployment.environment.state().remember_ports(&ports)?;
                 return Ok(Up { done, plan, drift: Vec::new(), replaced, pending: Vec::new(), applied: None });
@@ -212,7 +213,7 @@ async fn create(deployment: &Deployment, old: Option<Container>, image: &str, in
 }
 
 /// All of it, or nothing: a container that can't be started is removed, and so is a network made for it.
-async fn create_and_start(deployment: &Deployment, plan: &Plan, bundle: Option<&Parcel>) -> Result<(), EngineError> {
+async fn create_and_start(deployment: &Deployment, plan: &Plan, bundle: Option<&Bundle>) -> Result<(), EngineError> {
     let engine = &deployment.engine;
     let mut made = Vec::new();
     let started = async {
@@ -224,7 +225,7 @@ async fn create_and_start(deployment: &Deployment, plan: &Plan, bundle: Option<&
         Ok::<_, EngineError>(())
     };
     // Both to their end, whatever becomes of the other: what is made must be known to be removed.
-    let (networks, volumes) = tokio::join!(started, volumes::prepare(engine, plan.environment(), bundle));
+    let (networks, volumes) = tokio::join!(started, delivery::prepare(engine, plan.environment(), bundle));
     let started = async {
         networks?;
         volumes?;
@@ -244,7 +245,7 @@ async fn create_and_start(deployment: &Deployment, plan: &Plan, bundle: Option<&
             engine.remove_network(network).await.ok();
         }
         if bundle.is_some() {
-            volumes::take_back(engine, plan.environment()).await.ok();
+            delivery::withdraw(engine, plan.environment()).await.ok();
         }
     }
     started
@@ -256,8 +257,8 @@ fn make_plan(
     info: &EngineInfo,
     ports: BTreeMap<u16, u16>,
 ) -> anyhow::Result<Plan> {
-    let choice = Choice { image: image.to_owned(), ports };
-    plan::plan(&deployment.settings, &deployment.host, &deployment.place(info), &choice)
+    let selection = Selection { image: image.to_owned(), ports };
+    plan::plan(&deployment.settings, &deployment.host, &deployment.place(info), &selection)
 }
 
 /// The ports of a container, container port -> host port.

@@ -1,8 +1,8 @@
 //! The plain variables of every service and shell. Anyone who may use the Engine can read them: no secret is here.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
-use super::PlaceFacts;
 use crate::config::{Settings, layout};
 use crate::host::HostFacts;
 use crate::spec::Gpus;
@@ -14,7 +14,7 @@ pub(super) const SERVICES: &str = "POWERDEV_SERVICES";
 pub(super) fn plain(
     settings: &Settings,
     host: &HostFacts,
-    place: &PlaceFacts,
+    ssh_agent: Option<&Path>,
     gpus: &Gpus,
 ) -> BTreeMap<String, String> {
     let mut all = BTreeMap::from([
@@ -24,7 +24,7 @@ pub(super) fn plain(
     if let Some(timezone) = &host.timezone {
         all.insert("TZ".into(), timezone.clone());
     }
-    if place.ssh_agent.is_some() {
+    if ssh_agent.is_some() {
         all.insert("SSH_AUTH_SOCK".into(), layout::SSH_AGENT.into());
     }
     if *gpus != Gpus::None {

@@ -1,4 +1,4 @@
-//! Pure: (settings, host, place, choice) -> what to ask the place for. No I/O, no clock: snapshot-tested.
+//! Pure: (settings, host, place, selection) -> what to ask the place for. No I/O, no clock: snapshot-tested.
 
 mod difference;
 mod environment;
@@ -9,7 +9,7 @@ mod mounts;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use powerdev_protocol::{Service, ServiceSet, paths};
 
@@ -43,9 +43,9 @@ pub struct PlaceFacts {
     pub limits_memory: bool,
 }
 
-/// What was chosen for this start.
+/// What was selected for this start.
 #[derive(Debug, Clone, Default)]
-pub struct Choice {
+pub struct Selection {
     /// The image, by tag.
     pub image: String,
     /// Host ports to publish under, found to be free: container port -> host port.
@@ -92,7 +92,7 @@ const STOP_MARGIN: f64 = 5.0;
 ///
 /// # Errors
 /// [`crate::failure::Failure`] with a usage code: GPUs demanded that aren't there.
-pub fn plan(settings: &Settings, host: &HostFacts, place: &PlaceFacts, choice: &Choice) -> anyhow::Result<Plan> {
+pub fn plan(settings: &Settings, host: &HostFacts, place: &PlaceFacts, selection: &Selection) -> anyhow::Result<Plan> {
     let mut notices = Vec::new();
     let limits = limits(settings, host, place.cpus, place.memory, &mut notices);
     for (what, can) in [("CPUs", place.limits_cpus), ("memory", place.limits_memory)] {
@@ -109,14 +109,14 @@ pub fn plan(settings: &Settings, host: &HostFacts, place: &PlaceFacts, choice: &
         project: settings.name.to_string(),
         project_dir: settings.dir.display().to_string(),
         version: env!("CARGO_PKG_VERSION").into(),
-        image: choice.image.clone(),
+        image: selection.image.clone(),
         hostname: settings.name.to_string(),
         user,
         entrypoint: vec![paths::AGENT_BIN.into(), "init".into()],
-        environment: environment::plain(settings, host, place, &gpus),
+        environment: environment::plain(settings, host, place.ssh_agent.as_deref(), &gpus),
         mounts: mounts::mounts(settings, host, place, &mut notices),
         scratch: mounts::scratch(settings.security, user),
-        ports: published(settings, &choice.ports),
+        ports: published(settings, &selection.ports),
         network: Some(network.name.clone()),
         confinement: settings.security.into(),
         cpus: place.limits_cpus.then_some(limits.cpus),
@@ -133,10 +133,10 @@ pub fn plan(settings: &Settings, host: &HostFacts, place: &PlaceFacts, choice: &
 
 /// What the agent runs: every service, with the variables that all of them and every shell get. `HOME`, `USER`,
 /// `PATH` and the secrets are the agent's to add.
-pub fn service_set(settings: &Settings, host: &HostFacts, place: &PlaceFacts, gpus: &Gpus) -> ServiceSet {
+pub fn service_set(settings: &Settings, host: &HostFacts, ssh_agent: Option<&Path>, gpus: &Gpus) -> ServiceSet {
     let mut set = ServiceSet {
         project: settings.name.to_string(),
-        environment: environment::plain(settings, host, place, gpus),
+        environment: environment::plain(settings, host, ssh_agent, gpus),
         services: settings.services.clone(),
     };
     // Checked when the settings were read: there is no cycle.

@@ -51,27 +51,27 @@ fn with_gpus() -> PlaceFacts {
     PlaceFacts { gpus: Some(vec![gpu(0), gpu(1)]), ..place() }
 }
 
-fn choice() -> Choice {
-    Choice { image: "powerdev/core:0123456789ab".into(), ports: BTreeMap::new() }
+fn selection() -> Selection {
+    Selection { image: "powerdev/core:0123456789ab".into(), ports: BTreeMap::new() }
 }
 
 fn planned(settings: &Settings, host: &HostFacts, place: &PlaceFacts) -> Plan {
-    plan(settings, host, place, &choice()).expect("it can be planned")
+    plan(settings, host, place, &selection()).expect("it can be planned")
 }
 
 /// The plan as it is compared. The release isn't part of it: a new one must not change every snapshot.
-fn shown(settings: &Settings, host: &HostFacts, place: &PlaceFacts, choice: &Choice) -> String {
-    let plan = plan(settings, host, place, choice).expect("it can be planned");
+fn shown(settings: &Settings, host: &HostFacts, place: &PlaceFacts, selection: &Selection) -> String {
+    let plan = plan(settings, host, place, selection).expect("it can be planned");
     let json = serde_json::to_string_pretty(&plan).expect("JSON");
     json.replace(concat!("\"", env!("CARGO_PKG_VERSION"), "\""), "\"VERSION\"")
 }
 
 macro_rules! snapshot {
     ($name:literal, $settings:expr, $host:expr, $place:expr) => {
-        snapshot!($name, $settings, $host, $place, choice());
+        snapshot!($name, $settings, $host, $place, selection());
     };
-    ($name:literal, $settings:expr, $host:expr, $place:expr, $choice:expr) => {
-        insta::assert_snapshot!($name, shown(&$settings, &$host, &$place, &$choice));
+    ($name:literal, $settings:expr, $host:expr, $place:expr, $selection:expr) => {
+        insta::assert_snapshot!($name, shown(&$settings, &$host, &$place, &$selection));
     };
 }
 
@@ -90,10 +90,10 @@ fn plans_of_a_table_of_configurations() {
     snapshot!("limits_clamped", settings("", "DOCKER_CPUS=64\nDOCKER_MEMORY=1t\n"), host(), place());
     snapshot!("large_machine", default(), host(), PlaceFacts { cpus: 96, memory: 512 * GIB, ..place() });
     let own = "image: mine:1\nservices: {web: {command: serve, ports: [80], stop: {grace: 2.5}}}\n";
-    let mine = Choice { image: "mine:1".into(), ..choice() };
+    let mine = Selection { image: "mine:1".into(), ..selection() };
     snapshot!("image_of_ones_own", settings(own, ""), host(), place(), mine);
     let ports = settings("ports: [8080, \"3333:3000\"]\nbind_address: 0.0.0.0\n", "");
-    let found = Choice { ports: BTreeMap::from([(8080, 40_000)]), ..choice() };
+    let found = Selection { ports: BTreeMap::from([(8080, 40_000)]), ..selection() };
     snapshot!("ports_moved_and_replaced", ports, host(), place(), found);
     let mounts = vec![
         Mount { source: "/srv/data".into(), target: "/data".into(), read_only: true },
@@ -126,7 +126,7 @@ fn gpus_that_are_not_there_are_refused() {
         ("0,7", runtime(with_gpus()), "GPU=0,7: this machine has no GPU 7"),
         ("GPU-zz", runtime(with_gpus()), "GPU=GPU-zz: this machine has no GPU GPU-zz"),
     ] {
-        let error = plan(&settings("", &format!("GPU={gpu}\n")), &host(), &place, &choice()).expect_err(gpu);
+        let error = plan(&settings("", &format!("GPU={gpu}\n")), &host(), &place, &selection()).expect_err(gpu);
         let failure = error.downcast_ref::<Failure>().expect("a Failure");
         assert_eq!(failure.message, message);
         assert_eq!(failure.code, powerdev_protocol::ExitCode::Usage);
@@ -138,7 +138,7 @@ fn gpus_that_are_not_there_are_refused() {
 fn secrets_are_in_no_plan() {
     let settings = settings("", "MY_KEY=canary-in-a-coal-mine\nHF_TOKEN=canary-too\n");
     let plan = planned(&settings, &host(), &place());
-    let set = service_set(&settings, &host(), &place(), &plan.environment().gpus);
+    let set = service_set(&settings, &host(), None, &plan.environment().gpus);
     for text in [serde_json::to_string(&plan), serde_json::to_string(&set)] {
         assert!(!text.expect("JSON").contains("canary"));
     }
@@ -147,7 +147,7 @@ fn secrets_are_in_no_plan() {
 #[test]
 fn the_agent_gets_every_service_and_their_order() {
     let yaml = "services:\n  a: {command: x, depends_on: {b: ready}}\n  b: {command: x}\n  off: {command: x, enabled: false}\nimage: mine:1\n";
-    let set = service_set(&settings(yaml, ""), &host(), &place(), &Gpus::None);
+    let set = service_set(&settings(yaml, ""), &host(), None, &Gpus::None);
     assert_eq!(set.environment["POWERDEV_SERVICES"], "b a");
     assert_eq!(set.environment["LOG_LEVEL"], "info");
     assert!(!set.services["off"].enabled);

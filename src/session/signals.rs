@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
-use crate::agent::client::AgentError;
-use crate::agent::route::Patience;
+use crate::control::AgentError;
+use crate::control::Patience;
 use crate::environment::Environment;
 
 /// SIGHUP.

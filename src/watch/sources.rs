@@ -8,7 +8,7 @@ use tokio::sync::mpsc::Sender;
 
 use super::policy::engine_health;
 use super::terms::ContainerSnapshot;
-use crate::agent::route::Patience;
+use crate::control::Patience;
 use crate::engine::{Container, Engine, EngineError, EngineEvent, RunState};
 use crate::environment::Environment;
 use crate::failure;

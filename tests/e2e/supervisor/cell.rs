@@ -13,7 +13,7 @@ use bollard::exec::{StartExecOptions, StartExecResults};
 use bollard::models::{ContainerCreateBody, ExecConfig, HostConfig};
 use bollard::query_parameters as query;
 use futures_util::{Stream, StreamExt};
-use powerdev::agent::client::{AgentError, Client};
+use powerdev::control::{AgentError, Client};
 use powerdev_protocol::{Action, AgentStatus, Event, Health, ServiceState, ServiceStatus, paths};
 use serde_json::{Value, json};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
@@ -290,7 +290,7 @@ fn agent_binary() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| {
         let path = crate::common::project::run_dir().join("powerdev-agent");
-        std::fs::write(&path, powerdev::agent::BINARY).expect("written");
+        std::fs::write(&path, powerdev::delivery::BINARY).expect("written");
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("ours");
         path
     })

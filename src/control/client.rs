@@ -15,6 +15,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWrite
 use tokio::net::UnixStream;
 use tokio::time::{Instant, timeout_at};
 
+use super::Patience;
 use crate::failure::Diagnostic;
 
 /// Why the agent couldn't be asked.
@@ -61,6 +62,13 @@ pub enum AgentError {
     Refused(String),
 }
 
+impl AgentError {
+    /// Nobody listens where it was looked for. There may be somebody to be reached in another way.
+    pub fn is_absence(&self) -> bool {
+        matches!(self, Self::Absent { .. } | Self::NotASocket { .. })
+    }
+}
+
 impl Diagnostic for AgentError {
     fn exit_code(&self) -> ExitCode {
         match self {
@@ -89,12 +97,12 @@ impl Diagnostic for AgentError {
 }
 
 /// Bytes both ways.
-pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+pub(super) trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
 
 /// A connection to one agent.
 pub struct Client {
-    stream: BufReader<Box<dyn Duplex>>,
+    stream: BufReader<Box<dyn ByteStream>>,
     patience: Duration,
 }
 
@@ -118,7 +126,7 @@ impl Client {
     }
 
     /// Over bytes that somebody else passes on.
-    pub(super) fn over(stream: impl Duplex + 'static, patience: Duration) -> Self {
+    pub(super) fn over(stream: impl ByteStream + 'static, patience: Duration) -> Self {
         Self { stream: BufReader::new(Box::new(stream)), patience }
     }
 
@@ -248,6 +256,13 @@ impl Client {
         }
         Ok(Some(line))
     }
+}
+
+/// Whether anybody listens on the socket in `run_dir`, whoever it is.
+pub async fn listens(run_dir: &Path) -> bool {
+    let socket = run_dir.join(paths::SOCKET_NAME);
+    let connected = connect_checked(&socket);
+    tokio::time::timeout(Patience::Brief.limit(), connected).await.is_ok_and(|connected| connected.is_ok())
 }
 
 /// Opens the socket's file itself, so that what is connected to is what was looked at, however long its path is.

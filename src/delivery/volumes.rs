@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use powerdev_protocol::paths;
 
-use crate::agent::parcel::{self, Delivered, Parcel};
+use super::bundle::{self, Bundle, Installed};
 use crate::config::layout;
 use crate::engine::{Engine, EngineError};
 use crate::spec::{Confinement, ContainerSpec, Gpus, MountSource, MountSpec, Role};
@@ -19,17 +19,17 @@ use crate::units::User;
 const MOST: usize = 16 << 20;
 
 /// Makes the spec's volumes, with the mount points inside of them, for the container's user, where the home volume
-/// isn't there yet. With a parcel, in any case, and delivers it.
+/// isn't there yet. With a bundle, in any case, and delivers it.
 ///
 /// # Errors
 /// What the Engine says. The helper container is removed in any case.
-pub async fn prepare(engine: &Engine, spec: &ContainerSpec, parcel: Option<&Parcel>) -> Result<(), EngineError> {
+pub async fn prepare(engine: &Engine, spec: &ContainerSpec, bundle: Option<&Bundle>) -> Result<(), EngineError> {
     let Some(home) = spec.volume_at(paths::HOME) else { return Ok(()) };
     let new = !engine.has_volume(home).await?;
-    if parcel.is_none() && !new {
+    if bundle.is_none() && !new {
         return Ok(());
     }
-    if parcel.is_some() {
+    if bundle.is_some() {
         // Secrets go into no volume that is somebody else's: that is an error.
         for volume in delivered_to(spec) {
             engine.has_volume(volume).await?;
@@ -37,20 +37,20 @@ pub async fn prepare(engine: &Engine, spec: &ContainerSpec, parcel: Option<&Parc
     }
     let mut tar = tar::Builder::new(Vec::new());
     folders(&mut tar, spec, new);
-    if let Some(parcel) = parcel {
-        parcel.pack(&mut tar, &Delivered::default());
+    if let Some(bundle) = bundle {
+        bundle.pack(&mut tar, &Installed::default());
     }
     write(engine, spec, tar).await
 }
 
-/// Delivers what of the parcel isn't in the volume of a container that is there and doesn't run.
+/// Delivers what of the bundle isn't in the volume of a container that is there and doesn't run.
 ///
 /// # Errors
 /// As [`prepare`].
-pub async fn deliver(engine: &Engine, spec: &ContainerSpec, parcel: &Parcel) -> Result<(), EngineError> {
-    let delivered = delivered(engine, &spec.name).await?;
+pub async fn deliver(engine: &Engine, spec: &ContainerSpec, bundle: &Bundle) -> Result<(), EngineError> {
+    let installed = installed(engine, &spec.name).await?;
     let mut tar = tar::Builder::new(Vec::new());
-    if parcel.pack(&mut tar, &delivered) {
+    if bundle.pack(&mut tar, &installed) {
         write(engine, spec, tar).await?;
     }
     Ok(())
@@ -60,7 +60,7 @@ pub async fn deliver(engine: &Engine, spec: &ContainerSpec, parcel: &Parcel) -> 
 ///
 /// # Errors
 /// What the Engine says.
-pub async fn take_back(engine: &Engine, spec: &ContainerSpec) -> Result<(), EngineError> {
+pub async fn withdraw(engine: &Engine, spec: &ContainerSpec) -> Result<(), EngineError> {
     for volume in delivered_to(spec) {
         if engine.has_volume(volume).await? {
             engine.remove_volume(volume).await?;
@@ -77,8 +77,8 @@ fn delivered_to(spec: &ContainerSpec) -> impl Iterator<Item = &str> {
 ///
 /// # Errors
 /// What the Engine says.
-pub async fn delivered(engine: &Engine, container: &str) -> Result<Delivered, EngineError> {
-    Ok(Delivered::read(&engine.read(container, Delivered::FOLDER, MOST).await?))
+pub async fn installed(engine: &Engine, container: &str) -> Result<Installed, EngineError> {
+    Ok(Installed::read(&engine.read(container, Installed::FOLDER, MOST).await?))
 }
 
 /// Unpacks an archive of the root folder into the spec's volumes.
@@ -121,6 +121,6 @@ fn folders(tar: &mut tar::Builder<Vec<u8>>, spec: &ContainerSpec, new: bool) {
             _ if new => (0o755, user),
             _ => continue,
         };
-        parcel::folder(tar, target.trim_start_matches('/'), mode, owner);
+        bundle::folder(tar, target.trim_start_matches('/'), mode, owner);
     }
 }

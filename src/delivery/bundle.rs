@@ -1,7 +1,8 @@
-//! What a container finds at [`paths::AGENT_DIR`] where that is a volume: as archives, for an Engine elsewhere.
+//! What a container finds at [`paths::AGENT_DIR`]: the agent, its services, the secrets; as an archive where that is a
+//! volume.
 //!
-//! A mark tells which agent is there, so that the same one isn't sent twice. It is emptied before the executable is
-//! written and filled in after: a parcel that was lost on its way is sent again.
+//! In a volume a mark tells which agent is there, so that the same one isn't sent twice. It is emptied before the executable
+//! is written and filled in after: a bundle that was lost on its way is sent again.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -12,7 +13,7 @@ use secrecy::{ExposeSecret, SecretSlice};
 use super::{BINARY, SHA256};
 use crate::units::User;
 
-/// Folder of the configuration, inside of a parcel.
+/// Folder of the configuration, inside of a bundle.
 const CONFIG: &str = "opt/powerdev/config";
 const MARK: &str = "agent.sha256";
 const SERVICES: &str = "services.json";
@@ -22,21 +23,23 @@ const MOST: u64 = 4 << 20;
 
 /// Services and secrets of one environment, and this powerdev's agent.
 #[derive(Debug, Clone)]
-pub struct Parcel {
-    services: Vec<u8>,
-    secrets: SecretSlice<u8>,
-    owner: User,
+pub struct Bundle {
+    pub(super) services: Vec<u8>,
+    pub(super) secrets: SecretSlice<u8>,
+    /// The container's user.
+    pub(super) owner: User,
 }
 
-/// What a volume holds already; empty where it holds none.
+/// What a container finds there already; nothing, where nothing was delivered.
 #[derive(Debug, Clone, Default)]
-pub struct Delivered {
-    mark: Vec<u8>,
-    services: Vec<u8>,
-    secrets: SecretSlice<u8>,
+pub struct Installed {
+    /// This powerdev's agent is there.
+    pub(super) agent: bool,
+    pub(super) services: Vec<u8>,
+    pub(super) secrets: SecretSlice<u8>,
 }
 
-impl Parcel {
+impl Bundle {
     /// Packs them. `owner` is the container's user: the secrets are readable by it alone.
     ///
     /// # Errors
@@ -46,14 +49,14 @@ impl Parcel {
         Ok(Self { services, secrets, owner })
     }
 
-    /// Packs services and secrets as they were delivered before.
-    pub fn again(delivered: &Delivered, owner: User) -> Self {
-        Self { services: delivered.services.clone(), secrets: delivered.secrets.clone(), owner }
+    /// Packs services and secrets as they are there.
+    pub fn again(installed: &Installed, owner: User) -> Self {
+        Self { services: installed.services.clone(), secrets: installed.secrets.clone(), owner }
     }
 
-    /// Puts what isn't delivered yet into an archive of the root folder. False: nothing is missing.
-    pub fn pack(&self, tar: &mut tar::Builder<Vec<u8>>, delivered: &Delivered) -> bool {
-        let pending = self.pending(delivered);
+    /// Puts what isn't there yet into an archive of the root folder. False: nothing is missing.
+    pub fn pack(&self, tar: &mut tar::Builder<Vec<u8>>, installed: &Installed) -> bool {
+        let pending = self.pending(installed);
         if pending.contains(&"agent") {
             let mark = |tar: &mut _, content: &[u8]| file(tar, &format!("{CONFIG}/{MARK}"), content, 0o644, User::ROOT);
             folder(tar, "opt/powerdev/bin", 0o755, User::ROOT);
@@ -71,22 +74,22 @@ impl Parcel {
         !pending.is_empty()
     }
 
-    /// What of it isn't delivered yet: `agent`, `services`, `secrets`.
-    pub fn pending(&self, delivered: &Delivered) -> Vec<&'static str> {
+    /// What of it isn't there yet: `agent`, `services`, `secrets`.
+    pub fn pending(&self, installed: &Installed) -> Vec<&'static str> {
         let compared = [
-            ("agent", delivered.mark == SHA256.as_bytes()),
-            ("services", delivered.services == self.services),
-            ("secrets", delivered.secrets.expose_secret() == self.secrets.expose_secret()),
+            ("agent", installed.agent),
+            ("services", installed.services == self.services),
+            ("secrets", installed.secrets.expose_secret() == self.secrets.expose_secret()),
         ];
         compared.into_iter().filter(|(_, same)| !same).map(|(what, _)| what).collect()
     }
 }
 
-impl Delivered {
-    /// The folder whose archive [`Delivered::read`] takes.
+impl Installed {
+    /// The folder whose archive [`Installed::read`] takes.
     pub const FOLDER: &str = "/opt/powerdev/config";
 
-    /// Reads the archive of [`Delivered::FOLDER`]. What can't be read counts as not delivered.
+    /// Reads the archive of [`Installed::FOLDER`]. What can't be read counts as not there.
     pub fn read(archive: &[u8]) -> Self {
         Self::unpack(archive).unwrap_or_default()
     }
@@ -99,7 +102,7 @@ impl Delivered {
             let mut content = Vec::new();
             entry.take(MOST).read_to_end(&mut content)?;
             match name.as_str() {
-                MARK => found.mark = content,
+                MARK => found.agent = content == SHA256.as_bytes(),
                 SERVICES => found.services = content,
                 SECRETS => found.secrets = content.into(),
                 _ => {}
@@ -132,30 +135,30 @@ fn add(tar: &mut tar::Builder<Vec<u8>>, kind: tar::EntryType, path: &str, conten
 mod tests {
     use super::*;
 
-    fn parcel(secret: &str) -> Parcel {
+    fn bundle(secret: &str) -> Bundle {
         let secrets = BTreeMap::from([("KEY".to_owned(), secret.to_owned())]);
-        Parcel::new(&ServiceSet::default(), &secrets, User { uid: 1000, gid: 1001 }).expect("plain data")
+        Bundle::new(&ServiceSet::default(), &secrets, User { uid: 1000, gid: 1001 }).expect("plain data")
     }
 
-    fn packed(parcel: &Parcel, delivered: &Delivered) -> Vec<u8> {
+    fn packed(bundle: &Bundle, installed: &Installed) -> Vec<u8> {
         let mut tar = tar::Builder::new(Vec::new());
-        parcel.pack(&mut tar, delivered);
+        bundle.pack(&mut tar, installed);
         tar.into_inner().expect("memory")
     }
 
     #[test]
     fn what_was_delivered_is_not_sent_again() {
-        let whole = packed(&parcel("one"), &Delivered::default());
-        let delivered = Delivered::read(&whole);
-        assert!(parcel("one").pending(&delivered).is_empty(), "{delivered:?}");
-        assert_eq!(parcel("two").pending(&delivered), ["secrets"]);
-        assert!(packed(&parcel("two"), &delivered).len() < BINARY.len(), "the agent stays where it is");
-        assert_eq!(parcel("one").pending(&Delivered::read(b"no archive")), ["agent", "services", "secrets"]);
+        let whole = packed(&bundle("one"), &Installed::default());
+        let installed = Installed::read(&whole);
+        assert!(bundle("one").pending(&installed).is_empty(), "{installed:?}");
+        assert_eq!(bundle("two").pending(&installed), ["secrets"]);
+        assert!(packed(&bundle("two"), &installed).len() < BINARY.len(), "the agent stays where it is");
+        assert_eq!(bundle("one").pending(&Installed::read(b"no archive")), ["agent", "services", "secrets"]);
     }
 
     #[test]
-    fn a_parcel_lost_on_its_way_is_sent_again() {
-        let whole = packed(&parcel("one"), &Delivered::default());
+    fn a_bundle_lost_on_its_way_is_sent_again() {
+        let whole = packed(&bundle("one"), &Installed::default());
         let broken = &whole[..BINARY.len() / 2];
         let mut archive = tar::Archive::new(broken);
         let marks = archive.entries().expect("an archive").filter_map(Result::ok);
@@ -165,17 +168,17 @@ mod tests {
 
     #[test]
     fn no_debug_output_holds_a_secret() {
-        let parcel = parcel("hush");
-        let delivered = Delivered::read(&packed(&parcel, &Delivered::default()));
-        assert!(delivered.secrets.expose_secret().windows(4).any(|bytes| bytes == b"hush"));
-        let shown = format!("{parcel:?} {delivered:?}");
+        let bundle = bundle("hush");
+        let installed = Installed::read(&packed(&bundle, &Installed::default()));
+        assert!(installed.secrets.expose_secret().windows(4).any(|bytes| bytes == b"hush"));
+        let shown = format!("{bundle:?} {installed:?}");
         // Bytes are shown as numbers: the whole of what `hush` would look like.
         assert!(!shown.contains("hush") && !shown.contains("104, 117, 115, 104"), "{shown}");
     }
 
     #[test]
     fn the_secrets_are_the_users_alone() {
-        let whole = packed(&parcel("one"), &Delivered::default());
+        let whole = packed(&bundle("one"), &Installed::default());
         let mut archive = tar::Archive::new(whole.as_slice());
         let entries = archive.entries().expect("an archive").filter_map(Result::ok);
         let mut secrets = entries.filter(|entry| entry.path().is_ok_and(|path| path.ends_with(SECRETS)));

@@ -24,9 +24,9 @@ use futures_util::StreamExt;
 use powerdev_protocol::ExitCode;
 use sha2::{Digest, Sha256};
 
-use crate::agent::inject::cache_home;
 use crate::config::layout::AGENT_MOUNT;
 use crate::config::{Choice, ImageReference, Settings};
+use crate::delivery::cache_home;
 use crate::engine::{
     BuildEvent, BuildRequest, BuildSecrets, Engine, EngineError, Hidden, Image, Logins, container_proxies,
 };

@@ -1,0 +1,172 @@
+//! Agent, services and secrets on their way to a container: into a folder of this machine that it mounts, or into
+//! volumes on an Engine elsewhere.
+
+mod bundle;
+mod folder;
+mod volumes;
+
+use std::collections::BTreeMap;
+
+use powerdev_protocol::paths;
+
+use crate::config::layout;
+use crate::deployment::Deployment;
+use crate::engine::{Container, container_proxies};
+use crate::failure::Failure;
+use crate::plan;
+use crate::site::Site;
+use crate::spec::{ContainerSpec, Gpus};
+use crate::state::make_folder;
+use crate::units::User;
+
+pub use bundle::{Bundle, Installed};
+pub use folder::{cache_home, cache_name};
+pub use volumes::{prepare, withdraw};
+
+/// The agent's executable, built by `build.rs`: static, for Linux.
+pub static BINARY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/powerdev-agent"));
+/// SHA-256 of [`BINARY`], in hex.
+pub const SHA256: &str = env!("POWERDEV_AGENT_SHA256");
+
+/// Where agent, services and secrets of one container are put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Means {
+    /// Into the folder of this machine that it mounts.
+    Folder,
+    /// Into its volume.
+    Volume,
+    /// Into a folder of the Engine's machine, which isn't this one.
+    OutOfReach,
+}
+
+impl Means {
+    /// Those of a container that was made from `spec`; None: of one that is to be made, or of which nobody knows.
+    fn of(deployment: &Deployment, spec: Option<&ContainerSpec>) -> Self {
+        let folder = spec.map(|spec| spec.volume_at(paths::AGENT_DIR).is_none());
+        match (deployment.site(), folder) {
+            (_, Some(false)) | (Site::Elsewhere, None) => Self::Volume,
+            (Site::Here, _) => Self::Folder,
+            (Site::Elsewhere, Some(true)) => Self::OutOfReach,
+        }
+    }
+}
+
+impl Deployment {
+    /// Who owns what the container's user may write.
+    fn owner(&self) -> User {
+        self.host.user
+    }
+
+    /// What the agent is to find. Only a container that mounts folders of this machine has its SSH agent.
+    fn bundle(&self, means: Means, gpus: &Gpus) -> anyhow::Result<Bundle> {
+        let ssh_agent = self.host.ssh_agent.as_deref().filter(|_| means == Means::Folder);
+        let services = plan::service_set(&self.settings, &self.host, ssh_agent, gpus);
+        Ok(Bundle::new(&services, &secrets(self), self.owner())?)
+    }
+}
+
+/// Makes what must be there before a container is made: the project's folders and the agent's, where it mounts them.
+/// Gives what is to go into its volumes otherwise.
+///
+/// # Errors
+/// When something can't be written.
+pub fn before_making(deployment: &Deployment, gpus: &Gpus) -> anyhow::Result<Option<Bundle>> {
+    meant_to_run(deployment)?;
+    let means = Means::of(deployment, None);
+    let bundle = deployment.bundle(means, gpus)?;
+    if means == Means::Volume {
+        return Ok(Some(bundle));
+    }
+    make_folders(deployment)?;
+    folder::install(deployment.environment.state(), &bundle)?;
+    Ok(None)
+}
+
+/// Brings agent, services and secrets up to date for the next start of a container that is there, or for the agent of
+/// one that runs to read anew.
+///
+/// # Errors
+/// When they can't be written; a conflict when the container mounts folders of the Engine's machine, which isn't this.
+pub async fn refresh(deployment: &Deployment, container: &Container, gpus: &Gpus) -> anyhow::Result<()> {
+    meant_to_run(deployment)?;
+    let means = Means::of(deployment, container.spec.as_ref());
+    install(deployment, container, &deployment.bundle(means, gpus)?).await
+}
+
+/// What of a running container waits for its next restart: `agent`, `services`, `secrets`.
+///
+/// # Errors
+/// What the Engine says.
+pub async fn pending(deployment: &Deployment, container: &Container, gpus: &Gpus) -> anyhow::Result<Vec<&'static str>> {
+    let means = Means::of(deployment, container.spec.as_ref());
+    match installed(deployment, container).await {
+        Ok(installed) => Ok(deployment.bundle(means, gpus)?.pending(&installed)),
+        // What was taken away isn't waiting.
+        Err(_) if means == Means::Folder => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Services and secrets as the agent of a container finds them, to be restored.
+///
+/// # Errors
+/// When they can't be read.
+pub async fn current(deployment: &Deployment, container: &Container) -> anyhow::Result<Bundle> {
+    Ok(Bundle::again(&installed(deployment, container).await?, deployment.owner()))
+}
+
+/// Puts a bundle where a container that is there finds it.
+///
+/// # Errors
+/// As [`refresh`].
+pub async fn install(deployment: &Deployment, container: &Container, bundle: &Bundle) -> anyhow::Result<()> {
+    match (Means::of(deployment, container.spec.as_ref()), &container.spec) {
+        (Means::Volume, Some(spec)) => Ok(volumes::deliver(&deployment.engine, spec, bundle).await?),
+        (Means::Folder, _) => {
+            make_folders(deployment)?;
+            folder::install(deployment.environment.state(), bundle)
+        }
+        (Means::Volume, None) | (Means::OutOfReach, _) => {
+            let message =
+                format!("{} mounts folders of the Engine's own machine, which this one can't write", container.name);
+            let hint = "start it there, or give `up` --recreate: then it gets volumes; what is in /home/dev stays";
+            Err(Failure::conflict(message).hint(hint).into())
+        }
+    }
+}
+
+async fn installed(deployment: &Deployment, container: &Container) -> anyhow::Result<Installed> {
+    match Means::of(deployment, container.spec.as_ref()) {
+        Means::Folder => folder::installed(deployment.environment.state()),
+        Means::Volume | Means::OutOfReach => Ok(volumes::installed(&deployment.engine, &container.name).await?),
+    }
+}
+
+/// Remembers the project's folder, and that it isn't meant to be down any more.
+fn meant_to_run(deployment: &Deployment) -> anyhow::Result<()> {
+    deployment.environment.state().create()?;
+    deployment.environment.state().set_stop_requested(false)?;
+    deployment.environment.state().remember_project(&deployment.settings.dir)
+}
+
+/// Makes `.agent-mount` and what is in it, for the container's user. What is there already stays as it is.
+fn make_folders(deployment: &Deployment) -> anyhow::Result<()> {
+    let owner = deployment.host.user;
+    make_folder(&deployment.settings.agent_mount(), 0o755, owner)?;
+    layout::folders(&deployment.settings.dir).iter().try_for_each(|folder| make_folder(folder, 0o755, owner))
+}
+
+/// What services and shells get besides plain variables, and nobody else sees: the project's secrets, and as with the
+/// docker CLI the proxies of its configuration, whose addresses may hold passwords.
+fn secrets(deployment: &Deployment) -> BTreeMap<String, String> {
+    let mut secrets = deployment.settings.secrets.reveal().clone();
+    // One that makes no sense is told where it is needed: to connect, to pull, by the doctor.
+    for (name, value) in container_proxies(deployment.engine.endpoint()).unwrap_or_default() {
+        let spellings = [name.to_ascii_lowercase(), name];
+        let is_set = |name: &String| secrets.contains_key(name) || deployment.settings.environment.contains_key(name);
+        if !spellings.iter().any(is_set) {
+            secrets.extend(spellings.map(|name| (name, value.clone())));
+        }
+    }
+    secrets
+}

@@ -1,0 +1,42 @@
+//! An environment together with what it is to be: its settings, and the facts about this machine.
+
+use crate::config::Settings;
+use crate::engine::{Engine, EngineInfo};
+use crate::environment::Environment;
+use crate::host::HostFacts;
+use crate::plan::PlaceFacts;
+use crate::site::Site;
+
+/// An environment and what is to be deployed as it.
+#[derive(Debug)]
+pub struct Deployment {
+    /// The environment.
+    pub environment: Environment,
+    /// Its settings.
+    pub settings: Settings,
+    /// Facts about this machine.
+    pub host: HostFacts,
+    /// The Engine that it runs on.
+    pub engine: Engine,
+}
+
+impl Deployment {
+    /// Puts the parts together.
+    ///
+    /// # Errors
+    /// When there is no place to keep state.
+    pub fn new(settings: Settings, engine: Engine) -> anyhow::Result<Self> {
+        let environment = Environment::new(settings.name.clone(), &settings.dir)?.on(engine.clone());
+        Ok(Self { environment, host: HostFacts::detect(), settings, engine })
+    }
+
+    /// Where its Engine runs.
+    pub fn site(&self) -> Site {
+        Site::of(self.engine.endpoint())
+    }
+
+    /// What is known about the place that is to run it.
+    pub fn place(&self, info: &EngineInfo) -> PlaceFacts {
+        self.site().facts(&self.host, info, self.environment.state())
+    }
+}
