@@ -13,7 +13,7 @@ use crate::units::ByteSize;
 
 /// List the backups, oldest first.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct BackupsArgs {
     /// Read every file of them again and compare with the checksums
     #[arg(long)]
     pub verify: bool,
@@ -24,12 +24,12 @@ pub struct Args {
 
 /// What `--json` prints.
 #[derive(Serialize)]
-struct Document {
-    backups: Vec<Line>,
+struct BackupsDocument {
+    backups: Vec<BackupLine>,
 }
 
 #[derive(Serialize)]
-struct Line {
+struct BackupLine {
     #[serde(flatten)]
     backup: Backup,
     complete: bool,
@@ -41,12 +41,12 @@ struct Line {
 ///
 /// # Errors
 /// A [`Failure`] when a name isn't there. Damage is told in the list, and by the exit code.
-pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> {
+pub async fn run(args: BackupsArgs, context: &Context<'_>) -> anyhow::Result<ExitCode> {
     let (_, dir) = context.identity()?;
     let mut lines = Vec::new();
     if let Some(store) = Store::look(&dir)? {
         for backup in chosen(&store, &args.names)? {
-            lines.push(Line { complete: backup.complete(), backup, damage: Vec::new() });
+            lines.push(BackupLine { complete: backup.complete(), backup, damage: Vec::new() });
         }
         if args.verify {
             drop(store);
@@ -67,7 +67,7 @@ fn chosen(store: &Store, names: &[String]) -> Result<Vec<Backup>, BackupError> {
     names.iter().map(|name| store.find(Some(name))).collect()
 }
 
-async fn verify(context: &Context<'_>, dir: &std::path::Path, lines: &mut [Line]) -> anyhow::Result<()> {
+async fn verify(context: &Context<'_>, dir: &std::path::Path, lines: &mut [BackupLine]) -> anyhow::Result<()> {
     let store = Arc::new(Store::open_shared(dir)?);
     for line in lines {
         let total = line.backup.end.as_ref().map_or(0, |end| end.bytes);
@@ -91,10 +91,10 @@ async fn verify(context: &Context<'_>, dir: &std::path::Path, lines: &mut [Line]
     Ok(())
 }
 
-fn show(context: &Context<'_>, lines: Vec<Line>) -> anyhow::Result<()> {
+fn show(context: &Context<'_>, lines: Vec<BackupLine>) -> anyhow::Result<()> {
     let ui = context.ui;
     if ui.json() {
-        return ui.document(&Document { backups: lines });
+        return ui.document(&BackupsDocument { backups: lines });
     }
     if lines.is_empty() {
         ui.status("No backups yet. `powerdev persist` makes one.");
@@ -117,7 +117,7 @@ fn show(context: &Context<'_>, lines: Vec<Line>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn state(line: &Line) -> String {
+fn state(line: &BackupLine) -> String {
     match (&line.backup.problem, line.backup.verified_ms) {
         (Some(problem), _) => format!("damaged: {problem}"),
         _ if !line.damage.is_empty() => format!("damaged: {} differ", line.damage.len()),

@@ -11,7 +11,7 @@ use crate::units::ByteSize;
 
 /// Build the image; an unchanged one answers at once.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct BuildArgs {
     /// Build even if nothing has changed
     #[arg(long)]
     pub force: bool,
@@ -33,7 +33,7 @@ pub struct Args {
 ///
 /// # Errors
 /// [`ExitCode::BuildFailed`] with the failing step, its last lines and the Dockerfile's line.
-pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> {
+pub async fn run(args: BuildArgs, context: &Context<'_>) -> anyhow::Result<ExitCode> {
     let profile = args.profile.as_ref().map(Choice::word);
     let flags = Overrides::default().with(&PROFILE, profile).with(&BASE_IMAGE, args.base.as_deref());
     let settings = context.settings_with(&flags)?;

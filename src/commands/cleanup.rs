@@ -11,7 +11,7 @@ use crate::units::ByteSize;
 
 /// Remove what powerdev made and nothing uses: superseded images, networks, caches, leftovers on this machine
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct CleanupArgs {
     /// Remove everything unused on this Engine, whoever made it: stopped containers, images, networks, volumes, build
     /// cache
     #[arg(long)]
@@ -28,15 +28,15 @@ pub struct Args {
 }
 
 #[derive(Debug, Serialize)]
-struct Document {
+struct CleanupDocument {
     dry_run: bool,
     /// Added up; images that share layers free less.
     bytes: u64,
-    items: Vec<Line>,
+    items: Vec<RemovalLine>,
 }
 
 #[derive(Debug, Serialize)]
-struct Line {
+struct RemovalLine {
     #[serde(flatten)]
     removal: Removal,
     removed: bool,
@@ -48,7 +48,7 @@ struct Line {
 ///
 /// # Errors
 /// When the Engine doesn't answer, or nobody can be asked and `--yes` isn't given.
-pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> {
+pub async fn run(args: CleanupArgs, context: &Context<'_>) -> anyhow::Result<ExitCode> {
     let engine = context.engine().await?;
     let scope = CleanupScope { all: args.all, volumes: args.volumes };
     let spinner = context.ui.spinner("looking at what there is");
@@ -81,17 +81,17 @@ fn is_state(removal: &Removal, inventory: &crate::engine::Inventory) -> bool {
     removal.target == Target::Volume && inventory.volumes.iter().any(state)
 }
 
-async fn carry_out(context: &Context<'_>, engine: &Engine, plan: Vec<Removal>, dry_run: bool) -> Vec<Line> {
+async fn carry_out(context: &Context<'_>, engine: &Engine, plan: Vec<Removal>, dry_run: bool) -> Vec<RemovalLine> {
     let mut lines = Vec::new();
     for removal in plan {
         if dry_run {
-            lines.push(Line { removal, removed: false, error: None });
+            lines.push(RemovalLine { removal, removed: false, error: None });
             continue;
         }
         let spinner = context.ui.spinner(&format!("removing {}", removal.name));
         let error = cleanup::remove(engine, &removal).await.err().map(|error| format!("{error:#}"));
         spinner.finish_and_clear();
-        lines.push(Line { removal, removed: error.is_none(), error });
+        lines.push(RemovalLine { removal, removed: error.is_none(), error });
     }
     lines
 }
@@ -120,7 +120,7 @@ fn kind(target: &Target) -> &'static str {
     }
 }
 
-fn report(context: &Context<'_>, lines: Vec<Line>, dry_run: bool) -> anyhow::Result<ExitCode> {
+fn report(context: &Context<'_>, lines: Vec<RemovalLine>, dry_run: bool) -> anyhow::Result<ExitCode> {
     let ui = context.ui;
     let counted = lines.iter().filter(|line| dry_run || line.removed);
     let bytes: u64 = counted.clone().filter_map(|line| line.removal.size).sum();
@@ -136,7 +136,7 @@ fn report(context: &Context<'_>, lines: Vec<Line>, dry_run: bool) -> anyhow::Res
     }
     let failed = lines.iter().any(|line| line.error.is_some());
     if ui.json() {
-        ui.document(&Document { dry_run, bytes, items: lines })?;
+        ui.document(&CleanupDocument { dry_run, bytes, items: lines })?;
     }
     Ok(if failed { ExitCode::Failed } else { ExitCode::Done })
 }

@@ -12,14 +12,14 @@ use crate::completion::Shell;
 bash: powerdev completions bash >~/.local/share/bash-completion/completions/powerdev
 zsh:  powerdev completions zsh >_powerdev, in a folder of $fpath
 fish: powerdev completions fish >~/.config/fish/completions/powerdev.fish")]
-pub struct Args {
+pub struct CompletionsArgs {
     /// Which shell
     #[arg(value_enum)]
     shell: Shell,
 }
 
 #[derive(Debug, Serialize)]
-struct Document {
+struct CompletionsDocument {
     shell: &'static str,
     script: String,
 }
@@ -28,10 +28,10 @@ struct Document {
 ///
 /// # Errors
 /// When standard output can't be written.
-pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> {
+pub async fn run(args: CompletionsArgs, context: &Context<'_>) -> anyhow::Result<ExitCode> {
     let script = args.shell.script()?;
     if context.ui.json() {
-        context.ui.document(&Document { shell: args.shell.name(), script })?;
+        context.ui.document(&CompletionsDocument { shell: args.shell.name(), script })?;
     } else {
         context.ui.print(script.trim_end())?;
     }

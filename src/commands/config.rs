@@ -12,7 +12,7 @@ use crate::ui::table::Table;
 
 /// Show every setting, its value, and where it came from
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct ConfigArgs {
     /// Print the JSON Schema of powerdev.yaml instead
     #[arg(long)]
     schema: bool,
@@ -30,7 +30,7 @@ struct ConfigReport<'a> {
 ///
 /// # Errors
 /// When the settings are wrong: a usage [`crate::failure::Failure`].
-pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> {
+pub async fn run(args: ConfigArgs, context: &Context<'_>) -> anyhow::Result<ExitCode> {
     if args.schema {
         let schema = yaml::schema();
         if context.ui.json() {

@@ -8,7 +8,7 @@ use crate::lifecycle::Build;
 
 /// Start in the background and wait until every service is ready
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct DaemonArgs {
     #[command(flatten)]
     bring: BringArgs,
 }
@@ -17,7 +17,7 @@ pub struct Args {
 ///
 /// # Errors
 /// As `up`.
-pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> {
+pub async fn run(args: DaemonArgs, context: &Context<'_>) -> anyhow::Result<ExitCode> {
     bring_up(&args.bring, Build::IfMissing, context).await?;
     Ok(ExitCode::Done)
 }

@@ -9,10 +9,10 @@ use crate::doctor::{self, Check, CheckStatus};
 
 /// Look at Engine, machine and project, and say what is wrong and how to mend it
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct DoctorArgs {}
 
 #[derive(Debug, Serialize)]
-struct Document {
+struct DoctorDocument {
     ok: bool,
     checks: Vec<Check>,
 }
@@ -21,13 +21,13 @@ struct Document {
 ///
 /// # Errors
 /// When standard output can't be written.
-pub async fn run(_: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> {
+pub async fn run(_: DoctorArgs, context: &Context<'_>) -> anyhow::Result<ExitCode> {
     let ui = context.ui;
     let checks = doctor::examine(context.global.project.as_deref(), context.global.env_file.as_deref()).await;
     let ok = checks.iter().all(|check| check.verdict != CheckStatus::Fail);
     let code = if ok { ExitCode::Done } else { ExitCode::Failed };
     if ui.json() {
-        ui.document(&Document { ok, checks })?;
+        ui.document(&DoctorDocument { ok, checks })?;
         return Ok(code);
     }
     for check in &checks {

@@ -19,7 +19,7 @@ const KEPT: usize = 16 << 20;
 /// is passed on. Signals are passed on as well. The exit code is the command's own; 127 when there is no such command,
 /// 126 when it can't be run; powerdev's own codes when the environment isn't running (4) or no Engine answers (3).
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct ExecArgs {
     /// No terminal, even where there is one
     #[arg(long, short = 'T')]
     no_tty: bool,
@@ -45,7 +45,7 @@ fn assignment(text: &str) -> Result<String, String> {
 }
 
 #[derive(Serialize)]
-struct Document<'a> {
+struct ExecDocument<'a> {
     name: &'a str,
     command: &'a [String],
     exit_code: u8,
@@ -59,7 +59,7 @@ struct Document<'a> {
 ///
 /// # Errors
 /// When the environment doesn't run, or the Engine goes away.
-pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> {
+pub async fn run(args: ExecArgs, context: &Context<'_>) -> anyhow::Result<ExitCode> {
     let environment = context.environment()?;
     let tty = !args.no_tty && !context.ui.json() && terminal::is_interactive();
     let command = Command {
@@ -82,7 +82,7 @@ pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> 
     }
     let started = Instant::now();
     let (exit_code, captured) = session.capture(&command, KEPT, context.ui).await?;
-    context.ui.document(&Document {
+    context.ui.document(&ExecDocument {
         name: environment.name().as_str(),
         command: &command.words,
         exit_code,

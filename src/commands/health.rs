@@ -21,14 +21,14 @@ const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// Say in one word how the environment is: healthy, starting, unhealthy or stopped
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct HealthArgs {
     /// Wait up to SECS for it to become healthy
     #[arg(long, value_name = "SECS")]
     wait: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
-struct Document<'a> {
+struct HealthDocument<'a> {
     name: &'a str,
     health: HealthState,
     detail: &'a str,
@@ -38,14 +38,14 @@ struct Document<'a> {
 ///
 /// # Errors
 /// When there is no such environment, or the Engine doesn't answer either.
-pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> {
+pub async fn run(args: HealthArgs, context: &Context<'_>) -> anyhow::Result<ExitCode> {
     let environment = context.environment()?;
     let health = match args.wait {
         None => look(&environment).await?,
         Some(seconds) => wait(&environment, Duration::from_secs(seconds)).await?,
     };
     if context.ui.json() {
-        context.ui.document(&Document {
+        context.ui.document(&HealthDocument {
             name: environment.name().as_str(),
             health: health.state,
             detail: &health.detail,

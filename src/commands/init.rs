@@ -15,7 +15,7 @@ use crate::state;
 
 /// Write a commented .env and powerdev.yaml here, and make the project's folders
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct InitArgs {
     /// Write the files anew where they are there already
     #[arg(long)]
     force: bool,
@@ -44,7 +44,7 @@ struct InitReport {
 ///
 /// # Errors
 /// When the folder can't be written.
-pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> {
+pub async fn run(args: InitArgs, context: &Context<'_>) -> anyhow::Result<ExitCode> {
     let dir = here(context.global.project.as_deref())?;
     let answers = answers(&args, context)?;
     let owner = host::container_user();
@@ -128,7 +128,7 @@ impl Answers {
 }
 
 /// Flags answer; what they leave open is asked on a terminal, and stays at its default elsewhere.
-fn answers(args: &Args, context: &Context<'_>) -> anyhow::Result<Answers> {
+fn answers(args: &InitArgs, context: &Context<'_>) -> anyhow::Result<Answers> {
     let ask = !args.yes && !context.ui.json() && context.ui.can_ask();
     let profile = match args.profile {
         None if ask => choose("Which image?", context)?,

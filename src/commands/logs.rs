@@ -10,7 +10,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use powerdev_protocol::{ExitCode, ServiceSet};
 use regex::Regex;
 
-use self::line::{Assembler, Line};
+use self::line::{Assembler, LogLine};
 use super::Context;
 use crate::config::did_you_mean;
 use crate::control::Patience;
@@ -23,7 +23,7 @@ use crate::ui::Ui;
 ///
 /// Goes on when the environment is restarted; ends with Ctrl-C, or with code 0 when the environment is removed.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct LogsArgs {
     /// This service alone; `powerdev` is the supervisor itself
     service: Option<String>,
     /// From then on: 90s, 10m, 2h, 1d, a date and time (RFC 3339), or seconds since 1970
@@ -47,7 +47,7 @@ pub struct Args {
 ///
 /// # Errors
 /// When the environment or the service isn't there, or the Engine goes away.
-pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> {
+pub async fn run(args: LogsArgs, context: &Context<'_>) -> anyhow::Result<ExitCode> {
     let environment = context.environment()?;
     let (name, engine) = (environment.name(), environment.engine().await?);
     let container = environment.require().await?;
@@ -130,7 +130,7 @@ enum Reading {
 }
 
 struct Reader<'a> {
-    args: &'a Args,
+    args: &'a LogsArgs,
     ui: &'a Ui,
     /// Lines up to this moment, in nanoseconds since the Unix epoch, have been shown, or were not asked for.
     last_ns: Option<i64>,
@@ -192,12 +192,12 @@ impl Reader<'_> {
         Ok(Reading::Ended)
     }
 
-    fn wanted(&self, line: &Line) -> bool {
+    fn wanted(&self, line: &LogLine) -> bool {
         self.args.service.as_ref().is_none_or(|service| line.service.as_ref() == Some(service))
             && self.args.grep.as_ref().is_none_or(|regex| regex.is_match(&line.line))
     }
 
-    fn show(&self, line: &Line) -> anyhow::Result<Reading> {
+    fn show(&self, line: &LogLine) -> anyhow::Result<Reading> {
         if !self.wanted(line) {
             return Ok(Reading::Ended);
         }

@@ -13,13 +13,13 @@ use crate::failure::Failure;
 
 /// Print the manual page, as roff: `powerdev man | man -l -`
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct ManArgs {
     /// The page of this command alone
     command: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
-struct Document {
+struct ManDocument {
     page: String,
 }
 
@@ -27,10 +27,10 @@ struct Document {
 ///
 /// # Errors
 /// A usage [`Failure`] when there is no such command.
-pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> {
+pub async fn run(args: ManArgs, context: &Context<'_>) -> anyhow::Result<ExitCode> {
     let page = page(args.command.as_deref())?;
     if context.ui.json() {
-        context.ui.document(&Document { page })?;
+        context.ui.document(&ManDocument { page })?;
     } else {
         context.ui.print(page.trim_end())?;
     }

@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Back up analysis, output, data and logs, with the container's log and state.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct PersistArgs {
     /// Read the backup again once it is written, and compare
     #[arg(long)]
     pub verify: bool,
@@ -35,7 +35,7 @@ pub struct Args {
 
 /// What `--json` prints.
 #[derive(Serialize)]
-struct Document {
+struct PersistDocument {
     #[serde(flatten)]
     made: Made,
     path: std::path::PathBuf,
@@ -49,7 +49,7 @@ struct Document {
 ///
 /// # Errors
 /// A [`Failure`] that tells why there is none; none is half made.
-pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> {
+pub async fn run(args: PersistArgs, context: &Context<'_>) -> anyhow::Result<ExitCode> {
     let (name, dir) = context.identity()?;
     let environment = Environment::new(name.clone(), &dir)?;
     context.refuse_elsewhere(
@@ -72,7 +72,7 @@ pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> 
     let keep = args.keep.filter(|_| made.complete);
     let retired = keep.map_or(Ok(Vec::new()), |keep| store.retire(keep as usize))?;
     notices.extend(told(&made));
-    report(context, Document { path: store.path().join(&made.name), made, log, verified, retired, notices })
+    report(context, PersistDocument { path: store.path().join(&made.name), made, log, verified, retired, notices })
 }
 
 /// The container's log and state, as far as Engine and agent answer. Tells whether there is a log.
@@ -179,7 +179,7 @@ pub(super) fn told(made: &Made) -> Vec<String> {
     notices
 }
 
-fn report(context: &Context<'_>, document: Document) -> anyhow::Result<ExitCode> {
+fn report(context: &Context<'_>, document: PersistDocument) -> anyhow::Result<ExitCode> {
     let made = &document.made;
     let ui = context.ui;
     document.notices.iter().for_each(|notice| ui.notice(notice));

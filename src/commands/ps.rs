@@ -13,10 +13,10 @@ use crate::ui::table::Table;
 
 /// List every environment on this Engine
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct PsArgs {}
 
 #[derive(Debug, Serialize)]
-struct Document {
+struct PsDocument {
     environments: Vec<Row>,
 }
 
@@ -36,12 +36,12 @@ struct Row {
 ///
 /// # Errors
 /// When the Engine doesn't answer.
-pub async fn run(_: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> {
+pub async fn run(_: PsArgs, context: &Context<'_>) -> anyhow::Result<ExitCode> {
     let engine = context.engine().await?;
     let containers = engine.environments().await?;
     let rows = futures_util::future::join_all(containers.iter().map(|container| row(&engine, container))).await;
     if context.ui.json() {
-        context.ui.document(&Document { environments: rows })?;
+        context.ui.document(&PsDocument { environments: rows })?;
     } else if rows.is_empty() {
         context.ui.status("no environments on this Engine; `powerdev up` makes one");
     } else {

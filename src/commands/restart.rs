@@ -15,7 +15,7 @@ use crate::ui::services::ServicesProgress;
 
 /// Restart the environment, with changed services and secrets, and wait until ready
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct RestartArgs {
     /// Return as soon as the container runs
     #[arg(long)]
     no_wait: bool,
@@ -25,7 +25,7 @@ pub struct Args {
 }
 
 #[derive(Debug, Serialize)]
-struct Document<'a> {
+struct RestartDocument<'a> {
     name: &'a str,
     container: &'a str,
     health: HealthState,
@@ -36,7 +36,7 @@ struct Document<'a> {
 ///
 /// # Errors
 /// When there is no such environment; when a service won't come.
-pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> {
+pub async fn run(args: RestartArgs, context: &Context<'_>) -> anyhow::Result<ExitCode> {
     let settings = context.settings_with(&Overrides::default())?;
     let deployment = Deployment::new(settings, context.engine().await?)?;
     let environment = &deployment.environment;
@@ -60,7 +60,7 @@ pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> 
     let health = status.health.state;
     if context.ui.json() {
         let (name, container) = (name.as_str(), container.name.as_str());
-        context.ui.document(&Document { name, container, health, services: &status.services })?;
+        context.ui.document(&RestartDocument { name, container, health, services: &status.services })?;
     } else {
         context.ui.status(format_args!("{name} is {health}"));
     }

@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Put a backup's folders back. What they replace is saved as a backup first.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct RestoreArgs {
     /// Which backup; `latest` is the newest that `persist` made
     #[arg(value_name = "NAME", default_value = "latest")]
     pub name: String,
@@ -40,7 +40,7 @@ pub struct Args {
 ///
 /// # Errors
 /// A [`Failure`] that tells why nothing was changed.
-pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> {
+pub async fn run(args: RestoreArgs, context: &Context<'_>) -> anyhow::Result<ExitCode> {
     let (name, dir) = context.identity()?;
     context.refuse_elsewhere(
         "restore",

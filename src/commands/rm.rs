@@ -9,7 +9,7 @@ use crate::site::Site;
 
 /// Remove the stopped container; .agent-mount and the home folder stay
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct RmArgs {
     /// Stop it first if it runs
     #[arg(long, short)]
     force: bool,
@@ -23,7 +23,7 @@ pub struct Args {
 }
 
 #[derive(Debug, Serialize)]
-struct Document<'a> {
+struct RmDocument<'a> {
     name: &'a str,
     removed: bool,
     volumes_removed: bool,
@@ -33,7 +33,7 @@ struct Document<'a> {
 ///
 /// # Errors
 /// A conflict when it runs and `--force` isn't given; when there is nothing to remove.
-pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> {
+pub async fn run(args: RmArgs, context: &Context<'_>) -> anyhow::Result<ExitCode> {
     let environment = context.environment()?;
     let (name, engine) = (environment.name(), environment.engine().await?);
     let site = Site::of(engine.endpoint());
@@ -49,7 +49,7 @@ pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> 
         }
     }
     lifecycle::remove(engine, name, container.as_ref(), args.force, args.volumes).await?;
-    let document = Document { name: name.as_str(), removed: container.is_some(), volumes_removed: args.volumes };
+    let document = RmDocument { name: name.as_str(), removed: container.is_some(), volumes_removed: args.volumes };
     if context.ui.json() {
         context.ui.document(&document)?;
     } else {

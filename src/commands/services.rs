@@ -14,7 +14,7 @@ use crate::failure::Failure;
 
 /// List the services, or start, stop or restart one
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct ServicesArgs {
     #[command(subcommand)]
     verb: Option<Verb>,
 }
@@ -61,7 +61,7 @@ struct Commanded<'a> {
 ///
 /// # Errors
 /// When the environment isn't running, there is no such service, or it doesn't do as told in time.
-pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> {
+pub async fn run(args: ServicesArgs, context: &Context<'_>) -> anyhow::Result<ExitCode> {
     let environment = context.environment()?;
     match args.verb.unwrap_or(Verb::List) {
         Verb::List => list(&environment, context).await,

@@ -12,7 +12,7 @@ use crate::session::{self, End};
 /// Leaving the shell stops the environment if this `start` began it; Ctrl-P Ctrl-Q leaves it running. With --json
 /// no shell is opened, and the environment is left running.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct StartArgs {
     #[command(flatten)]
     bring: BringArgs,
 }
@@ -21,7 +21,7 @@ pub struct Args {
 ///
 /// # Errors
 /// As `up`; when the shell can't be opened.
-pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> {
+pub async fn run(args: StartArgs, context: &Context<'_>) -> anyhow::Result<ExitCode> {
     let Running { deployment, done: Some(done) } = bring_up(&args.bring, Build::IfMissing, context).await? else {
         return Ok(ExitCode::Done);
     };

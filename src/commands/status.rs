@@ -25,11 +25,11 @@ use crate::units::ByteSize;
 
 /// Show state, health, services, ports, usage against limits, GPUs and drift
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct StatusArgs {}
 
 /// What machines get. `name, state, health, ports, services, usage` are there in every case.
 #[derive(Debug, Serialize)]
-struct Document {
+struct StatusDocument {
     name: String,
     dir: String,
     container: String,
@@ -73,7 +73,7 @@ struct Agent {
 ///
 /// # Errors
 /// When the Engine doesn't answer, or a foreign container has our name.
-pub async fn run(_: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> {
+pub async fn run(_: StatusArgs, context: &Context<'_>) -> anyhow::Result<ExitCode> {
     let settings = context.settings()?;
     let environment = Environment::new(settings.name.clone(), &settings.dir)?;
     // The agent's answer is there before the Engine's, where it can be asked past the Engine.
@@ -105,7 +105,7 @@ fn document(
     container: Option<&Container>,
     asked: anyhow::Result<AgentStatus>,
     drift: Vec<Difference>,
-) -> Document {
+) -> StatusDocument {
     let settings = &deployment.settings;
     let running = container.is_some_and(|container| container.state == RunState::Running);
     let state = container.map_or("absent", |container| container.state.as_str());
@@ -119,7 +119,7 @@ fn document(
     let now = report::now_ms();
     let site = deployment.site();
     let ports = container.map(|container| report::published(&container.ports, &report::services_by_port(settings)));
-    Document {
+    StatusDocument {
         name: settings.name.to_string(),
         dir: settings.dir.display().to_string(),
         container: settings.container(),
@@ -175,7 +175,7 @@ fn gpus(container: &Container, host: &[Gpu]) -> Vec<Gpu> {
     }
 }
 
-fn show(document: &Document, context: &Context<'_>) -> anyhow::Result<()> {
+fn show(document: &StatusDocument, context: &Context<'_>) -> anyhow::Result<()> {
     let ui = context.ui;
     let since = document.uptime_ms.map(|uptime| format!(", up {}", span(uptime))).unwrap_or_default();
     ui.print(&format!("{}  {} ({}{since})", document.name, paint_health(document.health, context), document.state))?;

@@ -10,14 +10,14 @@ use crate::lifecycle::{self, LOCK_PATIENCE, Stopped};
 
 /// Stop the environment; its services in reverse order, each with its grace
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct StopArgs {
     /// Seconds until what is left is killed [default: what the services' graces add up to]
     #[arg(long, short, value_name = "SECS")]
     time: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
-struct Document<'a> {
+struct StopDocument<'a> {
     name: &'a str,
     container: &'a str,
     was_running: bool,
@@ -27,7 +27,7 @@ struct Document<'a> {
 ///
 /// # Errors
 /// When there is no such environment; otherwise what the Engine says.
-pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> {
+pub async fn run(args: StopArgs, context: &Context<'_>) -> anyhow::Result<ExitCode> {
     let environment = context.environment()?;
     let container = environment.require().await?;
     let _lock = environment.state().lock(LOCK_PATIENCE).await?;
@@ -38,7 +38,7 @@ pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> 
     spinner.finish_and_clear();
     let was_running = stopped? == Stopped::Now;
     if context.ui.json() {
-        context.ui.document(&Document {
+        context.ui.document(&StopDocument {
             name: environment.name().as_str(),
             container: &container.name,
             was_running,

@@ -19,7 +19,7 @@ use crate::ui::services::ServicesProgress;
 
 /// Build if needed, start, wait until ready
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct UpArgs {
     #[command(flatten)]
     bring: BringArgs,
 }
@@ -45,7 +45,7 @@ pub struct BringArgs {
 
 /// What came of it, for machines.
 #[derive(Debug, Serialize)]
-struct Document<'a> {
+struct UpDocument<'a> {
     name: &'a str,
     container: &'a str,
     done: Done,
@@ -99,7 +99,7 @@ pub(super) struct Running {
 ///
 /// # Errors
 /// See [`lifecycle::bring_up`] and [`ready::healthy`].
-pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> {
+pub async fn run(args: UpArgs, context: &Context<'_>) -> anyhow::Result<ExitCode> {
     bring_up(&args.bring, Build::IfChanged, context).await?;
     Ok(ExitCode::Done)
 }
@@ -126,7 +126,7 @@ pub(super) async fn bring_up(args: &BringArgs, build: Build, context: &Context<'
     let ports = report::published(&up.plan.environment().ports, &report::services_by_port(&deployment.settings));
     let tunnel = Site::tunnel(deployment.engine.endpoint(), &up.plan.environment().ports);
     if ui.json() {
-        ui.document(&Document {
+        ui.document(&UpDocument {
             name: deployment.settings.name.as_str(),
             container: &up.plan.environment().name,
             done: up.done,

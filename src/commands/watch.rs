@@ -11,7 +11,7 @@ use crate::watch::{self, Audience, Ended, Report, RestartLimits, View, WatchOpti
 
 /// Watch the environment and restart it when it ends by accident or stays unhealthy
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct WatchArgs {
     /// Watch every environment on this Engine
     #[arg(long)]
     all: bool,
@@ -42,7 +42,7 @@ pub struct Args {
 ///
 /// # Errors
 /// When no Engine answers at the start, a foreign container has our name, or the environment is watched already.
-pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> {
+pub async fn run(args: WatchArgs, context: &Context<'_>) -> anyhow::Result<ExitCode> {
     let scope = if args.all { None } else { Some(context.identity()?) };
     let engine = context.engine().await?;
     if let Some((name, dir)) = &scope {
@@ -56,7 +56,7 @@ pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> 
         let mut view = View::new(context.ui.spinner(""), single);
         watch::watch(engine, options, &mut view).await?
     } else {
-        watch::watch(engine, options, &mut Lines { ui: context.ui, single }).await?
+        watch::watch(engine, options, &mut EventLines { ui: context.ui, single }).await?
     };
     Ok(match ended {
         Ended::Interrupted => ExitCode::Interrupted,
@@ -66,7 +66,7 @@ pub async fn run(args: Args, context: &Context<'_>) -> anyhow::Result<ExitCode> 
     })
 }
 
-fn limits(args: &Args) -> RestartLimits {
+fn limits(args: &WatchArgs) -> RestartLimits {
     let ms = |seconds: f64| (seconds * 1000.0) as u64;
     RestartLimits {
         restarts: args.max_restarts,
@@ -86,12 +86,12 @@ fn seconds(text: &str) -> Result<f64, String> {
 }
 
 /// One line an event: JSON, or text.
-struct Lines<'a> {
+struct EventLines<'a> {
     ui: &'a Ui,
     single: bool,
 }
 
-impl Audience for Lines<'_> {
+impl Audience for EventLines<'_> {
     fn report(&mut self, report: &Report) -> anyhow::Result<()> {
         if self.ui.json() {
             return self.ui.document(report);

@@ -1,7 +1,7 @@
 //! Building images with the Engine's BuildKit.
 //!
 //! bollard builds either with progress or with secrets. Here both: the build's progress comes in its answer, and
-//! secrets and logins are handed out over a session of ours (see [`super::session`]) that the build is told about.
+//! secrets and logins are handed out over a session of ours (see [`super::buildkit`]) that the build is told about.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,8 +14,8 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt};
 use hyper::body::Incoming;
 
+use super::buildkit::{BuildkitSession, Offers};
 use super::login::Logins;
-use super::session::{Offers, Session};
 use super::transport::{escape, json_lines};
 use super::{Engine, EngineError, Operation, error};
 
@@ -125,12 +125,12 @@ impl Engine {
         // even to hear that there is no login; an Engine that has none builds without.
         let offers = Offers { secrets: request.secrets.clone(), logins: request.logins.clone() };
         let needed = !offers.is_empty();
-        let session = match self.call(operation.clone(), Session::open(&self.transport, offers)).await {
+        let session = match self.call(operation.clone(), BuildkitSession::open(&self.transport, offers)).await {
             Ok(session) => Some(session),
             Err(error) if needed => return Err(error),
             Err(_) => None,
         };
-        let path = request.path(session.as_ref().map(Session::id));
+        let path = request.path(session.as_ref().map(BuildkitSession::id));
         let send = self.transport.post_stream(&path, "application/x-tar", context);
         let answer = self.wait(operation.clone(), send).await?;
         let endpoint = self.endpoint.clone();

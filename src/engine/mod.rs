@@ -5,6 +5,7 @@
 
 mod archive;
 mod build;
+mod buildkit;
 mod container;
 mod create;
 mod demux;
@@ -25,7 +26,6 @@ mod pull;
 mod redact;
 mod reference;
 mod refused_pull;
-mod session;
 mod tls;
 mod transport;
 

@@ -22,15 +22,15 @@ impl<B> Whole for Request<B> {
     type Body = B;
 }
 /// One HTTP/1.1 connection.
-pub(super) type Connection = SendRequest<<BollardRequest as Whole>::Body>;
+pub(super) type PooledConnection = SendRequest<<BollardRequest as Whole>::Body>;
 
 /// Cheap to clone: clones share the connections.
 #[derive(Clone, Default)]
-pub(super) struct Pool(Arc<Mutex<Vec<(Instant, Connection)>>>);
+pub(super) struct Pool(Arc<Mutex<Vec<(Instant, PooledConnection)>>>);
 
 impl Pool {
     /// One whose last answer has been read to its end.
-    pub(super) fn take(&self) -> Option<Connection> {
+    pub(super) fn take(&self) -> Option<PooledConnection> {
         let mut kept = self.0.lock().ok()?;
         kept.retain(|(since, connection)| {
             !connection.is_closed() && (since.elapsed() < IDLE || !connection.is_ready())
@@ -40,7 +40,7 @@ impl Pool {
     }
 
     /// Keeps one that has answered, though perhaps not to the end.
-    pub(super) fn keep(&self, connection: Connection) {
+    pub(super) fn keep(&self, connection: PooledConnection) {
         if let Ok(mut kept) = self.0.lock() {
             kept.push((Instant::now(), connection));
         }

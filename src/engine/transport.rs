@@ -30,7 +30,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_util::io::StreamReader;
 
 use super::endpoint::{Address, Endpoint, EndpointError};
-use super::pool::{Connection, Pool};
+use super::pool::{Pool, PooledConnection};
 use super::tls;
 
 const CONNECT: Duration = Duration::from_secs(10);
@@ -141,7 +141,7 @@ impl Transport {
         Ok(self.answered(connection, response))
     }
 
-    async fn connect(&self) -> Result<Connection, Error> {
+    async fn connect(&self) -> Result<PooledConnection, Error> {
         let io = tokio::time::timeout(CONNECT, self.dial()).await.map_err(|_| {
             io::Error::new(io::ErrorKind::TimedOut, format!("no connection within {} s", CONNECT.as_secs()))
         })??;
@@ -151,7 +151,7 @@ impl Transport {
         Ok(sender)
     }
 
-    fn answered(&self, connection: Connection, response: Response<Incoming>) -> Response<Incoming> {
+    fn answered(&self, connection: PooledConnection, response: Response<Incoming>) -> Response<Incoming> {
         if let Some(pool) = self.pool.as_ref().filter(|_| response.status() != StatusCode::SWITCHING_PROTOCOLS) {
             pool.keep(connection);
         }

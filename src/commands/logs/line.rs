@@ -10,7 +10,7 @@ pub const SUPERVISOR: &str = "powerdev";
 
 /// One line of the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Line {
+pub struct LogLine {
     /// When the Engine got it: RFC 3339, UTC.
     pub at: String,
     /// Which service wrote it; None: none of them.
@@ -19,7 +19,7 @@ pub struct Line {
     pub line: String,
 }
 
-impl Line {
+impl LogLine {
     fn parse(bytes: &[u8]) -> Self {
         let text = String::from_utf8_lossy(bytes);
         let text = text.strip_suffix('\r').unwrap_or(&text);
@@ -63,7 +63,7 @@ pub struct Assembler {
 
 impl Assembler {
     /// The lines that this chunk completes.
-    pub fn push(&mut self, chunk: &LogChunk) -> Vec<Line> {
+    pub fn push(&mut self, chunk: &LogChunk) -> Vec<LogLine> {
         let buffer = match chunk.stream {
             Stream::Stdout => &mut self.stdout,
             Stream::Stderr => &mut self.stderr,
@@ -72,7 +72,7 @@ impl Assembler {
         let mut lines = Vec::new();
         while let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
             let line = buffer.split_to(end + 1);
-            lines.push(Line::parse(&line[..end]));
+            lines.push(LogLine::parse(&line[..end]));
         }
         lines
     }
@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn what_only_looks_like_a_service_is_none() {
         for text in ["t Not A Name | x", "t | x", "t plain"] {
-            assert_eq!(Line::parse(text.as_bytes()).service, None, "{text}");
+            assert_eq!(LogLine::parse(text.as_bytes()).service, None, "{text}");
         }
     }
 }

@@ -49,12 +49,12 @@ impl Offers {
 
 /// An open session; dropping it closes it.
 #[derive(Debug)]
-pub(super) struct Session {
+pub(super) struct BuildkitSession {
     id: String,
     server: JoinHandle<()>,
 }
 
-impl Session {
+impl BuildkitSession {
     /// # Errors
     /// When the Engine can't be reached or has no BuildKit.
     pub(super) async fn open(transport: &Transport, offers: Offers) -> Result<Self, Error> {
@@ -88,7 +88,7 @@ impl Session {
     }
 }
 
-impl Drop for Session {
+impl Drop for BuildkitSession {
     fn drop(&mut self) {
         self.server.abort();
     }
