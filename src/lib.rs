@@ -1,11 +1,11 @@
 //! powerdev: a GPU-ready, hardened container in which AI coding agents work for days.
 //!
-//! Dependencies point one way: `commands` -> {`plan`, `agent`, `engine`, `config`, `host`, `state`, `ui`};
-//! `plan` -> {`config`, `host`, `spec`}. See `docs/architecture.md`.
+//! Dependencies point one way: `tests/architecture.rs` says which module may import which, and `docs/architecture.md` why.
 
 pub mod backup;
 pub mod cleanup;
 pub mod cli;
+pub mod clock;
 pub mod commands;
 pub mod completion;
 pub mod config;
@@ -24,6 +24,7 @@ pub mod lifecycle;
 pub mod logging;
 pub mod plan;
 pub mod reference;
+pub mod reporter;
 pub mod session;
 pub mod site;
 pub mod spec;

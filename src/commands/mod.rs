@@ -22,6 +22,7 @@ pub mod services;
 pub mod start;
 pub mod status;
 pub mod stop;
+mod tell;
 pub mod up;
 pub mod watch;
 

@@ -4,10 +4,11 @@ use powerdev_protocol::{AgentStatus, ExitCode, HealthState};
 use serde::Serialize;
 
 use super::Context;
+use crate::clock::{now_ms, span};
 use crate::control::Patience;
 use crate::engine::{Container, Engine, RunState};
 use crate::environment::Environment;
-use crate::lifecycle::report::{self, PortReport, now_ms, span};
+use crate::lifecycle::report::{self, PortReport};
 use crate::spec::label;
 use crate::ui::table::Table;
 

@@ -11,7 +11,6 @@ use crate::config::Overrides;
 use crate::delivery;
 use crate::deployment::Deployment;
 use crate::lifecycle::{self, LOCK_PATIENCE, ready};
-use crate::ui::services::ServicesProgress;
 
 /// Restart the environment, with changed services and secrets, and wait until ready
 #[derive(Debug, clap::Args)]
@@ -52,11 +51,8 @@ pub async fn run(args: RestartArgs, context: &Context<'_>) -> anyhow::Result<Exi
     };
     let deadline = Instant::now() + Duration::from_secs(args.timeout);
     let mut client = environment.agent_up(container.spec.as_ref(), deadline).await?;
-    let status = if args.no_wait {
-        client.status().await?
-    } else {
-        ready::healthy(environment, deadline, &mut ServicesProgress::new(context.ui)).await?
-    };
+    let status =
+        if args.no_wait { client.status().await? } else { ready::healthy(environment, deadline, context.ui).await? };
     let health = status.health.state;
     if context.ui.json() {
         let (name, container) = (name.as_str(), container.name.as_str());

@@ -7,7 +7,8 @@ use anstyle::AnsiColor;
 use powerdev_protocol::{AgentStatus, ExitCode, HealthState, ServiceStatus, Usage};
 use serde::Serialize;
 
-use super::Context;
+use super::{Context, tell};
+use crate::clock::{now_ms, span};
 use crate::config::Settings;
 use crate::control::Patience;
 use crate::delivery;
@@ -16,7 +17,7 @@ use crate::engine::{Container, RunState};
 use crate::environment::Environment;
 use crate::host::{self, Gpu};
 use crate::lifecycle;
-use crate::lifecycle::report::{self, PortReport, span};
+use crate::lifecycle::report::{self, PortReport};
 use crate::plan::Difference;
 use crate::site::Site;
 use crate::spec::Gpus;
@@ -116,7 +117,7 @@ fn document(
         _ => (HealthState::Stopped, container.map(ended).unwrap_or_default()),
     };
     let status = asked.ok().filter(|_| running);
-    let now = report::now_ms();
+    let now = now_ms();
     let site = deployment.site();
     let ports = container.map(|container| report::published(&container.ports, &report::services_by_port(settings)));
     StatusDocument {
@@ -211,7 +212,7 @@ fn show(document: &StatusDocument, context: &Context<'_>) -> anyhow::Result<()> 
     for notice in &document.notices {
         ui.notice(notice);
     }
-    report::tell_drift(ui, &document.drift);
+    tell::drift(ui, &document.drift);
     Ok(())
 }
 
@@ -243,7 +244,7 @@ fn show_usage(usage: &Usage, disk: Option<&Disk>, context: &Context<'_>) -> anyh
 /// The services as a table: also what `powerdev services` shows.
 pub(super) fn services_table(services: &[ServiceStatus]) -> String {
     let mut table = Table::new(&["SERVICE", "STATE", "SINCE", "RESTARTS", "PID", "LAST EXIT"]);
-    let now = report::now_ms();
+    let now = now_ms();
     for service in services {
         let exit = service
             .last_exit

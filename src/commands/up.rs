@@ -6,8 +6,8 @@ use powerdev_protocol::{ExitCode, HealthState, Reloaded, ServiceStatus};
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::Context;
 use super::flags::SettingFlags;
+use super::{Context, tell};
 use crate::deployment::Deployment;
 use crate::interrupt::interruptible;
 use crate::lifecycle::report::{self, PortReport};
@@ -15,7 +15,6 @@ use crate::lifecycle::{self, Applied, BringUp, Build, Done, Up, ready};
 use crate::plan::{Difference, Plan};
 use crate::site::Site;
 use crate::spec::{ContainerSpec, NetworkSpec};
-use crate::ui::services::ServicesProgress;
 
 /// Build if needed, start, wait until ready
 #[derive(Debug, clap::Args)]
@@ -143,8 +142,8 @@ pub(super) async fn bring_up(args: &BringArgs, build: Build, context: &Context<'
         })?;
     } else {
         ui.status(format_args!("{} is {} ({:.1} s)", deployment.settings.name, health, begun.elapsed().as_secs_f64()));
-        report::tell_addresses(ui, &ports);
-        report::tell_tunnel(ui, deployment.engine.endpoint(), tunnel.as_deref());
+        tell::addresses(ui, &ports);
+        tell::tunnel(ui, deployment.engine.endpoint(), tunnel.as_deref());
     }
     Ok(Running { deployment, done: Some(up.done) })
 }
@@ -162,8 +161,7 @@ async fn wait(
         let status = client.status().await?;
         return Ok((status.health.state, status.services));
     }
-    let mut progress = ServicesProgress::new(context.ui);
-    let status = ready::healthy(&deployment.environment, deadline, &mut progress).await?;
+    let status = ready::healthy(&deployment.environment, deadline, context.ui).await?;
     Ok((status.health.state, status.services))
 }
 
@@ -183,7 +181,7 @@ fn tell(up: &Up, context: &Context<'_>) {
     for replaced in &up.replaced {
         ui.notice(format_args!("port {} is busy: {} stands in for it", replaced.wanted, replaced.host));
     }
-    report::tell_drift(ui, &up.drift);
+    tell::drift(ui, &up.drift);
     if let Some(applied) = &up.applied {
         tell_applied(applied, context);
     }
@@ -229,7 +227,7 @@ fn tell_dry_run(up: &Up, context: &Context<'_>) -> anyhow::Result<()> {
     for notice in &up.plan.notices {
         context.ui.notice(notice);
     }
-    report::tell_drift(context.ui, &up.drift);
+    tell::drift(context.ui, &up.drift);
     match &up.pending {
         pending if lifecycle::reload::is_enough(pending) => {
             context.ui.notice(format_args!("would apply without a restart: {}", pending.join(", ")));

@@ -1,13 +1,16 @@
 //! `powerdev watch`: restarts what ends by accident, within a budget.
 
+mod view;
+
 use std::io::IsTerminal;
 
 use powerdev_protocol::ExitCode;
 
+use self::view::View;
 use super::Context;
 use crate::environment::Environment;
 use crate::ui::Ui;
-use crate::watch::{self, Audience, Ended, Report, RestartLimits, View, WatchOptions, WatchScope};
+use crate::watch::{self, Audience, Ended, Report, RestartLimits, WatchOptions, WatchScope};
 
 /// Watch the environment and restart it when it ends by accident or stays unhealthy
 #[derive(Debug, clap::Args)]
@@ -53,7 +56,7 @@ pub async fn run(args: WatchArgs, context: &Context<'_>) -> anyhow::Result<ExitC
     let options = WatchOptions { scope, limits: limits(&args), once: args.once, clear: args.clear };
     let live = context.ui.live() && !context.ui.json() && std::io::stdout().is_terminal();
     let ended = if live {
-        let mut view = View::new(context.ui.spinner(""), single);
+        let mut view = View::new(context.ui.live_area(), single);
         watch::watch(engine, options, &mut view).await?
     } else {
         watch::watch(engine, options, &mut EventLines { ui: context.ui, single }).await?
@@ -97,7 +100,7 @@ impl Audience for EventLines<'_> {
             return self.ui.document(report);
         }
         // What the container says is not trusted with the terminal.
-        let line = watch::line(report, self.single);
+        let line = view::line(report, self.single);
         self.ui.print(&line.replace(|c: char| c.is_control(), " "))
     }
 

@@ -10,7 +10,7 @@ use tokio_util::io::ReaderStream;
 use super::pull::pull;
 use crate::engine::{Engine, EngineError, Image};
 use crate::failure::Failure;
-use crate::ui::Ui;
+use crate::reporter::{Reporter, Work};
 
 /// What is pulled where nothing else is asked for.
 pub const DEBIAN: &str = "debian:trixie-slim";
@@ -49,14 +49,19 @@ pub async fn local(engine: &Engine, asked: Option<&str>) -> Result<Option<Base>,
 ///
 /// # Errors
 /// A [`Failure`] that says what to install, or which image isn't to be had.
-pub async fn fetch(engine: &Engine, asked: Option<&str>, here: Option<&Base>, ui: &Ui) -> anyhow::Result<Base> {
+pub async fn fetch(
+    engine: &Engine,
+    asked: Option<&str>,
+    here: Option<&Base>,
+    reporter: &dyn Reporter,
+) -> anyhow::Result<Base> {
     let other = "name another with BASE_IMAGE or --base";
     let tag = match asked {
         Some(tag) => {
-            pull(engine, tag, ui).await.map_err(|error| error.or(ExitCode::BuildFailed, other))?;
+            pull(engine, tag, reporter).await.map_err(|error| error.or(ExitCode::BuildFailed, other))?;
             tag
         }
-        None => match pull(engine, DEBIAN, ui).await {
+        None => match pull(engine, DEBIAN, reporter).await {
             Ok(_) => DEBIAN,
             Err(error) if error.is_the_engines() => return Err(error.into()),
             // Something else in its place would be a surprise.
@@ -64,8 +69,8 @@ pub async fn fetch(engine: &Engine, asked: Option<&str>, here: Option<&Base>, ui
                 return Err(error.or(ExitCode::BuildFailed, "leave --pull out to build on the one here").into());
             }
             Err(error) => {
-                ui.status(format_args!("{error}: making {BOOTSTRAPPED} from Debian's packages"));
-                bootstrap(engine, ui).await?;
+                reporter.status(format_args!("{error}: making {BOOTSTRAPPED} from Debian's packages"));
+                bootstrap(engine, reporter).await?;
                 BOOTSTRAPPED
             }
         },
@@ -76,14 +81,14 @@ pub async fn fetch(engine: &Engine, asked: Option<&str>, here: Option<&Base>, ui
 }
 
 /// Debian's smallest system, from its packages, piped into the Engine.
-async fn bootstrap(engine: &Engine, ui: &Ui) -> anyhow::Result<()> {
+async fn bootstrap(engine: &Engine, reporter: &dyn Reporter) -> anyhow::Result<()> {
     let failed = |message: String| Failure::new(ExitCode::BuildFailed, message);
     let mut mmdebstrap = spawn().map_err(|error| {
         failed("can't make a base image: mmdebstrap can't be run".into())
             .hint("install it (`sudo apt-get install mmdebstrap`), or name an image that is here with BASE_IMAGE")
             .source(error)
     })?;
-    let spinner = ui.spinner("fetching Debian's packages (about half a minute)");
+    let fetching = reporter.task("fetching Debian's packages (about half a minute)", Work::Wait);
     let stdout = mmdebstrap.stdout.take().expect("asked for a pipe");
     let mut stderr = mmdebstrap.stderr.take().expect("asked for a pipe");
     let mut said = String::new();
@@ -91,7 +96,7 @@ async fn bootstrap(engine: &Engine, ui: &Ui) -> anyhow::Result<()> {
         engine.import(BOOTSTRAPPED, ReaderStream::with_capacity(stdout, 256 * 1024)),
         stderr.read_to_string(&mut said)
     );
-    spinner.finish_and_clear();
+    drop(fetching);
     let status = mmdebstrap.wait().await?;
     if !status.success() {
         // What it piped before it failed became an image all the same.

@@ -33,8 +33,8 @@ use crate::engine::{
 use crate::failure::Failure;
 use crate::host::HostFacts;
 use crate::interrupt::interruptible;
+use crate::reporter::Reporter;
 use crate::spec::label;
-use crate::ui::Ui;
 use base::Base;
 use digests::Digests;
 use progress::BuildProgress;
@@ -151,12 +151,12 @@ pub async fn ensure(
     engine: &Engine,
     settings: &Settings,
     host: &HostFacts,
-    ui: &Ui,
+    reporter: &dyn Reporter,
     options: BuildOptions,
 ) -> anyhow::Result<Built> {
     let since = Instant::now();
     if let Some(tag) = &settings.image {
-        return given(engine, tag.as_str(), ui, &options, since).await;
+        return given(engine, tag.as_str(), reporter, &options, since).await;
     }
     let Wanted { recipe, arguments, hash, repository, tag } = Wanted::find(settings, host)?;
     let asked = settings.base_image.as_ref().map(ImageReference::as_str);
@@ -173,16 +173,18 @@ pub async fn ensure(
     let base = match local {
         _ if !takes_base => None,
         Some(base) if !options.pull => Some(base),
-        here => Some(interruptible("the pull", None, base::fetch(engine, asked, here.as_ref(), ui)).await?),
+        here => Some(interruptible("the pull", None, base::fetch(engine, asked, here.as_ref(), reporter)).await?),
     };
     match (&recipe.project, &base) {
-        (Some(dir), _) => ui.status(format_args!("building {tag} from {}", dir.join(&recipe.path).display())),
-        (None, base) => ui.status(format_args!("building {tag} on {}", base.as_ref().map_or("", |base| &base.tag))),
+        (Some(dir), _) => reporter.status(format_args!("building {tag} from {}", dir.join(&recipe.path).display())),
+        (None, base) => {
+            reporter.status(format_args!("building {tag} on {}", base.as_ref().map_or("", |base| &base.tag)))
+        }
     }
     // As with the docker CLI: what it can't be asked for, most builds don't need.
     let configured = container_proxies(engine.endpoint()).unwrap_or_default();
     let ProxyArguments { arguments: proxies, hidden } =
-        ProxyArguments::find(settings.secrets.reveal(), &configured, &recipe.dockerfile, ui);
+        ProxyArguments::find(settings.secrets.reveal(), &configured, &recipe.dockerfile, reporter);
     let base_label = base.iter().map(|base| (label::BASE.to_owned(), base.id.clone()));
     let request = BuildRequest {
         dockerfile: recipe.path.clone(),
@@ -195,12 +197,12 @@ pub async fn ensure(
         secrets: BuildSecrets(settings.secrets.reveal().clone()),
         logins: Logins::find().unwrap_or_default(),
     };
-    interruptible("the build", None, run(engine, request, recipe, hidden, ui)).await?;
+    interruptible("the build", None, run(engine, request, recipe, hidden, reporter)).await?;
     let image = engine.image(&tag).await?;
     let image =
         image.ok_or_else(|| Failure::new(ExitCode::BuildFailed, format!("{tag} was built and is gone again")))?;
     let built = built(tag, image, false, since);
-    ui.status(format_args!("built {} in {:.1} s", built.tag, built.seconds));
+    reporter.status(format_args!("built {} in {:.1} s", built.tag, built.seconds));
     Ok(built)
 }
 
@@ -219,7 +221,13 @@ fn built(tag: String, image: Image, up_to_date: bool, since: Instant) -> Built {
 }
 
 /// An image that the user named: pulled if it isn't here.
-async fn given(engine: &Engine, tag: &str, ui: &Ui, options: &BuildOptions, since: Instant) -> anyhow::Result<Built> {
+async fn given(
+    engine: &Engine,
+    tag: &str,
+    reporter: &dyn Reporter,
+    options: &BuildOptions,
+    since: Instant,
+) -> anyhow::Result<Built> {
     let found = engine.image(tag).await?;
     let else_do = "take `image:` out of powerdev.yaml to use powerdev's own";
     let failed = |error: PullError| error.or(ExitCode::NotRunning, else_do);
@@ -227,7 +235,7 @@ async fn given(engine: &Engine, tag: &str, ui: &Ui, options: &BuildOptions, sinc
         pull::check_platform(engine, tag, &image).await.map_err(failed)?;
         return Ok(built(tag.to_owned(), image, true, since));
     }
-    let pulled = async { Ok(pull::pull(engine, tag, ui).await.map_err(failed)?) };
+    let pulled = async { Ok(pull::pull(engine, tag, reporter).await.map_err(failed)?) };
     let image = interruptible("the pull", None, pulled).await?;
     let up_to_date = found.is_some_and(|found| found.id == image.id);
     Ok(built(tag.to_owned(), image, up_to_date, since))
@@ -239,10 +247,16 @@ fn is_current(image: &Image, hash: &str, base: Option<&Base>) -> bool {
     is(label::BUILD, hash) && base.is_none_or(|base| is(label::BASE, &base.id))
 }
 
-async fn run(engine: &Engine, request: BuildRequest, recipe: Recipe, hidden: Hidden, ui: &Ui) -> anyhow::Result<()> {
+async fn run(
+    engine: &Engine,
+    request: BuildRequest,
+    recipe: Recipe,
+    hidden: Hidden,
+    reporter: &dyn Reporter,
+) -> anyhow::Result<()> {
     let Recipe { dockerfile, path, context, .. } = recipe;
     let mut events = engine.build(request, context.into_tar()).await?;
-    let mut progress = BuildProgress::new(ui.steps(), hidden);
+    let mut progress = BuildProgress::new(reporter, hidden);
     while let Some(event) = events.next().await {
         let event = event?;
         if let BuildEvent::Failed(why) = &event {
@@ -251,7 +265,7 @@ async fn run(engine: &Engine, request: BuildRequest, recipe: Recipe, hidden: Hid
         progress.take(&event);
     }
     if progress.cached() > 0 {
-        ui.status(format_args!("taken from the build cache: {} steps", progress.cached()));
+        reporter.status(format_args!("taken from the build cache: {} steps", progress.cached()));
     }
     Ok(())
 }

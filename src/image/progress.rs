@@ -7,7 +7,7 @@ use powerdev_protocol::ExitCode;
 use super::dockerfile::Dockerfile;
 use crate::engine::{BuildEvent, BuildStep, Hidden, StepState};
 use crate::failure::Failure;
-use crate::ui::steps::{Outcome, Steps};
+use crate::reporter::{Outcome, Progress, Reporter, Work};
 
 /// Lines of a failed step that are shown.
 const TAIL: usize = 20;
@@ -15,7 +15,9 @@ const TAIL: usize = 20;
 /// A build that runs.
 #[derive(Debug)]
 pub struct BuildProgress<'a> {
-    shown: Steps<'a>,
+    reporter: &'a dyn Reporter,
+    /// Steps that came from the build cache.
+    cached: usize,
     steps: HashMap<String, StepProgress>,
     hidden: Hidden,
     /// The image's ID, once it is there.
@@ -31,13 +33,13 @@ struct StepProgress {
 
 impl<'a> BuildProgress<'a> {
     /// Nothing is known yet. What is `hidden` shows nowhere, even if a step prints it.
-    pub fn new(shown: Steps<'a>, hidden: Hidden) -> Self {
-        Self { shown, steps: HashMap::new(), hidden, image: None }
+    pub fn new(reporter: &'a dyn Reporter, hidden: Hidden) -> Self {
+        Self { reporter, cached: 0, steps: HashMap::new(), hidden, image: None }
     }
 
     /// How many steps came from the build cache.
     pub fn cached(&self) -> usize {
-        self.shown.cached()
+        self.cached
     }
 
     /// Takes an event in. True when the build has failed.
@@ -55,7 +57,7 @@ impl<'a> BuildProgress<'a> {
                     0 => what.clone(),
                     total => format!("{what} {}%", current.saturating_mul(100) / total),
                 };
-                self.shown.say(step, &line);
+                self.reporter.report(Progress::Output { task: step, line: &line });
             }
             BuildEvent::Image(id) => self.image = Some(id.clone()),
             BuildEvent::Failed(_) => return true,
@@ -79,21 +81,24 @@ impl<'a> BuildProgress<'a> {
         match &step.state {
             StepState::Waiting => {}
             StepState::Running if internal || told.name.starts_with("copy /context") => {}
-            StepState::Running => self.shown.begin(&told.id, &told.name),
+            StepState::Running => {
+                self.reporter.report(Progress::Began { task: &told.id, name: &told.name, work: Work::Step });
+            }
             StepState::Cached if told.name.starts_with('[') && !internal => {
-                self.shown.end(&told.id, &told.name, Outcome::Cached);
+                self.cached += 1;
+                end(self.reporter, told, Outcome::Cached);
             }
             StepState::Done(_) if internal || told.name.starts_with("copy /context") => {}
-            StepState::Done(time) => self.shown.end(&told.id, &told.name, Outcome::Done(*time)),
-            StepState::Failed(why) if is_cancelled(why) => self.shown.end(&told.id, &told.name, Outcome::Cancelled),
-            StepState::Failed(_) => self.shown.end(&told.id, &told.name, Outcome::Failed),
+            StepState::Done(time) => end(self.reporter, told, Outcome::Done(*time)),
+            StepState::Failed(why) if is_cancelled(why) => end(self.reporter, told, Outcome::Cancelled),
+            StepState::Failed(_) => end(self.reporter, told, Outcome::Failed),
             StepState::Cached => {}
         }
     }
 
     fn say_last(&self, id: &str) {
         if let Some(line) = self.steps.get(id).and_then(|step| step.tail.last()) {
-            self.shown.say(id, &self.hidden.redact(line));
+            self.reporter.report(Progress::Output { task: id, line: &self.hidden.redact(line) });
         }
     }
 
@@ -117,6 +122,19 @@ impl<'a> BuildProgress<'a> {
         let hint = hint(why, &output);
         Failure { hint: hint.map(str::to_owned), ..Failure::new(ExitCode::BuildFailed, message) }
     }
+}
+
+/// A build that is called off leaves no step behind that seems to run.
+impl Drop for BuildProgress<'_> {
+    fn drop(&mut self) {
+        for (id, step) in self.steps.iter().filter(|(_, step)| step.state == StepState::Running) {
+            self.reporter.report(Progress::Ended { task: id, name: &step.name, outcome: Outcome::Cancelled });
+        }
+    }
+}
+
+fn end(reporter: &dyn Reporter, step: &BuildStep, outcome: Outcome) {
+    reporter.report(Progress::Ended { task: &step.id, name: &step.name, outcome });
 }
 
 /// Others are called off when one fails.
@@ -208,7 +226,20 @@ impl Tail {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ui::Ui;
+
+    /// What was told of steps, a line each.
+    #[derive(Debug, Default)]
+    struct Told(std::cell::RefCell<Vec<String>>);
+
+    impl Reporter for Told {
+        fn report(&self, progress: Progress<'_>) {
+            self.0.borrow_mut().push(match progress {
+                Progress::Began { name, .. } => format!("began {name}"),
+                Progress::Ended { name, outcome, .. } => format!("{outcome:?} {name}"),
+                _ => return,
+            });
+        }
+    }
 
     fn step(name: &str, state: StepState) -> BuildEvent {
         BuildEvent::Step(BuildStep { id: name.into(), name: name.into(), state })
@@ -216,8 +247,8 @@ mod tests {
 
     #[test]
     fn a_failure_names_the_step_its_line_and_its_last_words() {
-        let ui = Ui::new(false, true);
-        let mut progress = BuildProgress::new(ui.steps(), Hidden::default());
+        let told = Told::default();
+        let mut progress = BuildProgress::new(&told, Hidden::default());
         let run = "[core 2/2] RUN make && false";
         progress.take(&step(run, StepState::Running));
         progress.take(&step("[other 2/2] RUN x", StepState::Running));
@@ -243,8 +274,7 @@ mod tests {
     #[test]
     fn what_can_be_done_is_told() {
         let failure = |why: &str| {
-            let ui = Ui::new(false, true);
-            BuildProgress::new(ui.steps(), Hidden::default()).failure(why, &Dockerfile::default(), "Dockerfile")
+            BuildProgress::new(&Told::default(), Hidden::default()).failure(why, &Dockerfile::default(), "Dockerfile")
         };
         assert!(failure("write /x: no space left on device").hint.is_some_and(|hint| hint.contains("cleanup")));
         assert!(failure("SELF_SIGNED_CERT_IN_CHAIN").hint.is_some_and(|hint| hint.contains("CA_BUNDLE")));

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::dockerfile::Dockerfile;
 use crate::engine::Hidden;
-use crate::ui::Ui;
+use crate::reporter::Reporter;
 
 /// The variables, in capitals; programs read both spellings, each its own.
 const NAMES: &[&str] = &["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"];
@@ -30,7 +30,7 @@ impl ProxyArguments {
         secrets: &BTreeMap<String, String>,
         configured: &BTreeMap<String, String>,
         dockerfile: &Dockerfile,
-        ui: &Ui,
+        reporter: &dyn Reporter,
     ) -> Self {
         let arguments = NAMES.iter().flat_map(|name| [(*name).to_owned(), name.to_ascii_lowercase()]);
         let set = |name: String| Some((name.clone(), std::env::var(name).ok().filter(|value| !value.is_empty())?));
@@ -40,7 +40,7 @@ impl ProxyArguments {
         arguments.retain(|name, value| {
             let told = dockerfile.has_arg(name) && hidden.redact(value) != *value;
             if told {
-                ui.notice(format_args!(
+                reporter.notice(format_args!(
                     "the Dockerfile declares ARG {name}, so that the password in it would show in the image's history: \
                      not passed. Without that line builds get it all the same, and keep it secret"
                 ));

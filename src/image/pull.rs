@@ -2,14 +2,13 @@
 
 use std::time::Instant;
 
-use indicatif::ProgressBar;
 use powerdev_protocol::ExitCode;
 
 use crate::engine::{Engine, EngineError, Image, Login, Logins, Pulled, Registry, Trouble};
 use crate::failure::{self, Diagnostic, Failure};
 use crate::host;
+use crate::reporter::{Reporter, Task, Work};
 use crate::site::Site;
-use crate::ui::Ui;
 use crate::units::ByteSize;
 
 /// An image that can't be had.
@@ -76,16 +75,16 @@ impl Diagnostic for PullError {
 ///
 /// # Errors
 /// When it can't be pulled, or can't run here.
-pub async fn pull(engine: &Engine, image: &str, ui: &Ui) -> Result<Image, PullError> {
+pub async fn pull(engine: &Engine, image: &str, reporter: &dyn Reporter) -> Result<Image, PullError> {
     let plain = |source| PullError::Engine { source, login: None };
     let before = engine.image(image).await.map_err(plain)?;
-    let (login, no_login) = login(image, ui).await;
+    let (login, no_login) = login(image, reporter).await;
     let since = Instant::now();
-    ui.status(format_args!("pulling {image}"));
-    let asking = ui.spinner(&format!("asking {}", Registry::of(image)));
-    let mut shown = Shown { ui, bar: asking, last: Pulled::default() };
-    let pulled = engine.pull(image, login.as_ref(), |pulled| shown.update(pulled)).await;
-    shown.bar.finish_and_clear();
+    reporter.status(format_args!("pulling {image}"));
+    let transfer = reporter.task(format!("asking {}", Registry::of(image)), Work::Transfer);
+    let mut last = Pulled::default();
+    let pulled = engine.pull(image, login.as_ref(), |now| tell(&transfer, &mut last, now)).await;
+    drop(transfer);
     pulled.map_err(|source| PullError::Engine { source, login: no_login })?;
     let now = engine.image(image).await.map_err(plain)?.unwrap_or_default();
     if let Err(error) = check_platform(engine, image, &now).await {
@@ -93,17 +92,19 @@ pub async fn pull(engine: &Engine, image: &str, ui: &Ui) -> Result<Image, PullEr
         return Err(error);
     }
     match before {
-        Some(before) if before.id == now.id => ui.status(format_args!("{image} is the newest already")),
-        _ => {
-            ui.status(format_args!("pulled {image} ({}) in {:.1} s", ByteSize(now.size), since.elapsed().as_secs_f64()))
-        }
+        Some(before) if before.id == now.id => reporter.status(format_args!("{image} is the newest already")),
+        _ => reporter.status(format_args!(
+            "pulled {image} ({}) in {:.1} s",
+            ByteSize(now.size),
+            since.elapsed().as_secs_f64()
+        )),
     }
     Ok(now)
 }
 
 /// The user's login at the image's registry; without one most images can be had all the same, so that a login that
 /// can't be told is a notice, and its hint comes back.
-async fn login(image: &str, ui: &Ui) -> (Option<Login>, Option<String>) {
+async fn login(image: &str, reporter: &dyn Reporter) -> (Option<Login>, Option<String>) {
     let (why, hint) = match Logins::find() {
         Ok(logins) => match logins.of(&Registry::of(image)).await {
             Ok(login) => return (login, None),
@@ -111,7 +112,7 @@ async fn login(image: &str, ui: &Ui) -> (Option<Login>, Option<String>) {
         },
         Err(error) => (failure::chain(&error), error.hint()),
     };
-    ui.notice(format_args!("{why}: pulling {image} without a login"));
+    reporter.notice(format_args!("{why}: pulling {image} without a login"));
     (None, hint)
 }
 
@@ -143,37 +144,20 @@ async fn undo(engine: &Engine, image: &str, before: Option<&Image>, now: &Image)
     }
 }
 
-/// A bar on a terminal, a line a layer elsewhere.
-struct Shown<'a> {
-    ui: &'a Ui,
-    /// A spinner until there is something to measure.
-    bar: ProgressBar,
-    last: Pulled,
-}
-
-impl Shown<'_> {
-    fn update(&mut self, pulled: Pulled) {
-        let Pulled { current, total, done, layers, retrying } = pulled;
-        if self.last.total == 0 && total > 0 {
-            self.bar.finish_and_clear();
-            self.bar = self.ui.bytes_bar(total, "");
-        }
-        self.bar.set_length(total);
-        self.bar.set_position(current);
-        let doing = match (retrying, current == total) {
-            (true, _) => "broke off, trying again",
-            (false, true) => "unpacking",
-            (false, false) => "loading",
-        };
-        self.bar.set_message(format!("{doing}, {done} of {layers} layers"));
-        if !self.ui.live() {
-            if retrying && !self.last.retrying {
-                self.ui.status("  the download broke off; the Engine tries again");
-            }
-            if done != self.last.done {
-                self.ui.status(format_args!("  {done} of {layers} layers"));
-            }
-        }
-        self.last = pulled;
-    }
+/// Tells how far a pull is; a layer that has come is worth a line.
+fn tell(transfer: &Task<'_>, last: &mut Pulled, now: Pulled) {
+    let Pulled { current, total, done, layers, retrying } = now;
+    let doing = match (retrying, current == total) {
+        (true, _) => "broke off, trying again",
+        (false, true) => "unpacking",
+        (false, false) => "loading",
+    };
+    let came = format!("{done} of {layers} layers");
+    let milestone = match () {
+        () if retrying && !last.retrying => Some("the download broke off; the Engine tries again"),
+        () if done != last.done => Some(came.as_str()),
+        () => None,
+    };
+    transfer.advanced(current, total, &format!("{doing}, {came}"), milestone);
+    *last = now;
 }

@@ -11,7 +11,7 @@ use crate::control::AgentError;
 use crate::control::Patience;
 use crate::environment::Environment;
 use crate::failure::Failure;
-use crate::ui::services::ServicesProgress;
+use crate::reporter::{Progress, Reporter};
 
 /// A service that failed so often in a row won't come: waiting longer only costs time.
 const HOPELESS: u32 = 5;
@@ -24,12 +24,22 @@ const HOPELESS: u32 = 5;
 pub async fn healthy(
     environment: &Environment,
     deadline: Instant,
-    progress: &mut ServicesProgress<'_>,
+    reporter: &dyn Reporter,
+) -> anyhow::Result<AgentStatus> {
+    let status = until_healthy(environment, deadline, reporter).await;
+    reporter.report(Progress::ServicesLeft);
+    status
+}
+
+async fn until_healthy(
+    environment: &Environment,
+    deadline: Instant,
+    reporter: &dyn Reporter,
 ) -> anyhow::Result<AgentStatus> {
     // Followed before looked at: what happens between the two would be missed otherwise.
     let mut events = Box::pin(environment.agent(Patience::Answer).await?.events().await?);
     let status = status(environment).await?;
-    show(&status, progress);
+    show(&status, reporter);
     let mut restarts: BTreeMap<String, (ServiceState, u32)> =
         status.services.iter().map(|service| (service.name.clone(), (service.state, service.restarts))).collect();
     loop {
@@ -43,12 +53,12 @@ pub async fn healthy(
                 // A service without a probe counts as ready as soon as it runs, and may be gone again by now.
                 let status = self::status(environment).await?;
                 if status.health.state == HealthState::Healthy {
-                    show(&status, progress);
+                    show(&status, reporter);
                     return Ok(status);
                 }
             }
             Event { kind: EventKind::Service { name, to, restarts: count, .. }, .. } => {
-                progress.update(&name, to);
+                reporter.report(Progress::Service { name: &name, state: to });
                 restarts.insert(name, (to, count));
             }
             Event { kind: EventKind::Stopping { .. }, .. } => {
@@ -62,9 +72,9 @@ pub async fn healthy(
     }
 }
 
-fn show(status: &AgentStatus, progress: &mut ServicesProgress<'_>) {
+fn show(status: &AgentStatus, reporter: &dyn Reporter) {
     for service in &status.services {
-        progress.update(&service.name, service.state);
+        reporter.report(Progress::Service { name: &service.name, state: service.state });
     }
 }
 

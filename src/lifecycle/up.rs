@@ -15,8 +15,8 @@ use crate::failure::Failure;
 use crate::image::{self, BuildOptions};
 use crate::interrupt::interruptible;
 use crate::plan::{self, Difference, Plan, Selection};
+use crate::reporter::Reporter;
 use crate::spec::ContainerSpec;
-use crate::ui::Ui;
 
 /// How often a port that looked free may turn out to be taken before giving up: others look for ports, too.
 const PORT_TRIES: usize = 5;
@@ -76,11 +76,11 @@ pub struct Up {
 /// # Errors
 /// A conflict when a foreign container has our name; a failed build; what the Engine says. A container that was made
 /// but can't be started is removed again.
-pub async fn bring_up(deployment: &Deployment, ui: &Ui, options: BringUp) -> anyhow::Result<Up> {
+pub async fn bring_up(deployment: &Deployment, reporter: &dyn Reporter, options: BringUp) -> anyhow::Result<Up> {
     let look = || deployment.environment.find();
     let (found, info) = tokio::join!(look(), deployment.engine.info());
     let (found, info) = (found?, info?);
-    let image = image(deployment, ui, options, found.as_ref()).await?;
+    let image = image(deployment, reporter, options, found.as_ref()).await?;
     let _lock = interruptible("the start", None, deployment.environment.state().lock(LOCK_PATIENCE)).await?;
     match look().await? {
         Some(container) if !options.recreate => adopt(deployment, &container, &image, &info).await,
@@ -134,15 +134,21 @@ pub async fn drift(deployment: &Deployment, container: &Container) -> anyhow::Re
 /// The image to run: a container that is there keeps its own unless the build is to be looked at.
 async fn image(
     deployment: &Deployment,
-    ui: &Ui,
+    reporter: &dyn Reporter,
     options: BringUp,
     found: Option<&Container>,
 ) -> anyhow::Result<String> {
     match found {
         Some(container) if options.build == Build::IfMissing && !options.recreate => Ok(container.image.clone()),
-        _ => Ok(image::ensure(&deployment.engine, &deployment.settings, &deployment.host, ui, BuildOptions::default())
-            .await?
-            .tag),
+        _ => Ok(image::ensure(
+            &deployment.engine,
+            &deployment.settings,
+            &deployment.host,
+            reporter,
+            BuildOptions::default(),
+        )
+        .await?
+        .tag),
     }
 }
 

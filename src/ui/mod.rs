@@ -3,8 +3,7 @@
 //! Standard output is data: a JSON document, or what the user asked to see. Standard error is everything else:
 //! progress, notices, errors, hints. Nothing prompts when standard input is not a terminal.
 
-pub mod services;
-pub mod steps;
+mod progress;
 pub mod table;
 pub mod terminal;
 
@@ -26,6 +25,7 @@ pub struct Ui {
     stdout_color: bool,
     stderr_color: bool,
     live: bool,
+    shown: progress::Shown,
 }
 
 impl Ui {
@@ -39,6 +39,7 @@ impl Ui {
             stdout_color: AutoStream::choice(&std::io::stdout()) != ColorChoice::Never,
             stderr_color: AutoStream::choice(&std::io::stderr()) != ColorChoice::Never,
             live: terminal && !quiet,
+            shown: progress::Shown::default(),
         }
     }
 
@@ -173,9 +174,13 @@ impl Ui {
         if !self.live {
             return ProgressBar::hidden();
         }
-        let style = ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes} {eta}")
-            .unwrap_or_else(|_| ProgressStyle::default_bar());
-        ProgressBar::new(total).with_style(style).with_message(label.to_owned())
+        ProgressBar::new(total).with_style(progress::bytes_style()).with_message(label.to_owned())
+    }
+
+    /// A piece of the screen that is drawn over again and again.
+    pub fn live_area(&self) -> LiveArea {
+        let style = ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+        LiveArea(self.spinner("").with_style(style))
     }
 
     /// A spinner; hidden when nobody would see it.
@@ -207,4 +212,22 @@ impl Ui {
 fn paint(wanted: bool, color: AnsiColor, text: &str) -> String {
     let style = if wanted { color.on_default() } else { anstyle::Style::new() };
     format!("{style}{text}{style:#}")
+}
+
+/// A piece of the screen that is drawn over again and again. Its last picture stays.
+#[derive(Debug)]
+pub struct LiveArea(ProgressBar);
+
+impl LiveArea {
+    /// Draws this in place of what was there.
+    pub fn show(&self, picture: &str) {
+        self.0.set_message(picture.to_owned());
+        self.0.tick();
+    }
+}
+
+impl Drop for LiveArea {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
 }

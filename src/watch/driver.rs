@@ -13,10 +13,10 @@ use super::policy::Policy;
 use super::report::Report;
 use super::sources::{self, SourceMessage, WatchScope};
 use super::terms::{Decision, Observation, RestartLimits};
+use crate::clock::now_ms;
 use crate::config::Name;
 use crate::engine::{Engine, EngineEvent, EngineEventKind};
 use crate::environment::Environment;
-use crate::lifecycle::report::now_ms;
 
 /// How often a live view asks the agents how they are: for people's eyes alone.
 const GLANCE: Duration = Duration::from_secs(2);

@@ -6,7 +6,6 @@
 //! policy   pure: (what happened, when) -> (what to do, what to tell); tested with a clock of its own
 //! memory   watch.json: the budget and the quarantine outlive the watcher; a lock keeps a second one out
 //! report   what happened, for machines and for people
-//! view     the live view on a terminal
 //! ```
 //!
 //! What the Engine tells of an end (measured on 20.10): a stop on request is `kill` with TERM, `die`, and then
@@ -20,10 +19,8 @@ mod policy;
 mod report;
 mod sources;
 mod terms;
-mod view;
 
 pub use driver::{Audience, Ended, Glance, WatchOptions, watch};
 pub use report::{Cause, Report, What};
 pub use sources::WatchScope;
 pub use terms::RestartLimits;
-pub use view::{View, line};

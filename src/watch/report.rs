@@ -6,7 +6,7 @@ use powerdev_protocol::service::signal_name;
 use powerdev_protocol::{LastExit, ServiceState};
 use serde::{Deserialize, Serialize};
 
-use crate::lifecycle::report::span;
+use crate::clock::span;
 
 /// Why an environment had to be restarted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,11 +8,11 @@ use tokio::sync::mpsc::Sender;
 
 use super::policy::engine_health;
 use super::terms::ContainerSnapshot;
+use crate::clock::now_ms;
 use crate::control::Patience;
 use crate::engine::{Container, Engine, EngineError, EngineEvent, RunState};
 use crate::environment::Environment;
 use crate::failure;
-use crate::lifecycle::report::now_ms;
 
 /// How often the Engine is asked whether it still answers: one that hangs keeps its connections open.
 const PING: Duration = Duration::from_secs(5);

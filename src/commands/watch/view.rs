@@ -3,13 +3,12 @@
 use std::collections::VecDeque;
 
 use console::{Alignment, Term, measure_text_width, pad_str, truncate_str};
-use indicatif::{ProgressBar, ProgressStyle};
 use powerdev_protocol::{AgentStatus, Usage};
 
-use super::driver::{Audience, Glance};
-use super::report::{Report, What};
-use crate::lifecycle::report::{now_ms, span};
+use crate::clock::{now_ms, span};
+use crate::ui::LiveArea;
 use crate::units::ByteSize;
+use crate::watch::{Audience, Glance, Report, What};
 
 /// Events that stay on the screen.
 const RECENT: usize = 8;
@@ -19,7 +18,7 @@ const NARROW: usize = 40;
 /// A live view on standard error.
 #[derive(Debug)]
 pub struct View {
-    bar: ProgressBar,
+    area: LiveArea,
     recent: VecDeque<String>,
     shown: String,
     /// One environment: its name need not stand on every line.
@@ -27,10 +26,9 @@ pub struct View {
 }
 
 impl View {
-    /// A view that is drawn through this spinner.
-    pub fn new(bar: ProgressBar, single: bool) -> Self {
-        let style = ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
-        Self { bar: bar.with_style(style), recent: VecDeque::new(), shown: String::new(), single }
+    /// A view that is drawn there.
+    pub fn new(area: LiveArea, single: bool) -> Self {
+        Self { area, recent: VecDeque::new(), shown: String::new(), single }
     }
 
     /// Keeps a line on the screen, for as long as it is one of the last.
@@ -39,13 +37,6 @@ impl View {
         if self.recent.len() > RECENT {
             self.recent.pop_front();
         }
-    }
-}
-
-impl Drop for View {
-    fn drop(&mut self) {
-        // The last picture stays.
-        self.bar.abandon();
     }
 }
 
@@ -70,8 +61,7 @@ impl Audience for View {
         let lines: Vec<_> = lines.iter().map(|line| cut(line, width)).collect();
         let picture = lines.join("\n");
         if picture != self.shown {
-            self.bar.set_message(picture.clone());
-            self.bar.tick();
+            self.area.show(&picture);
             self.shown = picture;
         }
     }
@@ -165,7 +155,7 @@ mod tests {
 
     #[test]
     fn only_the_last_lines_are_kept() {
-        let mut view = View::new(ProgressBar::hidden(), true);
+        let mut view = View::new(crate::ui::Ui::new(false, true).live_area(), true);
         (0..3 * RECENT).for_each(|number| view.notice(format!("line {number}")));
         assert_eq!(view.recent.len(), RECENT);
         assert_eq!(view.recent.back().map(String::as_str), Some("notice: line 23"));

@@ -1,0 +1,176 @@
+//! What the core tells, as it is shown: on a terminal a spinner or a bar for each task that runs and a line for each
+//! service, elsewhere a line for what is worth one.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
+
+use anstyle::AnsiColor;
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use powerdev_protocol::ServiceState;
+
+use super::Ui;
+use crate::reporter::{Outcome, Progress, Reporter, Work};
+
+/// How many columns a step's name gets where nothing else limits it.
+const NAME: usize = 100;
+/// How often a spinner turns.
+const TICK: Duration = Duration::from_millis(100);
+
+/// What is on the screen now.
+#[derive(Debug, Default)]
+pub(super) struct Shown(RefCell<Screen>);
+
+#[derive(Debug, Default)]
+struct Screen {
+    bars: MultiProgress,
+    tasks: HashMap<String, (Work, ProgressBar)>,
+    services: BTreeMap<String, (ServiceState, ProgressBar)>,
+    /// When the first service was told of.
+    services_since: Option<Instant>,
+}
+
+impl Reporter for Ui {
+    fn report(&self, progress: Progress<'_>) {
+        let mut screen = self.shown.0.borrow_mut();
+        match progress {
+            Progress::Status(line) => self.status(line),
+            Progress::Notice(line) => self.notice(line),
+            Progress::Began { task, name, work } => self.begin(&mut screen, task, name, work),
+            Progress::Output { task, line } => {
+                if let Some((_, bar)) = screen.tasks.get(task) {
+                    bar.set_message(line.to_owned());
+                }
+            }
+            Progress::Advanced { task, done, total, doing, milestone } => {
+                if let Some((_, bar)) = screen.tasks.get(task) {
+                    if total > 0 {
+                        bar.set_style(bytes_style());
+                    }
+                    bar.set_length(total);
+                    bar.set_position(done);
+                    bar.set_message(doing.to_owned());
+                }
+                if let Some(milestone) = milestone.filter(|_| !self.live) {
+                    self.status(format_args!("  {milestone}"));
+                }
+            }
+            Progress::Ended { task, name, outcome } => self.end(&mut screen, task, name, outcome),
+            Progress::Service { name, state } => self.service(&mut screen, name, state),
+            Progress::ServicesLeft => leave_services(&mut screen),
+        }
+    }
+}
+
+impl Ui {
+    fn begin(&self, screen: &mut Screen, task: &str, name: &str, work: Work) {
+        if screen.tasks.contains_key(task) {
+            return;
+        }
+        let bar = match work {
+            _ if !self.live => {
+                if work == Work::Step {
+                    self.status(format_args!("  {}", short(name)));
+                }
+                ProgressBar::hidden()
+            }
+            Work::Step => {
+                let style = ProgressStyle::with_template("{spinner} {prefix} {elapsed:.dim}\n  {wide_msg:.dim}")
+                    .unwrap_or_else(|_| ProgressStyle::default_spinner());
+                screen.bars.add(ProgressBar::new_spinner()).with_style(style).with_prefix(short(name))
+            }
+            Work::Wait | Work::Transfer => screen.bars.add(ProgressBar::new_spinner()).with_message(name.to_owned()),
+        };
+        if self.live {
+            bar.enable_steady_tick(TICK);
+        }
+        screen.tasks.insert(task.to_owned(), (work, bar));
+    }
+
+    fn end(&self, screen: &mut Screen, task: &str, name: &str, outcome: Outcome) {
+        let ended = screen.tasks.remove(task);
+        if let Some((_, bar)) = &ended {
+            bar.finish_and_clear();
+            screen.bars.remove(bar);
+        }
+        let line = match outcome {
+            Outcome::Done(time) => {
+                format!("{} {} {:.1} s", self.paint_stderr(AnsiColor::Green, "done"), short(name), time.as_secs_f64())
+            }
+            Outcome::Failed => format!("{} {}", self.paint_stderr(AnsiColor::Red, "failed"), short(name)),
+            Outcome::Cached | Outcome::Cancelled => return,
+        };
+        if self.live {
+            // Standard error gone is no reason to stop working.
+            screen.bars.println(line).ok();
+        } else {
+            self.status(line);
+        }
+    }
+
+    fn service(&self, screen: &mut Screen, name: &str, state: ServiceState) {
+        let known = screen.services.get(name).map(|(state, _)| *state);
+        if known == Some(state) {
+            return;
+        }
+        let since = screen.services_since.get_or_insert_with(Instant::now);
+        let text = format!("{name:<16} {state} ({:.1} s)", since.elapsed().as_secs_f64());
+        if !self.live {
+            screen.services.insert(name.to_owned(), (state, ProgressBar::hidden()));
+            // Steps on the way say little in a log: what counts is how it came out.
+            if known.is_some() && !matches!(state, ServiceState::Waiting | ServiceState::Starting) {
+                self.status(format_args!("  {text}"));
+            }
+            return;
+        }
+        let bars = &screen.bars;
+        let new = || (state, bars.add(ProgressBar::new_spinner()));
+        let (last, bar) = screen.services.entry(name.to_owned()).or_insert_with(new);
+        *last = state;
+        bar.set_message(text);
+        match state {
+            ServiceState::Ready | ServiceState::Completed => bar.finish(),
+            ServiceState::Failed => bar.abandon(),
+            _ => {
+                bar.set_style(ProgressStyle::default_spinner());
+                bar.enable_steady_tick(TICK);
+            }
+        }
+    }
+}
+
+/// The last picture of the services stays; the next that are told of are shown anew.
+fn leave_services(screen: &mut Screen) {
+    for (_, bar) in std::mem::take(&mut screen.services).values() {
+        if !bar.is_finished() {
+            bar.abandon();
+        }
+    }
+    screen.services_since = None;
+}
+
+/// The look of a bar over a known number of bytes.
+pub(super) fn bytes_style() -> ProgressStyle {
+    ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes} {eta}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+/// On one line, and no longer than a line.
+fn short(name: &str) -> String {
+    let line = name.split_whitespace().collect::<Vec<_>>().join(" ");
+    console::truncate_str(&line, NAME, "…").into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_fit_on_a_line() {
+        assert_eq!(short("RUN a \n  b"), "RUN a b");
+        let long = short(&"ä".repeat(300));
+        assert_eq!(console::measure_text_width(&long), NAME);
+        assert!(long.ends_with('…'));
+        assert!(console::measure_text_width(&short(&"漢".repeat(300))) <= NAME, "two columns each");
+    }
+}
