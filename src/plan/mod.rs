@@ -1,5 +1,6 @@
 //! Pure: (settings, host, place, selection) -> what to ask the place for. No I/O, no clock: snapshot-tested.
 
+mod confinement;
 mod difference;
 mod environment;
 mod gpus;
@@ -118,7 +119,7 @@ pub fn plan(settings: &Settings, host: &HostFacts, place: &PlaceFacts, selection
         scratch: mounts::scratch(settings.security, user),
         ports: published(settings, &selection.ports),
         network: Some(network.name.clone()),
-        confinement: settings.security.into(),
+        confinement: confinement::confinement(settings.security),
         cpus: place.limits_cpus.then_some(limits.cpus),
         memory: limits.memory,
         pids: settings.pids,

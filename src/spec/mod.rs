@@ -1,7 +1,6 @@
 //! What a place that runs containers is asked for, as plain data: what [`crate::plan`] makes, `--dry-run` prints, and
 //! drift is measured in. Nothing here is Docker's: its words for all this are in `engine/create.rs` alone.
 
-mod confinement;
 pub mod label;
 
 use std::collections::BTreeMap;
@@ -12,8 +11,6 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::units::{ByteSize, Cpus, User};
-
-pub use confinement::Confinement;
 
 /// One container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -130,6 +127,19 @@ impl Role {
             Self::Helper => "helper",
         }
     }
+}
+
+/// What the processes of a container may do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confinement {
+    /// Linux capabilities that root inside has, without `CAP_`. All others are dropped.
+    pub capabilities: Vec<String>,
+    /// Neither seccomp nor AppArmor.
+    pub unconfined: bool,
+    /// No program gains privileges by being set-user-ID.
+    pub no_new_privileges: bool,
+    /// The root file system can't be written to.
+    pub read_only_root: bool,
 }
 
 /// What is mounted where.
