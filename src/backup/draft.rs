@@ -30,11 +30,11 @@ pub struct Draft {
 /// A backup that was made.
 #[derive(Debug, Clone, Serialize)]
 pub struct Made {
-    /// Its name.
+    /// What `restore` and `backups` call it: when it was begun, in UTC.
     pub name: String,
     /// Plain files, the log and the state included.
     pub files: u64,
-    /// Their bytes.
+    /// Bytes in them, as their lengths say: holes count.
     pub bytes: u64,
     /// The folders that were there.
     pub folders: Vec<Folder>,

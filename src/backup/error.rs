@@ -17,16 +17,16 @@ pub enum BackupError {
     Io {
         /// What was tried, as a verb.
         action: &'static str,
-        /// On what.
+        /// The file or folder that it was tried on.
         path: PathBuf,
-        /// Why.
+        /// What the system said.
         #[source]
         source: io::Error,
     },
     /// The disk is full, or the user's quota is used up.
     #[error("not enough space in {} : {} more are needed", path.display(), ByteSize(*missing))]
     NoSpace {
-        /// The backups' folder.
+        /// The folder of backups whose disk is full.
         path: PathBuf,
         /// Bytes that are missing.
         missing: u64,
@@ -46,9 +46,9 @@ pub enum BackupError {
     /// What it holds isn't what was written.
     #[error("backup {name} is damaged: {}", summary(findings))]
     Damaged {
-        /// Its name.
+        /// The name of the backup.
         name: String,
-        /// What differs.
+        /// All that differs from the manifest, in order of the walk.
         findings: Vec<Finding>,
     },
     /// What would be overwritten can't be saved.

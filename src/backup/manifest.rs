@@ -26,10 +26,10 @@ pub enum Reason {
     BeforeRestore,
 }
 
-/// The first line.
+/// The first line: what this is a backup of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
-    /// [`FORMAT`].
+    /// The form of the lines that follow: [`FORMAT`] where this release wrote them.
     pub format: u32,
     /// The environment's name.
     pub project: String,
@@ -83,13 +83,13 @@ pub struct ManifestEntry {
     pub path: Bytes,
     /// Permissions with the setuid, setgid and sticky bits.
     pub mode: u32,
-    /// Owner.
+    /// The owner's number.
     pub uid: u32,
-    /// Group.
+    /// The group's number.
     pub gid: u32,
     /// When it was changed last: seconds and nanoseconds since the Unix epoch.
     pub mtime: (i64, u32),
-    /// What it is.
+    /// Whether it is a file, a folder or a link, with what is particular to it.
     #[serde(flatten)]
     pub kind: EntryKind,
 }
@@ -98,9 +98,9 @@ pub struct ManifestEntry {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum EntryKind {
-    /// A folder.
+    /// A folder; what lies in it has entries of its own.
     Dir,
-    /// A plain file.
+    /// A plain file with its content.
     File {
         /// Length, in bytes.
         size: u64,
@@ -110,9 +110,9 @@ pub enum EntryKind {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         changing: bool,
     },
-    /// A symbolic link.
+    /// A symbolic link, never followed.
     Link {
-        /// Where it points.
+        /// The text of the link.
         target: Bytes,
     },
 }
@@ -120,22 +120,22 @@ pub enum EntryKind {
 /// Something that was there and isn't in the backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Skipped {
-    /// Where.
+    /// Where it was, from the backup's folder.
     pub path: Bytes,
-    /// Why.
+    /// The reason, for people.
     pub why: String,
     /// It is content that could not be read, not a socket, pipe or device, which hold none.
     pub lost: bool,
 }
 
-/// The last line.
+/// The last line: the totals, and the seal on all lines before.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
-    /// Lines of entries.
+    /// How many entries there are.
     pub entries: u64,
     /// Plain files among them.
     pub files: u64,
-    /// Their bytes.
+    /// Bytes in them, as their lengths say: holes count.
     pub bytes: u64,
     /// What was left out.
     pub skipped: Vec<Skipped>,
@@ -155,7 +155,7 @@ struct TotalsLine {
     end: Totals,
 }
 
-/// Writes a manifest.
+/// Writes a manifest line by line, and sums up what it wrote.
 #[derive(Debug)]
 pub struct Writer {
     out: BufWriter<File>,
@@ -221,11 +221,11 @@ impl Writer {
 /// A manifest as read, whole.
 #[derive(Debug, Clone)]
 pub struct Manifest {
-    /// The first line.
+    /// What the first line says.
     pub header: Header,
     /// What the backup holds, by path.
     pub entries: BTreeMap<OsString, ManifestEntry>,
-    /// The last line.
+    /// What the last line says.
     pub end: Totals,
 }
 

@@ -18,16 +18,16 @@ use super::store::remove;
 use super::verify::Finding;
 use super::{BackupError, Draft, Folder, Job, Store, TREE};
 
-/// What was restored.
+/// What `restore` did.
 #[derive(Debug, Clone, Serialize)]
 pub struct Restored {
-    /// The backup's name.
+    /// The backup that the folders come from.
     pub backup: String,
     /// The folders that were replaced.
     pub folders: Vec<Folder>,
     /// Plain files put back.
     pub files: u64,
-    /// Their bytes.
+    /// Bytes in them, as their lengths say: holes count.
     pub bytes: u64,
     /// The backup that holds what was there before; none when there was nothing.
     pub saved_as: Option<String>,

@@ -24,9 +24,9 @@ const MOUNT: &str = ".agent-mount";
 /// The backups of one project.
 #[derive(Debug)]
 pub struct Store {
-    /// `.agent-mount`.
+    /// The project's `.agent-mount`, held open.
     pub(super) mount: Dir,
-    /// `.agent-mount/backups`.
+    /// The folder of backups in it, held open.
     pub(super) root: Dir,
     /// Held as long as the store is; none for a mere look.
     _lock: Option<Lock>,
@@ -35,9 +35,9 @@ pub struct Store {
 /// One backup, as `backups` lists it.
 #[derive(Debug, Clone, Serialize)]
 pub struct Backup {
-    /// Its name.
+    /// What `restore` takes: the name of its folder.
     pub name: String,
-    /// Where it lies.
+    /// Its folder.
     pub path: PathBuf,
     /// The manifest's first line; none when it can't be read.
     pub header: Option<Header>,

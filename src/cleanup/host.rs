@@ -20,7 +20,7 @@ const LEFT_ALONE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// What is remembered of an environment that is gone; locked, so that nobody brings it back while it is removed.
 #[derive(Debug)]
 pub struct Remembered {
-    /// What goes.
+    /// The folder that can go.
     pub removal: Removal,
     _lock: state::Lock,
 }

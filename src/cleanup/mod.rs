@@ -27,20 +27,20 @@ pub enum Target {
     Container,
     /// An image, by its tags; by its ID where it has none.
     Image {
-        /// Its tags.
+        /// All tags that it has: it goes with its last one.
         tags: Vec<String>,
-        /// Its ID.
+        /// Its digest, by which one without tags goes.
         id: String,
     },
-    /// A network.
+    /// A network that no container is on.
     Network,
-    /// A volume.
+    /// A volume that no container has.
     Volume,
     /// The Engine's build cache.
     BuildCache,
     /// A folder on this machine.
     Folder {
-        /// Where.
+        /// Its path.
         path: PathBuf,
     },
 }
@@ -50,7 +50,7 @@ pub enum Target {
 pub struct Removal {
     /// What the user knows it by.
     pub name: String,
-    /// What it is.
+    /// What kind of thing it is, and how it is removed.
     #[serde(flatten)]
     pub target: Target,
     /// Its size, in bytes, where it is known. Images that share layers share size.

@@ -30,7 +30,7 @@ pub enum CheckStatus {
     Ok,
     /// It works, but something should be known.
     Warn,
-    /// It won't work.
+    /// Environments don't work until this is mended.
     Fail,
     /// Couldn't be looked at, since something else failed, or there is nothing to look at.
     Skip,
@@ -43,7 +43,7 @@ pub struct Check {
     pub name: &'static str,
     /// What came of it.
     pub verdict: CheckStatus,
-    /// What was found.
+    /// What was found, in one line.
     pub detail: String,
     /// What to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]

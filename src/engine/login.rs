@@ -79,13 +79,13 @@ impl std::fmt::Debug for Login {
 /// Where a registry's login comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LoginSource {
-    /// There is none.
+    /// No login is known: the registry is asked as anybody may.
     None,
     /// It is in this file.
     File(PathBuf),
     /// This program knows, or knows of none: only asking it would tell.
     Helper {
-        /// `docker-credential-…`.
+        /// The helper's program, `docker-credential-…`.
         program: String,
         /// It is on the `PATH`.
         installed: bool,
@@ -264,7 +264,7 @@ impl Logins {
     }
 }
 
-/// A helper's answer.
+/// What a helper answered to `get`; None where it isn't the JSON that helpers speak.
 fn parse_answer(answer: &[u8]) -> Option<Login> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]

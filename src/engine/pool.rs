@@ -15,7 +15,7 @@ const IDLE: Duration = Duration::from_secs(15);
 
 /// What a request's body is; bollard names only the whole.
 pub(super) trait Whole {
-    /// The body.
+    /// The type of the request's body.
     type Body;
 }
 impl<B> Whole for Request<B> {

@@ -43,7 +43,7 @@ impl Hidden {
         Self(hidden)
     }
 
-    /// `text` without them.
+    /// `text`, with `***` for each of them, wherever it stands.
     pub fn redact(&self, text: &str) -> String {
         self.0.iter().fold(text.to_owned(), |text, secret| text.replace(secret, HIDDEN))
     }

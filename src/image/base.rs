@@ -26,9 +26,9 @@ const MIRRORS: &[&str] = &[
 /// A base image that is here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Base {
-    /// Its tag.
+    /// Its name with its tag, as `FROM` takes it.
     pub tag: String,
-    /// Its ID.
+    /// Its digest: another one is another base.
     pub id: String,
 }
 

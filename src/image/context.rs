@@ -30,7 +30,7 @@ pub struct BuildContext {
 struct ContextEntry {
     /// Relative to the context.
     path: PathBuf,
-    /// Permission bits.
+    /// Permissions with the setuid, setgid and sticky bits.
     mode: u32,
     /// Seconds since the Unix epoch.
     modified: u64,
@@ -42,18 +42,18 @@ enum ContextContent {
     Folder,
     /// To where, as it stands in the link.
     Link(PathBuf),
-    /// In memory.
+    /// A file whose content is made here.
     Bytes(Cow<'static, [u8]>),
-    /// On disk.
+    /// A file that is read when it is sent.
     Disk(OnDisk),
 }
 
 /// A file on disk, as it was seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OnDisk {
-    /// Absolute.
+    /// Its path, absolute.
     pub path: PathBuf,
-    /// In bytes.
+    /// Its length, in bytes.
     pub size: u64,
     /// Changes whenever the content may have: modification time, change time (both in nanoseconds), inode.
     pub stamp: [i64; 3],
@@ -65,7 +65,7 @@ pub struct OnDisk {
 pub struct ContextError {
     /// The file or folder.
     pub path: PathBuf,
-    /// Why.
+    /// What the system said.
     #[source]
     pub source: io::Error,
 }

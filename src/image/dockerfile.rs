@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-/// A Dockerfile.
+/// A Dockerfile's instructions, as far as powerdev needs to know them.
 #[derive(Debug, Clone, Default)]
 pub struct Dockerfile {
     instructions: Vec<Instruction>,
@@ -12,7 +12,7 @@ pub struct Dockerfile {
 struct Instruction {
     /// From 1, its continuations included.
     lines: RangeInclusive<usize>,
-    /// Upper case: `RUN`.
+    /// Such as `RUN`, in upper case.
     keyword: String,
     /// What follows, on one line.
     arguments: String,

@@ -1,6 +1,6 @@
 //! powerdev's own Dockerfile with its context, in the binary: `powerdev` builds from anywhere.
 
-/// The Dockerfile.
+/// powerdev's own Dockerfile, whose stages are the profiles.
 pub const DOCKERFILE: &str = include_str!("../../Dockerfile");
 
 /// The files of its context: path, mode, content.

@@ -31,9 +31,9 @@ struct Pattern {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: `{pattern}` is no valid pattern: {problem}")]
 pub struct PatternError {
-    /// From 1.
+    /// The line of the file, from 1.
     pub line: usize,
-    /// As written.
+    /// The pattern as it is written there.
     pub pattern: String,
     /// What is wrong with it.
     pub problem: &'static str,

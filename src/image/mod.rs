@@ -45,7 +45,7 @@ pub use pull::PullError;
 /// Raised when what powerdev passes to a build changes in a way that the hash doesn't see.
 const EDITION: &[u8] = b"powerdev build 1";
 
-/// How to build.
+/// What a build is asked to do beyond its settings.
 #[derive(Debug, Clone, Default)]
 pub struct BuildOptions {
     /// Even if nothing has changed.
@@ -59,10 +59,10 @@ pub struct BuildOptions {
 /// An image that is there.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct Built {
-    /// Its tag.
+    /// Its name with its tag, which holds the hash of what went in.
     #[serde(rename = "image")]
     pub tag: String,
-    /// Its ID.
+    /// Its digest, `sha256:…`.
     pub id: String,
     /// Nothing was to be done.
     pub up_to_date: bool,

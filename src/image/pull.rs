@@ -17,7 +17,7 @@ pub enum PullError {
     /// The Engine or the registry says no.
     #[error("{source}")]
     Engine {
-        /// In their words.
+        /// What the Engine said, in words of the registry.
         source: EngineError,
         /// What to do about the login that couldn't be had.
         login: Option<String>,
@@ -25,7 +25,7 @@ pub enum PullError {
     /// It is for other machines.
     #[error("the image {image} is for {arch}, which this machine can't run")]
     Platform {
-        /// The image.
+        /// The image that was asked for.
         image: String,
         /// What it is for, in the Engine's words.
         arch: String,

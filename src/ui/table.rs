@@ -1,7 +1,7 @@
 //! A plain table: columns as wide as their widest cell, two spaces between, nothing after the last.
 //!
-//! By hand: the crates for tables draw borders, wrap cells and ask the terminal for its width, all of which would have to
-//! be turned off to print what `column -t` prints.
+//! By hand: the crates for tables draw borders, wrap cells and ask the terminal for its width, all of which would have
+//! to be turned off to print what `column -t` prints.
 
 use std::fmt;
 
@@ -19,7 +19,7 @@ impl Table {
         Self { rows: vec![head.iter().map(ToString::to_string).collect()] }
     }
 
-    /// Adds a row.
+    /// Adds a row; one with fewer cells than the head ends early.
     pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         self.rows.push(cells.into_iter().collect());
     }

@@ -110,7 +110,7 @@ pub struct StandardStreams {
 }
 
 impl StandardStreams {
-    /// Takes them.
+    /// Both, unbuffered by us: what is written is on its way when the call returns.
     pub fn open() -> Self {
         Self { stdout: tokio::io::stdout(), stderr: tokio::io::stderr() }
     }

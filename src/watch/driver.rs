@@ -21,10 +21,10 @@ use crate::environment::Environment;
 /// How often a live view asks the agents how they are: for people's eyes alone.
 const GLANCE: Duration = Duration::from_secs(2);
 
-/// How to watch.
+/// What `powerdev watch` was asked to do.
 #[derive(Debug, Clone)]
 pub struct WatchOptions {
-    /// Which environments.
+    /// The environments that are watched.
     pub scope: WatchScope,
     /// How far to go.
     pub limits: RestartLimits,
@@ -34,12 +34,12 @@ pub struct WatchOptions {
     pub clear: bool,
 }
 
-/// How watching ended.
+/// Why [`watch`] came back; decides the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
-    /// By Ctrl-C.
+    /// The user pressed Ctrl-C.
     Interrupted,
-    /// By TERM.
+    /// Somebody asked it to end with TERM, as a machine that shuts down does.
     Terminated,
     /// Nothing is under way, and every environment runs well.
     Well,
@@ -52,7 +52,7 @@ pub enum Ended {
 /// One environment at a glance.
 #[derive(Debug)]
 pub struct Glance<'a> {
-    /// Its name.
+    /// The environment's name.
     pub name: &'a str,
     /// Where it stands, in a word.
     pub state: &'static str,
@@ -64,7 +64,7 @@ pub struct Glance<'a> {
     pub status: Option<&'a AgentStatus>,
 }
 
-/// Who is told.
+/// Whoever shows people or machines what the watcher sees and does.
 pub trait Audience {
     /// Something happened.
     ///

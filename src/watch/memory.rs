@@ -7,7 +7,7 @@ use super::report::Cause;
 use crate::failure::Failure;
 use crate::state::{self, Lock, StateDir};
 
-/// `watch.json`.
+/// What one watcher leaves to the next, in `watch.json`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Memory {
     /// When it was restarted, in milliseconds since the Unix epoch; what is older than the window is forgotten.

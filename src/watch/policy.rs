@@ -20,7 +20,7 @@ const PIDS_MS: u64 = 120_000;
 /// Signals that ask a process to end: whoever sends one means it. The last is systemd's, SIGRTMIN+3.
 const ASKS_TO_END: [i32; 4] = [2, 3, 15, 37];
 
-/// Where it stands.
+/// Where an environment stands between running and given up on.
 #[derive(Debug, Clone, PartialEq)]
 enum WatchPhase {
     Unknown,

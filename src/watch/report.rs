@@ -16,12 +16,12 @@ pub enum Cause {
     Oom,
     /// Its main process exited by itself.
     Exit {
-        /// With this code.
+        /// Its exit code.
         code: i64,
     },
     /// A signal killed its main process.
     Signal {
-        /// The signal's number.
+        /// The number of the signal, as Linux counts them.
         signal: i64,
     },
     /// It was unhealthy for too long.
@@ -66,7 +66,7 @@ pub struct Report {
     pub at_ms: u64,
     /// The environment's name.
     pub name: String,
-    /// What.
+    /// What happened, and what is done about it.
     #[serde(flatten)]
     pub what: What,
 }
@@ -82,7 +82,7 @@ pub enum What {
     },
     /// The Engine went away.
     EngineLost {
-        /// Why.
+        /// What the connection's end said.
         why: String,
     },
     /// Somebody started it.
@@ -94,7 +94,7 @@ pub enum What {
     },
     /// It ended by accident, or is to be restarted since it is unhealthy.
     Down {
-        /// Why.
+        /// What brought it down.
         #[serde(flatten)]
         cause: Cause,
         /// The last probe's output, the Engine's error; empty when there is none.
@@ -130,7 +130,7 @@ pub enum What {
     Removed,
     /// Its health is bad.
     Unhealthy {
-        /// Why.
+        /// What the probe said.
         detail: String,
     },
     /// Its health is good again.
@@ -153,11 +153,11 @@ pub enum What {
     Service {
         /// The service's name.
         service: String,
-        /// Before.
+        /// Its state before.
         from: ServiceState,
-        /// Now.
+        /// Its state now.
         to: ServiceState,
-        /// Restarts so far.
+        /// How often the agent has restarted it since the container started.
         restarts: u32,
         /// How it ended, if that is what changed.
         #[serde(skip_serializing_if = "Option::is_none")]

@@ -23,7 +23,7 @@ pub enum SourceMessage {
     Connected(Engine, Vec<(String, Option<ContainerSnapshot>)>),
     /// The Engine doesn't answer any more.
     Lost(String),
-    /// The Engine tells.
+    /// An event of the Engine, about a container that may be ours.
     Engine(EngineEvent),
     /// The agent of this environment tells; nothing: it can't be heard any more.
     Agent(String, Option<Event>),
@@ -33,7 +33,7 @@ pub enum SourceMessage {
     Status(String, Box<AgentStatus>),
 }
 
-/// Which environments.
+/// The environments that are watched.
 #[derive(Debug, Clone)]
 pub enum WatchScope {
     /// This one, by its name.

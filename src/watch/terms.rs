@@ -28,7 +28,7 @@ pub struct RestartLimits {
 pub struct ContainerSnapshot {
     /// Runs, frozen or not.
     pub up: bool,
-    /// Frozen.
+    /// Frozen by `docker pause`: it runs and does nothing.
     pub paused: bool,
     /// When it was started last, in milliseconds since the Unix epoch.
     pub started_ms: u64,
@@ -40,7 +40,7 @@ pub struct ContainerSnapshot {
     pub health: Option<HealthState>,
 }
 
-/// What happens.
+/// What the policy hears.
 #[derive(Debug, Clone)]
 pub enum Observation {
     /// The Engine answers; the container as it is, if it is there.
@@ -49,7 +49,7 @@ pub enum Observation {
     Lost(String),
     /// The Engine tells, with its time in nanoseconds since the Unix epoch.
     Engine(i64, EngineEventKind),
-    /// The agent tells.
+    /// The agent tells, with its time.
     Agent(Event),
     /// The agent can't be heard.
     AgentLost,
@@ -77,13 +77,13 @@ impl Observation {
     }
 }
 
-/// What to do.
+/// What the policy orders.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Decision {
-    /// Start the container.
+    /// Start the container, which is down.
     Start,
     /// Stop it and start it.
     Restart,
-    /// Tell.
+    /// Tell whoever listens.
     Tell(What),
 }
