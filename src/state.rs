@@ -180,10 +180,11 @@ impl StateDir {
     /// # Errors
     /// A [`Failure`] with [`powerdev_protocol::ExitCode::Conflict`] when it is still held then.
     pub async fn lock(&self, patience: Duration) -> anyhow::Result<Lock> {
-        self.create()?;
         let path = self.root.join("lock");
         let deadline = tokio::time::Instant::now() + patience;
         loop {
+            // Whoever held it may have removed the folder with all that is in it.
+            self.create()?;
             if let Some(lock) = Lock::at(&path).with_context(|| format!("can't lock {}", path.display()))? {
                 return Ok(lock);
             }
@@ -292,6 +293,22 @@ mod tests {
         state.lock(Duration::ZERO).await.expect("the first let go");
         let mode = fs::metadata(state.root()).expect("it was made").permissions().mode();
         assert_eq!(mode & 0o777, 0o700);
+    }
+
+    #[test]
+    fn a_lock_is_shared_or_held_alone_and_let_go_by_name() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("lock");
+        let open = || File::options().create(true).append(true).open(&path).expect("writable");
+        let shared = [open(), open()].map(|file| Lock::shared(file).expect("locks").expect("both share it"));
+        assert!(Lock::at(&path).expect("locks").is_none(), "others share it");
+        drop(shared);
+        let alone = Lock::at(&path).expect("locks").expect("nobody holds it");
+        assert!(Lock::shared(open()).expect("locks").is_none(), "one holds it alone");
+        // As a child has it between its fork and its exec.
+        let _child = alone.0.try_clone().expect("descriptors are left");
+        drop(alone);
+        assert!(Lock::at(&path).expect("locks").is_some(), "let go, though somebody still has the file open");
     }
 
     #[test]
