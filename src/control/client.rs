@@ -11,11 +11,12 @@ use std::time::Duration;
 use futures_util::Stream;
 use powerdev_protocol::control::{MAX_LINE, NO_REQUEST};
 use powerdev_protocol::{Action, AgentStatus, Event, ExitCode, Health, Reloaded, Request, Response, paths};
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::time::{Instant, timeout_at};
 
 use super::Patience;
+use crate::engine::Duplex;
 use crate::failure::Diagnostic;
 
 /// Why the agent couldn't be asked.
@@ -96,13 +97,9 @@ impl Diagnostic for AgentError {
     }
 }
 
-/// Bytes both ways.
-pub(super) trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
-
 /// A connection to one agent.
 pub struct Client {
-    stream: BufReader<Box<dyn ByteStream>>,
+    stream: BufReader<Box<dyn Duplex>>,
     patience: Duration,
 }
 
@@ -126,7 +123,7 @@ impl Client {
     }
 
     /// Over bytes that somebody else passes on.
-    pub(super) fn over(stream: impl ByteStream + 'static, patience: Duration) -> Self {
+    pub(super) fn over(stream: impl Duplex + 'static, patience: Duration) -> Self {
         Self { stream: BufReader::new(Box::new(stream)), patience }
     }
 

@@ -29,7 +29,7 @@ use tonic::{Response, Status};
 use super::build::BuildSecrets;
 use super::login::Logins;
 use super::reference::Registry;
-use super::transport::Transport;
+use super::transport::{Duplex, Transport};
 
 /// What BuildKit may call: nothing else is asked of a session.
 const METHODS: &[&str] = &["/moby.buildkit.secrets.v1.Secrets/GetSecret", "/moby.filesync.v1.Auth/Credentials"];
@@ -69,7 +69,7 @@ impl BuildkitSession {
             .header(CONNECTION, HeaderValue::from_static("Upgrade"))
             .header(UPGRADE, HeaderValue::from_static("h2c"))
             .body(bollard::body_full(Default::default()))?;
-        let connection = Upgraded(Box::pin(transport.upgrade(request).await?));
+        let connection = Upgraded(Box::new(transport.upgrade(request).await?));
         let router = Server::builder()
             .add_service(HealthServer::new(Serving))
             .add_service(SecretsServer::new(HandOut(offers.secrets)))
@@ -172,11 +172,8 @@ impl Health for Serving {
     }
 }
 
-trait Duplex: AsyncRead + AsyncWrite + Send {}
-impl<T: AsyncRead + AsyncWrite + Send> Duplex for T {}
-
 /// The connection, as tonic wants it.
-struct Upgraded(Pin<Box<dyn Duplex>>);
+struct Upgraded(Box<dyn Duplex>);
 
 impl Connected for Upgraded {
     type ConnectInfo = ();
@@ -186,20 +183,20 @@ impl Connected for Upgraded {
 
 impl AsyncRead for Upgraded {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.0.as_mut().poll_read(cx, buffer)
+        Pin::new(&mut self.0).poll_read(cx, buffer)
     }
 }
 
 impl AsyncWrite for Upgraded {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.0.as_mut().poll_write(cx, bytes)
+        Pin::new(&mut self.0).poll_write(cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.as_mut().poll_flush(cx)
+        Pin::new(&mut self.0).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.as_mut().poll_shutdown(cx)
+        Pin::new(&mut self.0).poll_shutdown(cx)
     }
 }

@@ -52,6 +52,7 @@ pub use pull::Pulled;
 pub use redact::{Hidden, without_passwords};
 pub use reference::Registry;
 pub use refused_pull::{RefusedPull, Trouble};
+pub use transport::Duplex;
 
 use transport::Transport;
 

@@ -86,11 +86,7 @@ impl Transport {
     }
 
     /// POST of a JSON document that turns the connection into a plain stream, both ways.
-    pub(super) async fn hijack(
-        &self,
-        path: &str,
-        body: &serde_json::Value,
-    ) -> Result<impl AsyncRead + AsyncWrite + Send + 'static, Error> {
+    pub(super) async fn hijack(&self, path: &str, body: &serde_json::Value) -> Result<impl Duplex + 'static, Error> {
         let mut request = json(path, body)?;
         request.headers_mut().insert(CONNECTION, HeaderValue::from_static("Upgrade"));
         request.headers_mut().insert(UPGRADE, HeaderValue::from_static("tcp"));
@@ -98,10 +94,7 @@ impl Transport {
     }
 
     /// A request whose answer is the connection itself.
-    pub(super) async fn upgrade(
-        &self,
-        request: BollardRequest,
-    ) -> Result<impl AsyncRead + AsyncWrite + Send + 'static, Error> {
+    pub(super) async fn upgrade(&self, request: BollardRequest) -> Result<impl Duplex + 'static, Error> {
         let response = checked(self.send(request).await?).await?;
         Ok(TokioIo::new(hyper::upgrade::on(response).await?))
     }
@@ -175,8 +168,8 @@ impl Transport {
     }
 }
 
-/// What dialling gives.
-trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+/// Bytes both ways.
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
 fn json(path: &str, body: &serde_json::Value) -> Result<BollardRequest, Error> {
