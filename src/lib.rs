@@ -2,36 +2,36 @@
 //!
 //! Dependencies point one way: `tests/architecture.rs` says which module may import which, and `docs/architecture.md` why.
 
-pub mod backup;
-pub mod cleanup;
+mod backup;
+mod cleanup;
 pub mod cli;
-pub mod clock;
-pub mod commands;
+mod clock;
+mod commands;
 pub mod completion;
 pub mod config;
 pub mod control;
 pub mod delivery;
-pub mod deployment;
-pub mod diagnostics;
-pub mod doctor;
+mod deployment;
+mod diagnostics;
+mod doctor;
 pub mod engine;
-pub mod environment;
+mod environment;
 pub mod failure;
-pub mod host;
-pub mod image;
-pub mod interrupt;
-pub mod lifecycle;
-pub mod logging;
-pub mod plan;
+mod host;
+mod image;
+mod interrupt;
+mod lifecycle;
+mod logging;
+mod plan;
 pub mod reference;
-pub mod reporter;
-pub mod session;
-pub mod site;
+mod reporter;
+mod session;
+mod site;
 pub mod spec;
-pub mod state;
-pub mod ui;
+mod state;
+mod ui;
 pub mod units;
-pub mod watch;
+mod watch;
 
 use std::process::ExitCode;
 

@@ -221,8 +221,6 @@ impl Writer {
 /// A manifest as read, whole.
 #[derive(Debug, Clone)]
 pub struct Manifest {
-    /// What the first line says.
-    pub header: Header,
     /// What the backup holds, by path.
     pub entries: BTreeMap<OsString, ManifestEntry>,
     /// What the last line says.
@@ -257,7 +255,7 @@ impl Manifest {
         let mut line = Vec::new();
         lines.read_until(b'\n', &mut line)?;
         hash.update(&line);
-        let header = parse_header(&line)?;
+        parse_header(&line)?;
         let mut entries = BTreeMap::new();
         for number in 2.. {
             line.clear();
@@ -267,7 +265,7 @@ impl Manifest {
             if line.starts_with(b"{\"end\":") {
                 let TotalsLine { end } = serde_json::from_slice(&line).map_err(|_| ManifestError::Altered)?;
                 let whole = end.sha256 == hex::encode(hash.finalize()) && end.entries == entries.len() as u64;
-                return if whole { Ok(Self { header, entries, end }) } else { Err(ManifestError::Altered) };
+                return if whole { Ok(Self { entries, end }) } else { Err(ManifestError::Altered) };
             }
             hash.update(&line);
             let entry: ManifestEntry = serde_json::from_slice(&line).map_err(|_| ManifestError::Line(number))?;

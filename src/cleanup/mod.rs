@@ -16,7 +16,7 @@ use serde::Serialize;
 use crate::engine::{Inventory, Item};
 use crate::spec::label;
 
-pub use host::{Remembered, remembered, stale_agents};
+pub use host::{remembered, stale_agents};
 pub use remove::remove;
 
 /// What goes, and how.

@@ -26,7 +26,7 @@ mod variables;
 use std::path::Path;
 
 pub use layers::Overrides;
-pub use project::{find_project, identity, identity_with};
+pub use project::identity_with;
 pub use settings::Settings;
 pub use suggest::did_you_mean;
 pub use types::{

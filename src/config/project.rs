@@ -43,15 +43,7 @@ pub fn folder(given: Option<&Path>) -> anyhow::Result<PathBuf> {
 }
 
 /// The name and folder of an environment, without reading the rest of its settings: they may be wrong, and it must
-/// still be possible to look at what runs and to stop it.
-///
-/// # Errors
-/// A usage [`Failure`] when the name itself can't be told.
-pub fn identity(project: Option<&Path>) -> anyhow::Result<(Name, PathBuf)> {
-    identity_with(project, None)
-}
-
-/// [`identity`] with another file than `.env`.
+/// still be possible to look at what runs and to stop it. `env_file`: another file than `.env`.
 ///
 /// # Errors
 /// A usage [`Failure`] when the name itself can't be told.

@@ -167,15 +167,6 @@ impl Engine {
         self.wait(Operation::StopContainer(name.into()), self.docker.stop_container(name, options)).await
     }
 
-    /// Sends a signal, such as `SIGUSR1`, to a container's main process.
-    ///
-    /// # Errors
-    /// Among others: it doesn't run.
-    pub async fn kill_container(&self, name: &str, signal: &str) -> Result<(), EngineError> {
-        let options = query::KillContainerOptionsBuilder::new().signal(signal).build();
-        self.call(Operation::KillContainer(name.into()), self.docker.kill_container(name, Some(options))).await
-    }
-
     /// Stops a container as [`Engine::stop_container`] does, then starts it. One that doesn't run is started.
     ///
     /// # Errors

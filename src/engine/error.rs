@@ -28,8 +28,6 @@ pub enum Operation {
     StartContainer(String),
     #[error("stop the container {0}")]
     StopContainer(String),
-    #[error("send a signal to the container {0}")]
-    KillContainer(String),
     #[error("restart the container {0}")]
     RestartContainer(String),
     #[error("remove the container {0}")]

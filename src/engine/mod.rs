@@ -36,7 +36,7 @@ use bollard::Docker;
 use bollard::errors::Error;
 use tracing::Instrument as _;
 
-pub use build::{BuildEvent, BuildEvents, BuildRequest, BuildSecrets, BuildStep, StepState};
+pub use build::{BuildEvent, BuildRequest, BuildSecrets, BuildStep, StepState};
 pub use container::{Container, EngineHealth, RunState};
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::{EngineError, Operation};
@@ -49,9 +49,9 @@ pub use login::{Login, LoginError, LoginSource, Logins};
 pub use logs::{LogChunk, LogOptions};
 pub use proxies::container_proxies;
 pub use pull::Pulled;
-pub use redact::{Hidden, without_passwords};
+pub use redact::Hidden;
 pub use reference::Registry;
-pub use refused_pull::{RefusedPull, Trouble};
+pub use refused_pull::PullTrouble;
 pub use transport::Duplex;
 
 use transport::Transport;
@@ -124,11 +124,6 @@ impl Engine {
     /// Where it answers.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
-    }
-
-    /// The API version that it speaks.
-    pub fn api_version(&self) -> ApiVersion {
-        self.api_version
     }
 
     async fn call<T>(

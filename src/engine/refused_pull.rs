@@ -15,13 +15,13 @@ pub struct RefusedPull {
     /// Where it should have come from.
     pub registry: Registry,
     /// Why, by meaning.
-    pub trouble: Trouble,
+    pub trouble: PullTrouble,
     refusal: Refusal,
 }
 
 /// What a pull failed of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trouble {
+pub enum PullTrouble {
     /// The registry has no such image or tag.
     NoSuchImage,
     /// It isn't there, or one must be logged in to see it.
@@ -49,19 +49,22 @@ pub enum Trouble {
 }
 
 /// In this order: the first whose words are found. All in lower case.
-const WORDS: &[(Trouble, &[&str])] = &[
-    (Trouble::NoSpace, &["no space left on device"]),
-    (Trouble::RateLimit, &["toomanyrequests", "too many requests", "rate limit"]),
+const WORDS: &[(PullTrouble, &[&str])] = &[
+    (PullTrouble::NoSpace, &["no space left on device"]),
+    (PullTrouble::RateLimit, &["toomanyrequests", "too many requests", "rate limit"]),
     (
-        Trouble::Platform,
+        PullTrouble::Platform,
         &["no matching manifest for", "does not match the specified platform", "no match for platform"],
     ),
-    (Trouble::PlainHttp, &["server gave http response to https client"]),
-    (Trouble::Certificate, &["x509:", "certificate"]),
-    (Trouble::Damaged, &["verification failed", "digest mismatch", "unexpected commit digest", "checksum"]),
-    (Trouble::NoSuchImageOrLogin, &["may require 'docker login'", "may require authorization", "pull access denied"]),
+    (PullTrouble::PlainHttp, &["server gave http response to https client"]),
+    (PullTrouble::Certificate, &["x509:", "certificate"]),
+    (PullTrouble::Damaged, &["verification failed", "digest mismatch", "unexpected commit digest", "checksum"]),
     (
-        Trouble::Login,
+        PullTrouble::NoSuchImageOrLogin,
+        &["may require 'docker login'", "may require authorization", "pull access denied"],
+    ),
+    (
+        PullTrouble::Login,
         &[
             "no basic auth credentials",
             "unauthorized",
@@ -72,10 +75,10 @@ const WORDS: &[(Trouble, &[&str])] = &[
             "invalid_grant",
         ],
     ),
-    (Trouble::NoSuchImage, &["manifest unknown", "name unknown", "not found"]),
-    (Trouble::BrokenOff, &["unexpected eof", "connection reset", "broken pipe", "failed to copy"]),
+    (PullTrouble::NoSuchImage, &["manifest unknown", "name unknown", "not found"]),
+    (PullTrouble::BrokenOff, &["unexpected eof", "connection reset", "broken pipe", "failed to copy"]),
     (
-        Trouble::Unreachable,
+        PullTrouble::Unreachable,
         &[
             "connection refused",
             "no such host",
@@ -96,7 +99,7 @@ impl RefusedPull {
     pub(super) fn of(image: &str, refusal: Refusal) -> Self {
         let message = refusal.message.to_ascii_lowercase();
         let said = |words: &&[&str]| words.iter().any(|word| message.contains(word));
-        let trouble = WORDS.iter().find(|(_, words)| said(words)).map_or(Trouble::Other, |(trouble, _)| *trouble);
+        let trouble = WORDS.iter().find(|(_, words)| said(words)).map_or(PullTrouble::Other, |(trouble, _)| *trouble);
         let refusal = Refusal { message: without_passwords(&refusal.message), ..refusal };
         Self { image: image.into(), registry: Registry::of(image), trouble, refusal }
     }
@@ -105,18 +108,20 @@ impl RefusedPull {
     pub fn summary(&self) -> String {
         let Self { image, registry, .. } = self;
         let reason = match self.trouble {
-            Trouble::NoSuchImage => format!("{registry} has no such image or tag"),
-            Trouble::NoSuchImageOrLogin => format!("{registry} has no such image, or shows it only to those logged in"),
-            Trouble::Login => format!("{registry} wants a login, or another one"),
-            Trouble::Platform => format!("{registry} has it for other machines only, not for this Engine's"),
-            Trouble::Certificate => format!("the Engine doesn't trust the certificate of {registry}"),
-            Trouble::PlainHttp => format!("{registry} speaks plain HTTP, which the Engine doesn't take"),
-            Trouble::RateLimit => format!("{registry} has counted too many pulls"),
-            Trouble::Damaged => format!("what {registry} sent isn't what it announced"),
-            Trouble::BrokenOff => format!("the download from {registry} broke off"),
-            Trouble::Unreachable => format!("{registry} can't be reached by the Engine"),
-            Trouble::NoSpace => "the Engine has no room for it".into(),
-            Trouble::Other => return format!("can't pull the image {image}"),
+            PullTrouble::NoSuchImage => format!("{registry} has no such image or tag"),
+            PullTrouble::NoSuchImageOrLogin => {
+                format!("{registry} has no such image, or shows it only to those logged in")
+            }
+            PullTrouble::Login => format!("{registry} wants a login, or another one"),
+            PullTrouble::Platform => format!("{registry} has it for other machines only, not for this Engine's"),
+            PullTrouble::Certificate => format!("the Engine doesn't trust the certificate of {registry}"),
+            PullTrouble::PlainHttp => format!("{registry} speaks plain HTTP, which the Engine doesn't take"),
+            PullTrouble::RateLimit => format!("{registry} has counted too many pulls"),
+            PullTrouble::Damaged => format!("what {registry} sent isn't what it announced"),
+            PullTrouble::BrokenOff => format!("the download from {registry} broke off"),
+            PullTrouble::Unreachable => format!("{registry} can't be reached by the Engine"),
+            PullTrouble::NoSpace => "the Engine has no room for it".into(),
+            PullTrouble::Other => return format!("can't pull the image {image}"),
         };
         format!("can't pull the image {image}: {reason}")
     }
@@ -127,31 +132,31 @@ impl RefusedPull {
         let login = login_command(registry);
         let host = if registry.is_docker_hub() { "registry-1.docker.io" } else { registry.host() };
         Some(match self.trouble {
-            Trouble::NoSuchImage => "check the name and the tag".into(),
-            Trouble::NoSuchImageOrLogin => format!("check the name and the tag; for a private image: {login}"),
-            Trouble::Login => {
+            PullTrouble::NoSuchImage => "check the name and the tag".into(),
+            PullTrouble::NoSuchImageOrLogin => format!("check the name and the tag; for a private image: {login}"),
+            PullTrouble::Login => {
                 format!("{login}, with an account that may pull it; `powerdev doctor` tells what is used")
             }
-            Trouble::Platform => {
+            PullTrouble::Platform => {
                 "name an image for this machine's architecture, or an Engine that has the image's".into()
             }
-            Trouble::Certificate => {
+            PullTrouble::Certificate => {
                 format!("put its CA certificate at /etc/docker/certs.d/{host}/ca.crt on the Engine's machine")
             }
-            Trouble::PlainHttp => {
+            PullTrouble::PlainHttp => {
                 format!("give it a certificate, or list {host} under `insecure-registries` in /etc/docker/daemon.json")
             }
-            Trouble::RateLimit => format!("wait, or {login}: accounts may pull more"),
-            Trouble::Damaged => "try again; if it goes on, the registry or a proxy before it is broken".into(),
-            Trouble::BrokenOff => "try again: layers that came whole are kept".into(),
-            Trouble::Unreachable => {
+            PullTrouble::RateLimit => format!("wait, or {login}: accounts may pull more"),
+            PullTrouble::Damaged => "try again; if it goes on, the registry or a proxy before it is broken".into(),
+            PullTrouble::BrokenOff => "try again: layers that came whole are kept".into(),
+            PullTrouble::Unreachable => {
                 "check the name and the network; the Engine's own proxy settings count (`powerdev doctor` shows them)"
                     .into()
             }
-            Trouble::NoSpace => {
+            PullTrouble::NoSpace => {
                 "make room: `powerdev cleanup --dry-run` shows what could go; `docker system df` what takes it".into()
             }
-            Trouble::Other => return None,
+            PullTrouble::Other => return None,
         })
     }
 }
@@ -173,28 +178,31 @@ mod tests {
     #[test]
     fn engines_words_are_read_by_meaning() {
         for (message, trouble) in [
-            ("manifest for ghcr.io/team/x:1 not found: manifest unknown: manifest unknown", Trouble::NoSuchImage),
-            ("manifest unknown", Trouble::NoSuchImage),
+            ("manifest for ghcr.io/team/x:1 not found: manifest unknown: manifest unknown", PullTrouble::NoSuchImage),
+            ("manifest unknown", PullTrouble::NoSuchImage),
             (
                 "pull access denied for team/x, repository does not exist or may require 'docker login': denied: \
                  requested access to the resource is denied",
-                Trouble::NoSuchImageOrLogin,
+                PullTrouble::NoSuchImageOrLogin,
             ),
-            ("Head \"https://ghcr.io/v2/team/x/manifests/1\": no basic auth credentials", Trouble::Login),
-            ("Head \"https://ghcr.io/v2/x/manifests/1\": unauthorized: authentication required", Trouble::Login),
-            ("failed to authorize: failed to fetch anonymous token: unexpected status: 403 Forbidden", Trouble::Login),
-            ("no matching manifest for linux/amd64 in the manifest list entries", Trouble::Platform),
-            ("Get \"https://ghcr.io/v2/\": x509: certificate signed by unknown authority", Trouble::Certificate),
-            ("Get \"https://r/v2/\": http: server gave HTTP response to HTTPS client", Trouble::PlainHttp),
-            ("toomanyrequests: You have reached your pull rate limit", Trouble::RateLimit),
-            ("filesystem layer verification failed for digest sha256:00", Trouble::Damaged),
-            ("unexpected EOF", Trouble::BrokenOff),
-            ("read tcp 127.0.0.1:2->127.0.0.1:1: read: connection reset by peer", Trouble::BrokenOff),
-            ("Get \"http://r/v2/\": dial tcp 127.0.0.1:1: connect: connection refused", Trouble::Unreachable),
-            ("Get \"https://r/v2/\": dial tcp: lookup r on 1.1.1.1:53: no such host", Trouble::Unreachable),
-            ("Get \"https://r/v2/\": EOF", Trouble::Unreachable),
-            ("write /var/lib/docker/tmp/x: no space left on device", Trouble::NoSpace),
-            ("the moon is full", Trouble::Other),
+            ("Head \"https://ghcr.io/v2/team/x/manifests/1\": no basic auth credentials", PullTrouble::Login),
+            ("Head \"https://ghcr.io/v2/x/manifests/1\": unauthorized: authentication required", PullTrouble::Login),
+            (
+                "failed to authorize: failed to fetch anonymous token: unexpected status: 403 Forbidden",
+                PullTrouble::Login,
+            ),
+            ("no matching manifest for linux/amd64 in the manifest list entries", PullTrouble::Platform),
+            ("Get \"https://ghcr.io/v2/\": x509: certificate signed by unknown authority", PullTrouble::Certificate),
+            ("Get \"https://r/v2/\": http: server gave HTTP response to HTTPS client", PullTrouble::PlainHttp),
+            ("toomanyrequests: You have reached your pull rate limit", PullTrouble::RateLimit),
+            ("filesystem layer verification failed for digest sha256:00", PullTrouble::Damaged),
+            ("unexpected EOF", PullTrouble::BrokenOff),
+            ("read tcp 127.0.0.1:2->127.0.0.1:1: read: connection reset by peer", PullTrouble::BrokenOff),
+            ("Get \"http://r/v2/\": dial tcp 127.0.0.1:1: connect: connection refused", PullTrouble::Unreachable),
+            ("Get \"https://r/v2/\": dial tcp: lookup r on 1.1.1.1:53: no such host", PullTrouble::Unreachable),
+            ("Get \"https://r/v2/\": EOF", PullTrouble::Unreachable),
+            ("write /var/lib/docker/tmp/x: no space left on device", PullTrouble::NoSpace),
+            ("the moon is full", PullTrouble::Other),
         ] {
             assert_eq!(refused(message).trouble, trouble, "{message}");
         }

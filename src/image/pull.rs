@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use powerdev_protocol::ExitCode;
 
-use crate::engine::{Engine, EngineError, Image, Login, Logins, Pulled, Registry, Trouble};
+use crate::engine::{Engine, EngineError, Image, Login, Logins, PullTrouble, Pulled, Registry};
 use crate::failure::{self, Diagnostic, Failure};
 use crate::host;
 use crate::reporter::{Reporter, Task, Work};
@@ -57,7 +57,7 @@ impl Diagnostic for PullError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Engine { source: EngineError::NotPulled(refused), login: Some(login) }
-                if matches!(refused.trouble, Trouble::Login | Trouble::NoSuchImageOrLogin) =>
+                if matches!(refused.trouble, PullTrouble::Login | PullTrouble::NoSuchImageOrLogin) =>
             {
                 Some(login.clone())
             }

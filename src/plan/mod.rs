@@ -20,7 +20,7 @@ use crate::spec::{ContainerSpec, Gpus, HealthCheck, LogRotation, NetworkSpec, Pu
 use crate::units::ByteSize;
 
 pub use difference::{Difference, differences};
-pub use limits::{Limits, limits};
+pub use limits::limits;
 pub use mounts::DELIVERED;
 
 /// What is known about the place that is to run it.

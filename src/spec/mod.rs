@@ -94,14 +94,6 @@ impl ContainerSpec {
         self.mounts.iter().find(|mount| mount.target == target)
     }
 
-    /// Its volumes, by name, with what they are for.
-    pub fn volumes(&self) -> impl Iterator<Item = (&str, VolumeKind)> {
-        self.mounts.iter().filter_map(|mount| match &mount.source {
-            MountSource::Volume { name, kind } => Some((name.as_str(), *kind)),
-            MountSource::Folder(_) => None,
-        })
-    }
-
     /// SHA-256 of it in hex: what [`label::CONFIG`] holds.
     pub fn hash(&self) -> String {
         hex::encode(Sha256::digest(self.to_json()))

@@ -21,6 +21,8 @@ mod sources;
 mod terms;
 
 pub use driver::{Audience, Ended, Glance, WatchOptions, watch};
-pub use report::{Cause, Report, What};
+#[cfg(test)]
+pub use report::Cause;
+pub use report::{Report, What};
 pub use sources::WatchScope;
 pub use terms::RestartLimits;

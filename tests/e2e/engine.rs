@@ -177,8 +177,6 @@ fn a_container_from_creation_to_removal() {
         assert!(down.finished_at_ms >= down.started_at_ms);
         let error = engine.exec(&name, &command(&["true"])).await.expect_err("it doesn't run");
         assert_eq!((error.exit_code(), error.is_not_running()), (ExitCode::NotRunning, true), "{error:?}");
-        let error = engine.kill_container(&name, "SIGUSR1").await.expect_err("it doesn't run");
-        assert_eq!(error.exit_code(), ExitCode::NotRunning, "{error:?}");
 
         engine.restart_container(&name, Some(Duration::from_millis(10))).await.expect("it starts again");
         let error = engine.remove_container(&name, false).await.expect_err("it runs");
