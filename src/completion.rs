@@ -20,19 +20,19 @@ const PROGRAM: &str = "powerdev";
 /// A shell that can be completed in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Shell {
-    /// Bash.
+    /// GNU Bash, 4.2 or newer.
     Bash,
-    /// Zsh.
+    /// The Z shell.
     Zsh,
-    /// Fish.
+    /// The friendly interactive shell.
     Fish,
 }
 
 impl Shell {
-    /// Every shell.
+    /// Those that there are completions for.
     pub const ALL: [Self; 3] = [Self::Bash, Self::Zsh, Self::Fish];
 
-    /// Its name.
+    /// What it is called on the command line.
     pub fn name(self) -> &'static str {
         self.completer().name()
     }

@@ -10,9 +10,7 @@ use crate::site::Site;
 /// An environment and what is to be deployed as it.
 #[derive(Debug)]
 pub struct Deployment {
-    /// The environment.
     pub environment: Environment,
-    /// Its settings.
     pub settings: Settings,
     /// Facts about this machine.
     pub host: HostFacts,

@@ -8,11 +8,11 @@ use powerdev_protocol::ServiceState;
 
 /// Who is told what happens.
 pub trait Reporter: fmt::Debug {
-    /// Something happens.
+    /// Tells what has just happened.
     fn report(&self, progress: Progress<'_>);
 }
 
-/// What happens.
+/// What happens, as it is told: names and words are whole, and nothing in them is a secret.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Progress<'a> {
     /// Something is being done, or was done.
@@ -30,14 +30,14 @@ pub enum Progress<'a> {
     },
     /// What a task last wrote.
     Output {
-        /// The task.
+        /// The task that wrote it.
         task: &'a str,
-        /// Its last line.
+        /// Its last line, whole.
         line: &'a str,
     },
     /// How far a task is.
     Advanced {
-        /// The task.
+        /// The task that goes on.
         task: &'a str,
         /// Bytes that are done.
         done: u64,
@@ -50,7 +50,7 @@ pub enum Progress<'a> {
     },
     /// A task ended.
     Ended {
-        /// The task.
+        /// The task that ended.
         task: &'a str,
         /// What was done, in words.
         name: &'a str,
@@ -59,9 +59,9 @@ pub enum Progress<'a> {
     },
     /// A service is in this state now.
     Service {
-        /// The service's name.
+        /// The service, by its name.
         name: &'a str,
-        /// Its state.
+        /// The state that it is in.
         state: ServiceState,
     },
     /// Nobody waits for the services any more.
@@ -73,9 +73,9 @@ pub enum Progress<'a> {
 pub enum Work {
     /// One of several steps, each of which is worth a line when it ends.
     Step,
-    /// Waiting for something.
+    /// Waiting for something that has no steps to show.
     Wait,
-    /// Moving bytes.
+    /// Moving bytes, of which it is known how many there are.
     Transfer,
 }
 
@@ -86,7 +86,7 @@ pub enum Outcome {
     Done(Duration),
     /// Nothing was to be done.
     Cached,
-    /// Failed.
+    /// It failed, and says elsewhere why.
     Failed,
     /// Called off, or of no interest any more.
     Cancelled,

@@ -42,7 +42,6 @@ pub struct Copier<'a> {
 }
 
 impl<'a> Copier<'a> {
-    /// Makes one.
     pub fn new(manifest: &'a mut Writer, job: &'a Job) -> Self {
         Self { manifest, changing: Vec::new(), contents: ContentCopier::new(job) }
     }

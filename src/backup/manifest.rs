@@ -230,7 +230,7 @@ pub struct Manifest {
 /// What is wrong with a manifest.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
-    /// Not readable.
+    /// The file can't be read, whatever it says.
     #[error("the manifest can't be read")]
     Read(#[from] io::Error),
     /// A line isn't what it should be.

@@ -37,7 +37,7 @@ pub struct Store {
 pub struct Backup {
     /// What `restore` takes: the name of its folder.
     pub name: String,
-    /// Its folder.
+    /// The folder that holds its tree and its manifest.
     pub path: PathBuf,
     /// The manifest's first line; none when it can't be read.
     pub header: Option<Header>,

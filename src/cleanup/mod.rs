@@ -40,7 +40,7 @@ pub enum Target {
     BuildCache,
     /// A folder on this machine.
     Folder {
-        /// Its path.
+        /// Where it lies, absolute.
         path: PathBuf,
     },
 }

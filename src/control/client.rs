@@ -27,7 +27,7 @@ pub enum AgentError {
     Absent {
         /// Where it was looked for: `at PATH`, `in CONTAINER`.
         at: String,
-        /// Why.
+        /// What the system, or the Engine, says.
         #[source]
         source: std::io::Error,
     },
@@ -58,7 +58,7 @@ pub enum AgentError {
     /// It doesn't know the question: it is of an older release.
     #[error("the agent is of a release that can't do this")]
     Unsupported,
-    /// It refused.
+    /// It understood, and refused in these words.
     #[error("{0}")]
     Refused(String),
 }

@@ -59,14 +59,14 @@ pub enum BuildEvent {
     Step(BuildStep),
     /// A step wrote this.
     Output {
-        /// [`BuildStep::id`].
+        /// The step that it belongs to, by its [`BuildStep::id`].
         step: String,
         /// Not always whole lines.
         bytes: Bytes,
     },
     /// A step moves data: an image's layers, files.
     Transfer {
-        /// [`BuildStep::id`].
+        /// The step that it belongs to, by its [`BuildStep::id`].
         step: String,
         /// What, e.g. `extracting sha256:…`.
         what: String,
@@ -97,7 +97,7 @@ pub struct BuildStep {
 pub enum StepState {
     /// Waits for others.
     Waiting,
-    /// Runs.
+    /// Has begun and not ended.
     Running,
     /// Came from the build cache.
     Cached,

@@ -15,9 +15,9 @@ use crate::spec::{ContainerSpec, Published, Role, label};
 /// A container, as one look at it shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Container {
-    /// Its ID.
+    /// Its ID: 64 hexadecimal digits, as the Engine gives it.
     pub id: String,
-    /// Its name.
+    /// Its name, without the slash that the Engine puts before it.
     pub name: String,
     /// The image's name, as it was asked for.
     pub image: String,
@@ -37,7 +37,7 @@ pub struct Container {
     pub finished_at_ms: Option<u64>,
     /// Its main process on the Engine's machine, while it runs. Not known from a list.
     pub pid: Option<i64>,
-    /// Its labels.
+    /// All its labels, those of its image among them.
     pub labels: BTreeMap<String, String>,
     /// What the Engine's health check says, if it has one.
     pub health: Option<EngineHealth>,
@@ -53,15 +53,15 @@ pub struct Container {
 pub enum RunState {
     /// Never started, or starting failed.
     Created,
-    /// Runs.
+    /// Its main process runs.
     Running,
-    /// Frozen.
+    /// Its processes are frozen, and keep their memory.
     Paused,
     /// Being restarted by the Engine.
     Restarting,
-    /// Being removed.
+    /// The Engine is at work removing it.
     Removing,
-    /// Ended.
+    /// Its main process has ended.
     Exited,
     /// Half removed, and beyond use.
     Dead,

@@ -67,13 +67,13 @@ pub enum EndpointError {
     Url {
         /// Who said so.
         origin: String,
-        /// What.
+        /// The address as it was given.
         url: String,
     },
     /// A context that isn't there.
     #[error("there is no docker context named `{name}` ({origin})")]
     NoSuchContext {
-        /// The name.
+        /// The context that was asked for.
         name: String,
         /// Who asked for it.
         origin: String,
@@ -81,18 +81,18 @@ pub enum EndpointError {
     /// A file of the docker CLI that can't be read.
     #[error("can't read {file}")]
     Unreadable {
-        /// The file.
+        /// The file that can't be read.
         file: PathBuf,
-        /// Why.
+        /// What the system says.
         #[source]
         source: std::io::Error,
     },
     /// A file of the docker CLI that makes no sense.
     #[error("{file} makes no sense: {reason}")]
     Malformed {
-        /// The file.
+        /// The file that makes no sense.
         file: PathBuf,
-        /// Why.
+        /// What is wrong in it.
         reason: String,
     },
 }

@@ -102,7 +102,7 @@ pub enum EngineError {
     TimedOut {
         /// What was asked.
         operation: Operation,
-        /// Where.
+        /// The Engine's address.
         url: String,
         /// How long it was waited for.
         after: Duration,
@@ -121,7 +121,7 @@ pub enum EngineError {
     Foreign {
         /// `a network`.
         what: &'static str,
-        /// Its name.
+        /// The name that both want.
         name: String,
     },
     /// A registry doesn't give an image.
@@ -141,7 +141,7 @@ pub enum EngineError {
     Other {
         /// What was asked.
         operation: Operation,
-        /// Why.
+        /// What could not be understood, or made.
         #[source]
         source: Error,
     },

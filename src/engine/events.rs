@@ -20,16 +20,16 @@ pub struct EngineEvent {
     pub id: String,
     /// The environment that it belongs to.
     pub project: String,
-    /// What.
+    /// What happened to it.
     pub kind: EngineEventKind,
 }
 
 /// The kinds of [`EngineEvent`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EngineEventKind {
-    /// Created.
+    /// It was created, and doesn't run yet.
     Create,
-    /// Runs.
+    /// Its main process was started.
     Start,
     /// Its main process ended.
     Die {
@@ -48,13 +48,13 @@ pub enum EngineEventKind {
     Stop,
     /// Restarted on request. Comes after [`EngineEventKind::Start`].
     Restart,
-    /// Removed.
+    /// It is gone.
     Destroy,
     /// The Engine's health check came to another verdict: `healthy`, `unhealthy`, `starting`.
     Health(String),
-    /// Frozen.
+    /// Its processes were frozen.
     Pause,
-    /// Goes on.
+    /// Its frozen processes go on.
     Unpause,
     /// Anything else, in the Engine's words.
     Other(String),

@@ -7,14 +7,14 @@ use bollard::query_parameters::{RemoveImageOptionsBuilder, TagImageOptionsBuilde
 use super::reference::name_and_tag;
 use super::{Engine, EngineError, Operation, SLOW_CALL};
 
-/// An image.
+/// An image, as one look at it shows it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Image {
     /// Its ID, `sha256:…`.
     pub id: String,
     /// Its tags, `name:tag`.
     pub tags: Vec<String>,
-    /// Its labels.
+    /// All its labels, those of its base among them.
     pub labels: BTreeMap<String, String>,
     /// The user that its processes run as if nothing else is said; empty is root.
     pub user: String,

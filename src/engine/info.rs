@@ -10,11 +10,11 @@ use super::{ApiVersion, Engine, EngineError, Operation};
 /// What an Engine is and can do.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct EngineInfo {
-    /// Its release.
+    /// Its release: `20.10.24+dfsg1`.
     pub version: String,
     /// Its API's version.
     pub api_version: String,
-    /// CPUs.
+    /// CPUs of its machine; 0 where it doesn't tell.
     pub cpus: u32,
     /// Memory, in bytes.
     pub memory: u64,
@@ -22,7 +22,7 @@ pub struct EngineInfo {
     pub os: String,
     /// Architecture: `x86_64`, `aarch64`.
     pub arch: String,
-    /// Kernel's release.
+    /// Its kernel's release: `6.1.0-18-amd64`.
     pub kernel: String,
     /// `1` or `2`.
     pub cgroup_version: String,
@@ -38,7 +38,7 @@ pub struct EngineInfo {
     pub storage_driver: String,
     /// `apparmor`, `seccomp`, `rootless`, `userns`, …
     pub security_options: Vec<String>,
-    /// OCI runtimes.
+    /// The OCI runtimes that it knows: `runc`, `nvidia`.
     pub runtimes: Vec<String>,
     /// It can hand out GPUs: NVIDIA's runtime or a CDI device is there.
     pub gpu: bool,

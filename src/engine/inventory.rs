@@ -18,9 +18,9 @@ pub struct Inventory {
     pub containers: Vec<Item>,
     /// Images, with the size of all their layers: images that share layers share size.
     pub images: Vec<Item>,
-    /// Networks.
+    /// Networks, but for those that the Engine makes itself.
     pub networks: Vec<Item>,
-    /// Volumes.
+    /// Named and anonymous volumes.
     pub volumes: Vec<Item>,
     /// Build cache that nothing uses at this moment, in bytes. Nobody's label is on it.
     pub build_cache: u64,

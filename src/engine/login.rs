@@ -100,7 +100,7 @@ pub enum LoginError {
     /// The configuration's entry isn't one.
     #[error("the login at {registry} in {} makes no sense", file.display())]
     Malformed {
-        /// The registry.
+        /// The registry whose login was asked for.
         registry: Registry,
         /// The docker CLI's configuration.
         file: PathBuf,
@@ -108,22 +108,22 @@ pub enum LoginError {
     /// The helper isn't there.
     #[error("can't run {program}, which {} says has the login at {registry}", file.display())]
     NoHelper {
-        /// The helper.
+        /// The helper: `docker-credential-…`.
         program: String,
-        /// The registry.
+        /// The registry whose login was asked for.
         registry: Registry,
         /// The docker CLI's configuration.
         file: PathBuf,
-        /// Why.
+        /// What the system says.
         #[source]
         source: std::io::Error,
     },
     /// The helper hangs.
     #[error("{program} hasn't told the login at {registry} within {} s", after.as_secs())]
     Silent {
-        /// The helper.
+        /// The helper: `docker-credential-…`.
         program: String,
-        /// The registry.
+        /// The registry whose login was asked for.
         registry: Registry,
         /// How long it was waited for.
         after: Duration,
@@ -131,9 +131,9 @@ pub enum LoginError {
     /// The helper failed.
     #[error("{program} can't tell the login at {registry}: {status}")]
     Failed {
-        /// The helper.
+        /// The helper: `docker-credential-…`.
         program: String,
-        /// The registry.
+        /// The registry whose login was asked for.
         registry: Registry,
         /// How it ended.
         status: ExitStatus,
@@ -141,9 +141,9 @@ pub enum LoginError {
     /// The helper said something else.
     #[error("what {program} says of the login at {registry} makes no sense")]
     Unreadable {
-        /// The helper.
+        /// The helper: `docker-credential-…`.
         program: String,
-        /// The registry.
+        /// The registry whose login was asked for.
         registry: Registry,
     },
 }

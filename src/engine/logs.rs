@@ -26,7 +26,7 @@ pub struct LogOptions {
 pub struct LogChunk {
     /// Which output it came from.
     pub stream: Stream,
-    /// The bytes.
+    /// What was written: not always whole lines.
     pub bytes: Bytes,
 }
 

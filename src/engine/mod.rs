@@ -81,9 +81,9 @@ pub struct ApiVersion(pub u16, pub u16);
 /// Which of a process's two outputs something came from. A terminal has one: [`Stream::Stdout`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Stream {
-    /// Standard output.
+    /// Standard output, and all that a terminal shows.
     Stdout,
-    /// Standard error.
+    /// Standard error of a process without a terminal.
     Stderr,
 }
 

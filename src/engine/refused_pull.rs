@@ -10,7 +10,7 @@ use super::reference::Registry;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}: {refusal}", self.summary())]
 pub struct RefusedPull {
-    /// The image.
+    /// The image, as it was asked for.
     pub image: String,
     /// Where it should have come from.
     pub registry: Registry,
@@ -40,11 +40,11 @@ pub enum PullTrouble {
     Damaged,
     /// The download broke off again and again.
     BrokenOff,
-    /// Nobody answers.
+    /// The Engine doesn't reach the registry.
     Unreachable,
     /// The Engine has no room for it.
     NoSpace,
-    /// Something else.
+    /// What no other kind names.
     Other,
 }
 

@@ -11,7 +11,7 @@ use crate::spec::Published;
 /// A published port, as documents show it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PortReport {
-    /// Inside.
+    /// The port inside.
     pub container: u16,
     /// On the host.
     pub host: u16,

@@ -10,9 +10,7 @@ const MOST_CPUS: u32 = 24;
 /// What the container may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// CPUs.
     pub cpus: Cpus,
-    /// Memory.
     pub memory: ByteSize,
 }
 

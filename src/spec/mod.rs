@@ -12,10 +12,10 @@ use sha2::{Digest, Sha256};
 
 use crate::units::{ByteSize, Cpus, User};
 
-/// One container.
+/// One container, as it is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerSpec {
-    /// Its name.
+    /// Its name, which nothing else on that Engine has.
     pub name: String,
     /// What it is to its environment.
     pub role: Role,
@@ -39,7 +39,7 @@ pub struct ContainerSpec {
     pub mounts: Vec<MountSpec>,
     /// Folders in memory, in the order of their targets.
     pub scratch: Vec<ScratchSpec>,
-    /// Published ports.
+    /// Ports that are reached from outside.
     pub ports: Vec<Published>,
     /// The network that it is on. None: it has none.
     pub network: Option<String>,
@@ -53,7 +53,7 @@ pub struct ContainerSpec {
     pub pids: u32,
     /// Size of `/dev/shm`.
     pub shm: ByteSize,
-    /// GPUs.
+    /// GPUs that it is given.
     pub gpus: Gpus,
     /// How the place that runs it asks whether it is well.
     pub health: HealthCheck,
@@ -139,7 +139,7 @@ pub struct Confinement {
 pub struct MountSpec {
     /// Absolute path inside.
     pub target: String,
-    /// From where.
+    /// What is seen there.
     #[serde(flatten)]
     pub source: MountSource,
     /// Not writable inside.
@@ -155,7 +155,7 @@ pub enum MountSource {
     Folder(String),
     /// A named volume of the environment, made when it isn't there.
     Volume {
-        /// Its name.
+        /// Its name, which tells whose it is.
         name: String,
         /// What it is for.
         kind: VolumeKind,
@@ -198,18 +198,18 @@ pub struct ScratchSpec {
 /// A published port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Published {
-    /// Inside.
+    /// The port inside.
     pub container: u16,
     /// On the machine that runs the container.
     pub host: u16,
-    /// Address there.
+    /// The address that it is bound to there.
     pub address: IpAddr,
 }
 
 /// A network of an environment's own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct NetworkSpec {
-    /// Its name.
+    /// Its name, which nothing else on that Engine has.
     pub name: String,
     /// The environment's name.
     pub project: String,
@@ -219,10 +219,10 @@ pub struct NetworkSpec {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Gpus {
-    /// None.
+    /// It gets none.
     #[default]
     None,
-    /// All.
+    /// All that its machine has.
     All,
     /// These, by index or UUID.
     Ids(Vec<String>),

@@ -137,7 +137,7 @@ pub enum What {
     Healthy,
     /// Frozen on request.
     Paused,
-    /// Goes on.
+    /// Somebody let its frozen processes go on.
     Unpaused,
     /// The kernel killed a process in it for want of memory.
     Oom {
