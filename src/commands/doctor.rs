@@ -23,7 +23,7 @@ struct DoctorDocument {
 /// When standard output can't be written.
 pub async fn run(_: DoctorArgs, context: &Context<'_>) -> anyhow::Result<ExitCode> {
     let ui = context.ui;
-    let checks = doctor::examine(context.global.project.as_deref(), context.global.env_file.as_deref()).await;
+    let checks = doctor::examine(context.project().as_deref(), context.global.env_file.as_deref()).await;
     let ok = checks.iter().all(|check| check.verdict != CheckStatus::Fail);
     let code = if ok { ExitCode::Done } else { ExitCode::Failed };
     if ui.json() {

@@ -50,7 +50,7 @@ pub struct Context<'a> {
 
 impl Context<'_> {
     /// The folder that `--project` means.
-    fn project(&self) -> Option<PathBuf> {
+    pub fn project(&self) -> Option<PathBuf> {
         self.global.project.as_deref().map(StateDir::resolve)
     }
 

@@ -71,7 +71,7 @@ pub async fn run(args: PersistArgs, context: &Context<'_>) -> anyhow::Result<Exi
     }
     let keep = args.keep.filter(|_| made.complete);
     let retired = keep.map_or(Ok(Vec::new()), |keep| store.retire(keep as usize))?;
-    notices.extend(told(&made));
+    notices.extend(notices_about(&made));
     report(context, PersistDocument { path: store.path().join(&made.name), made, log, verified, retired, notices })
 }
 
@@ -168,7 +168,7 @@ async fn verify(context: &Context<'_>, store: &Arc<Store>, made: &Made) -> anyho
 }
 
 /// What the user should know about a backup.
-pub(super) fn told(made: &Made) -> Vec<String> {
+pub(super) fn notices_about(made: &Made) -> Vec<String> {
     let mut notices: Vec<_> =
         made.skipped.iter().map(|skipped| format!("left out {}: {}", skipped.path.0.display(), skipped.why)).collect();
     let changing = made

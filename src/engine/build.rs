@@ -172,10 +172,12 @@ impl BuildRequest {
 }
 
 fn events(answer: hyper::Response<Incoming>) -> impl Stream<Item = io::Result<BuildEvent>> + Send {
-    json_lines(answer).map_ok(|document| futures_util::stream::iter(told(document).into_iter().map(Ok))).try_flatten()
+    json_lines(answer)
+        .map_ok(|document| futures_util::stream::iter(events_of(document).into_iter().map(Ok)))
+        .try_flatten()
 }
 
-fn told(document: BuildInfo) -> Vec<BuildEvent> {
+fn events_of(document: BuildInfo) -> Vec<BuildEvent> {
     if let Some(error) = document.error_detail {
         return vec![BuildEvent::Failed(error.message.unwrap_or_default())];
     }

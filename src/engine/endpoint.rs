@@ -122,7 +122,7 @@ impl Endpoint {
     /// # Errors
     /// When the variables, the docker CLI's configuration or the context make no sense.
     pub fn find() -> Result<Self, EndpointError> {
-        Surroundings::here().endpoint()
+        ClientConfig::here().endpoint()
     }
 
     /// An address as the docker CLI writes it, without TLS; `origin` tells who gave it.
@@ -208,7 +208,7 @@ fn host_and_port(authority: &str) -> Option<(&str, Option<u16>)> {
 }
 
 /// All that an endpoint is found by, so that tests can give their own.
-struct Surroundings {
+struct ClientConfig {
     variables: BTreeMap<String, String>,
     home: Option<PathBuf>,
     uid: u32,
@@ -235,7 +235,7 @@ struct ContextEndpoint {
     skip_tls_verify: bool,
 }
 
-impl Surroundings {
+impl ClientConfig {
     fn here() -> Self {
         let names = [
             "DOCKER_HOST",

@@ -1,4 +1,4 @@
-//! Where an Engine is looked for, in surroundings of the tests' own.
+//! Where an Engine is looked for, in config of the tests' own.
 
 use std::os::unix::net::UnixListener;
 
@@ -49,13 +49,13 @@ impl Home {
     }
 
     fn find(&self) -> Result<Endpoint, EndpointError> {
-        let surroundings = Surroundings {
+        let config = ClientConfig {
             variables: self.variables.clone(),
             home: Some(self.dir.path().into()),
             uid: 1000,
             default_socket: self.path("default.sock"),
         };
-        surroundings.endpoint()
+        config.endpoint()
     }
 }
 

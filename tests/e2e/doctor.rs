@@ -21,6 +21,9 @@ fn a_sound_machine_passes() {
     project.powerdev(["daemon"]).run().ok();
     let document = project.powerdev(["doctor", "--json"]).run().ok().json();
     assert_eq!(check(&document, "running-agent")["verdict"], "ok");
+    // By its name, from anywhere, as every other command takes it.
+    let named = project.powerdev(["doctor", "--json", "--project", project.name()]).dir(project.home());
+    assert_eq!(check(&named.run().ok().json(), "running-agent")["verdict"], "ok");
     // Frozen, it can't answer, and the doctor doesn't wait for ever.
     let pid = rustix::process::Pid::from_raw(engine::pid(&project.container())).expect("it runs");
     rustix::process::kill_process(pid, rustix::process::Signal::STOP).expect("ours");
