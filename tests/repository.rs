@@ -77,6 +77,29 @@ fn the_structure_is_measured() {
     assert!(places.contains("src/status.rs:7  ask"), "{told}");
 }
 
+/// Whoever is behind a mirror fetches from there: what fetches asks for the user's configuration, and names no registry.
+#[test]
+fn the_image_names_no_registry() {
+    let hosts = regex::Regex::new(r"(npmjs|pypi|pythonhosted|nodejs|nodesource|github)\.(org|com)").expect("a pattern");
+    let mut recipe = vec![root().join("Dockerfile")];
+    recipe.extend(files("templates/image", ""));
+    for path in recipe {
+        let text = fs::read_to_string(&path).expect("it is there");
+        // A lock file names who made a package, which may be reached anywhere.
+        let found = match path.ends_with("package-lock.json") {
+            true => text.contains("\"resolved\"").then_some("resolved"),
+            false => hosts.find(&text).map(|found| found.as_str()),
+        };
+        assert_eq!(found, None, "{}", path.display());
+    }
+    let dockerfile = fs::read_to_string(root().join("Dockerfile")).expect("it is there").replace("\\\n", " ");
+    for (command, secret) in [("pip install", "id=pip.conf,"), ("npm-cli.js install", "id=npmrc,")] {
+        let steps: Vec<&str> = dockerfile.lines().filter(|line| line.contains(command)).collect();
+        assert_eq!(steps.len(), 1, "{command}");
+        assert!(steps[0].contains(secret), "{}", steps[0]);
+    }
+}
+
 #[test]
 fn ci_is_one_line_that_calls_make_test() {
     let script = fs::read_to_string(root().join(".ci/run")).expect("it is there");

@@ -43,6 +43,13 @@ impl Hidden {
         Self(hidden)
     }
 
+    /// These and others.
+    pub fn and(mut self, others: Self) -> Self {
+        self.0.extend(others.0);
+        self.0.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        self
+    }
+
     /// `text`, with `***` for each of them, wherever it stands.
     pub fn redact(&self, text: &str) -> String {
         self.0.iter().fold(text.to_owned(), |text, secret| text.replace(secret, HIDDEN))

@@ -1,5 +1,7 @@
 //! powerdev's own Dockerfile with its context, in the binary: `powerdev` builds from anywhere.
 
+use std::path::Path;
+
 /// powerdev's own Dockerfile, whose stages are the profiles.
 pub const DOCKERFILE: &str = include_str!("../../Dockerfile");
 
@@ -35,10 +37,13 @@ pub const FILES: &[(&str, u32, &[u8])] = &[
     ),
 ];
 
+/// Whether the same files lie in this folder: a checkout of this very release.
+pub fn is_at(dir: &Path) -> bool {
+    FILES.iter().all(|(path, _, content)| std::fs::read(dir.join(path)).is_ok_and(|found| found == *content))
+}
+
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     #[test]

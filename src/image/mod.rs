@@ -11,6 +11,7 @@ mod digests;
 mod dockerfile;
 mod embedded;
 mod ignore;
+mod mirrors;
 mod progress;
 mod proxies;
 mod pull;
@@ -37,6 +38,7 @@ use crate::reporter::Reporter;
 use crate::spec::label;
 use base::Base;
 use digests::Digests;
+use mirrors::Mirrors;
 use progress::BuildProgress;
 use proxies::ProxyArguments;
 use recipe::{BASE_IMAGE, Recipe};
@@ -185,6 +187,7 @@ pub async fn ensure(
     let configured = container_proxies(engine.endpoint()).unwrap_or_default();
     let ProxyArguments { arguments: proxies, hidden } =
         ProxyArguments::find(settings.secrets.reveal(), &configured, &recipe.dockerfile, reporter);
+    let mirrors = mirrors(&recipe, settings);
     let base_label = base.iter().map(|base| (label::BASE.to_owned(), base.id.clone()));
     let request = BuildRequest {
         dockerfile: recipe.path.clone(),
@@ -194,16 +197,21 @@ pub async fn ensure(
         arguments: arguments.into_iter().chain(proxies).chain(base.map(|base| (BASE_IMAGE.into(), base.tag))).collect(),
         no_cache: options.no_cache,
         pull: options.pull && !takes_base,
-        secrets: BuildSecrets(settings.secrets.reveal().clone()),
+        secrets: BuildSecrets(mirrors.secrets.into_iter().chain(settings.secrets.reveal().clone()).collect()),
         logins: Logins::find().unwrap_or_default(),
     };
-    interruptible("the build", None, run(engine, request, recipe, hidden, reporter)).await?;
+    interruptible("the build", None, run(engine, request, recipe, hidden.and(mirrors.hidden), reporter)).await?;
     let image = engine.image(&tag).await?;
     let image =
         image.ok_or_else(|| Failure::new(ExitCode::BuildFailed, format!("{tag} was built and is gone again")))?;
     let built = built(tag, image, false, since);
     reporter.status(format_args!("built {} in {:.1} s", built.tag, built.seconds));
     Ok(built)
+}
+
+/// The user's registries, for powerdev's own Dockerfile alone: another one could keep the logins there, or send them on.
+fn mirrors(recipe: &Recipe, settings: &Settings) -> Mirrors {
+    if recipe.project.is_some() { Mirrors::default() } else { Mirrors::find(settings.secrets.reveal()) }
 }
 
 /// powerdev's own image is shared by all projects; one of a project's own Dockerfile has the project's name.

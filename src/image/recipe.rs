@@ -2,7 +2,8 @@
 //!
 //! A project's Dockerfile is most often for the project's own product, and then is none of our business. It is ours
 //! when it says so: `.powerdev/Dockerfile` always, `Dockerfile` when it has a stage named after the profile. The
-//! context is the project's folder in both cases.
+//! context is the project's folder in both cases. In a checkout of powerdev the Dockerfile is powerdev's own, as long as
+//! nobody has changed it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -104,6 +105,9 @@ impl Own {
             }
             let text = std::fs::read(&file).with_context(|| format!("can't read {}", file.display()))?;
             let dockerfile = Dockerfile::parse(&String::from_utf8_lossy(&text));
+            if !always && embedded::is_at(dir) {
+                return Ok(None);
+            }
             let stage = profile.word();
             let target = dockerfile.has_stage(&stage).then_some(stage);
             if target.is_some() || always {
@@ -163,6 +167,16 @@ mod tests {
         std::fs::write(folder.path().join(".powerdev/Dockerfile"), "FROM scratch").expect("written");
         let recipe = find(folder.path(), Profile::Full).expect("the project's");
         assert_eq!((recipe.path.as_str(), recipe.target), (".powerdev/Dockerfile", None));
+    }
+
+    #[test]
+    fn an_unchanged_checkout_has_powerdevs_own() {
+        let checkout = Path::new(env!("CARGO_MANIFEST_DIR"));
+        assert_eq!(find(checkout, Profile::Core).expect("powerdev's own").project, None);
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::copy(checkout.join("Dockerfile"), folder.path().join("Dockerfile")).expect("copied");
+        let recipe = find(folder.path(), Profile::Core).expect("the project's");
+        assert_eq!(recipe.project.as_deref(), Some(folder.path()), "with other files, or none");
     }
 
     #[test]

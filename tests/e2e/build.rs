@@ -108,6 +108,19 @@ fn a_secret_reaches_the_build_and_nothing_else() {
     assert!(!output.out().contains(canary) && !output.err().contains(canary));
 }
 
+/// Whoever wrote it could keep the logins in a layer, or send them somewhere.
+#[test]
+fn a_projects_dockerfile_gets_no_logins_of_the_user() {
+    let canary = "canary-7b1d44e0";
+    let project =
+        project("RUN --mount=type=secret,id=npmrc --mount=type=secret,id=PIP_INDEX_URL ls /run/secrets > /list\n");
+    let login = format!("registry=http://127.0.0.1:1/\n//127.0.0.1:1/:_authToken={canary}\n");
+    std::fs::write(project.home().join(".npmrc"), login).expect("written");
+    project.env_file("PIP_INDEX_URL=http://127.0.0.1:1/simple\n");
+    let built = build(&project, &[]).ok().json();
+    assert_eq!(in_image(&project, built["image"].as_str().expect("a tag"), "cat /list"), "PIP_INDEX_URL\n");
+}
+
 #[test]
 fn progress_is_plain_in_a_pipe_and_live_on_a_terminal() {
     let steps = "RUN echo one\nRUN echo two\n";
