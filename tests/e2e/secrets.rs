@@ -41,7 +41,7 @@ leaky:
     };
     said.push(("ps".into(), run("ps", &["auxww"])));
     said.push(("cmdline".into(), run("sh", &["-c", "cat /proc/[0-9]*/cmdline 2>/dev/null"])));
-    said.push(("history".into(), engine::history(engine::tiny_image())));
+    said.extend(told_by_a_build());
     for (what, text) in &said {
         assert!(!text.contains(CANARY), "{what} tells the secret");
     }
@@ -56,6 +56,20 @@ leaky:
     engine::restart(&container);
     project.powerdev(["health", "--wait", "30"]).run().ok();
     assert_eq!(length(&project), CANARY.len().to_string(), "a restart without powerdev keeps it");
+}
+
+/// What a build says that is given the secret, and the history of what it makes. Its step fails without the secret.
+fn told_by_a_build() -> [(String, String); 2] {
+    let project = Project::bare();
+    project.env_file(&format!("CANARY_TOKEN={CANARY}\n"));
+    project.write("powerdev.yaml", format!("base_image: {}\n", engine::tiny_image()));
+    let step = format!("test $(wc -c < /run/secrets/CANARY_TOKEN) -eq {}", CANARY.len());
+    let recipe = format!("ARG BASE_IMAGE\nFROM $BASE_IMAGE AS core\nRUN --mount=type=secret,id=CANARY_TOKEN {step}\n");
+    project.write("Dockerfile", recipe);
+    let output = project.powerdev(["build", "--json"]).run().ok();
+    let history = engine::history(output.json()["image"].as_str().expect("a tag"));
+    assert!(history.contains(&step), "it is the history of that build: {history}");
+    [("build".into(), output.out().to_owned() + &output.err()), ("history".into(), history)]
 }
 
 #[test]
