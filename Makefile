@@ -1,7 +1,7 @@
 # `make up` and `make test` need nothing but a Debian or Ubuntu base and root or sudo.
 RUN := @scripts/run.sh
 
-.PHONY: help up test bench lint fmt generate install clean
+.PHONY: help up test bench lint advisories fmt generate install clean
 
 help: ## List what can be made
 	@sed -n 's/^\([a-z]*\): ## /  make \1\t/p' Makefile | expand -t 16
@@ -20,10 +20,17 @@ bench: ## Measure powerdev side by side with what one would use instead
 	@scripts/bootstrap.sh bench
 	$(RUN) cargo bench --locked --bench side_by_side
 
-lint: ## Check the format, the Rust code, the scripts
+lint: ## Check the format, the Rust code for Linux and macOS, the dependencies, the scripts
+	@scripts/bootstrap.sh lint
 	$(RUN) cargo fmt --all --check
 	$(RUN) cargo clippy --workspace --all-targets --locked -- -D warnings
+	$(RUN) scripts/check-macos.sh
+	$(RUN) cargo deny --locked check --deny warnings bans licenses sources
 	@shellcheck scripts/*.sh .ci/run
+
+advisories: ## Ask the RustSec database on the network about the dependencies
+	@scripts/bootstrap.sh lint
+	$(RUN) cargo deny --locked check advisories
 
 fmt: ## Format the Rust code
 	$(RUN) cargo fmt --all

@@ -5,6 +5,7 @@
 #   scripts/bootstrap.sh         what `make up` needs
 #   scripts/bootstrap.sh test    and what `make test` needs
 #   scripts/bootstrap.sh bench   and what `make bench` compares with
+#   scripts/bootstrap.sh lint    what `make lint` needs: no Engine
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
@@ -130,6 +131,13 @@ rust_lints() {
     else
         apt_install rustfmt rust-clippy
     fi
+}
+
+# Compiled here, which takes minutes, once.
+rust_deny() {
+    have cargo-deny && return
+    say "installing cargo-deny from its source"
+    scripts/run.sh cargo install --quiet --locked cargo-deny >&2
 }
 
 # ---------------------------------------------------------------------------------------------------- Engine
@@ -260,6 +268,12 @@ need_without_service() { # COMMAND:PACKAGE SERVICE
 
 need cc:build-essential
 rust
+if [ "${1:-}" = lint ]; then
+    rust_lints
+    rust_deny
+    need shellcheck:shellcheck
+    exit
+fi
 engine
 base_image
 case ${1:-} in
