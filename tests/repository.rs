@@ -121,11 +121,15 @@ fn every_target_of_make_is_explained() {
 fn workflows_are_yaml_with_jobs() {
     let workflows = files(".github/workflows", ".yml");
     assert_eq!(workflows.len(), 2, "{workflows:?}");
+    let pinned = regex::Regex::new(r"uses: [\w/-]+@[0-9a-f]{40} # v[0-9.]+$").expect("a pattern");
     for path in workflows {
         let text = fs::read_to_string(&path).expect("it is there");
         let yaml: serde_yaml::Value =
             serde_yaml::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         assert!(yaml.get("jobs").is_some(), "{}", path.display());
+        // A tag can be moved to other code, a commit can't.
+        let moving = text.lines().find(|line| line.contains("uses:") && !pinned.is_match(line));
+        assert_eq!(moving, None, "{}", path.display());
     }
 }
 
