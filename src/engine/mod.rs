@@ -54,6 +54,7 @@ pub use reference::Registry;
 pub use refused_pull::PullTrouble;
 pub use transport::Duplex;
 
+use crate::failure::chain;
 use transport::Transport;
 
 /// What a call may take that neither streams nor waits for a container to end.
@@ -175,7 +176,7 @@ async fn logged<T>(
     let took = since.elapsed();
     match &answer {
         Ok(_) => tracing::debug!(?took, "engine: {operation}"),
-        Err(error) => tracing::debug!(?took, %error, "engine: {operation}"),
+        Err(error) => tracing::debug!(?took, error = chain(error), "engine: {operation}"),
     }
     answer
 }
