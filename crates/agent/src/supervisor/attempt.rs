@@ -8,10 +8,11 @@ use powerdev_protocol::service::{HttpProbe, Probe};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
-use super::poll::{Flags, Key, Poll, Source};
+use super::poll::{Flags, Key, Poll, Source, Watched};
 use super::readiness::SAYING;
 use super::spawn::{self, Launch, Place, Plan, Progress as Launched};
 use super::sys;
+use super::units::UnitId;
 
 /// What a probe's command needs to run as the service would: environment and working directory. Asked for only if
 /// there is a command to run.
@@ -29,8 +30,7 @@ pub enum Progress {
 /// A try under way.
 #[derive(Debug)]
 pub struct Attempt {
-    fd: OwnedFd,
-    key: Key,
+    fd: Watched<OwnedFd>,
     kind: Kind,
     /// What came back so far.
     reply: Vec<u8>,
@@ -45,12 +45,7 @@ enum Kind {
 
 impl Attempt {
     /// Starts one. An error is the probe's failure, in words.
-    pub fn start(
-        probe: &Probe,
-        service: usize,
-        poll: &mut Poll,
-        surroundings: Surroundings<'_>,
-    ) -> Result<Self, String> {
+    pub fn start(probe: &Probe, service: UnitId, poll: &Poll, surroundings: Surroundings<'_>) -> Result<Self, String> {
         let source = Source::Probe(service);
         match probe {
             Probe::Tcp(port) => Self::connect(*port, Kind::Connect { port: *port }, source, poll),
@@ -66,7 +61,7 @@ impl Attempt {
         }
     }
 
-    fn connect(port: u16, kind: Kind, source: Source, poll: &mut Poll) -> Result<Self, String> {
+    fn connect(port: u16, kind: Kind, source: Source, poll: &Poll) -> Result<Self, String> {
         let failed = |error: Errno| unreachable(port, error);
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let fd = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, flags, None).map_err(failed)?;
@@ -74,14 +69,14 @@ impl Attempt {
             Ok(()) | Err(Errno::INPROGRESS) => {}
             Err(error) => return Err(failed(error)),
         }
-        let key = poll.add(&fd, Flags::OUT, source).map_err(|error| error.to_string())?;
-        Ok(Self { fd, key, kind, reply: Vec::new() })
+        let fd = poll.watch(fd, Flags::OUT, source).map_err(|error| error.to_string())?;
+        Ok(Self { fd, kind, reply: Vec::new() })
     }
 
     fn command(
         command: &[String],
         source: Source,
-        poll: &mut Poll,
+        poll: &Poll,
         surroundings: Surroundings<'_>,
     ) -> Result<Self, String> {
         let pipe = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC);
@@ -97,14 +92,9 @@ impl Attempt {
             terminal: false,
             extra: None,
         };
+        let fd = poll.watch(fd, Flags::IN, source).map_err(|error| error.to_string())?;
         let launch = Launch::start(&plan).map_err(|error| error.to_string())?;
-        match poll.add(&fd, Flags::IN, source) {
-            Ok(key) => Ok(Self { fd, key, kind: Kind::Process(launch), reply: Vec::new() }),
-            Err(error) => {
-                launch.kill();
-                Err(error.to_string())
-            }
-        }
+        Ok(Self { fd, kind: Kind::Process(launch), reply: Vec::new() })
     }
 
     /// The probe's process, if it is one.
@@ -127,8 +117,8 @@ impl Attempt {
     }
 
     /// Its descriptor can be read or written.
-    pub fn event(&mut self, key: Key, poll: &mut Poll) -> Progress {
-        if key != self.key {
+    pub fn event(&mut self, key: Key) -> Progress {
+        if key != self.fd.key() {
             return Progress::Pending;
         }
         match &mut self.kind {
@@ -144,7 +134,7 @@ impl Attempt {
                     *connected = true;
                 }
                 if !request.is_empty() {
-                    return send(&self.fd, request, self.key, poll);
+                    return send(&self.fd, request);
                 }
                 let end = self.read();
                 judge_http(&self.reply, end)
@@ -152,7 +142,7 @@ impl Attempt {
             Kind::Process(_) => {
                 if self.read() {
                     // Its end comes as an exit status; until then there is nothing to wait for here.
-                    poll.remove(self.key, &self.fd);
+                    self.fd.end();
                 }
                 Progress::Pending
             }
@@ -160,7 +150,7 @@ impl Attempt {
     }
 
     /// Ends it, and returns what it said. `reaped`: its process is gone, and its number may soon be another's.
-    pub fn abandon(mut self, reaped: bool, poll: &mut Poll) -> String {
+    pub fn abandon(mut self, reaped: bool) -> String {
         if self.process().is_some() {
             self.read();
         }
@@ -172,7 +162,6 @@ impl Attempt {
                 launch.kill(); // It may not lead its group yet.
             }
         }
-        poll.remove(self.key, &self.fd);
         saying(&self.reply)
     }
 
@@ -198,14 +187,14 @@ fn unreachable(port: u16, error: Errno) -> String {
     format!("127.0.0.1:{port}: {error}")
 }
 
-fn send(fd: &OwnedFd, request: &mut Vec<u8>, key: Key, poll: &mut Poll) -> Progress {
+fn send(fd: &Watched<OwnedFd>, request: &mut Vec<u8>) -> Progress {
     match rustix::net::send(fd, request, rustix::net::SendFlags::NOSIGNAL) {
         Ok(sent) => drop(request.drain(..sent)),
         Err(Errno::AGAIN | Errno::INTR) => {}
         Err(error) => return Progress::Done(Err(format!("the request could not be sent: {error}"))),
     }
     if request.is_empty() {
-        poll.modify(key, fd, Flags::IN);
+        fd.want(Flags::IN);
     }
     Progress::Pending
 }

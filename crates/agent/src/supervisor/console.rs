@@ -3,12 +3,13 @@
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::poll::{Flags, Key, Poll, Source};
+use super::poll::{Flags, Poll, Source, Watched};
 
 /// Bytes that wait for a reader at most.
 const QUEUE: usize = 256 * 1024;
@@ -23,10 +24,11 @@ pub const SELF: &str = "powerdev";
 #[derive(Debug)]
 pub struct Console {
     /// None once nobody can ever read it again.
-    fd: Option<OwnedFd>,
+    fd: Option<Rc<OwnedFd>>,
     queue: VecDeque<u8>,
+    poll: Poll,
     /// Set while it waits for the reader.
-    key: Option<Key>,
+    waiting: Option<Watched<Rc<OwnedFd>>>,
     dropped: u64,
     /// Of these the log itself has been told.
     told: u64,
@@ -36,14 +38,15 @@ pub struct Console {
 impl Console {
     /// Takes over stdout. It gets an open file description of its own where it can, so that it being non-blocking
     /// concerns nobody else.
-    pub fn stdout() -> Self {
+    pub fn stdout(poll: Poll) -> Self {
         let reopened = rustix::fs::open("/proc/self/fd/1", FLAGS, Mode::empty());
         let fd = reopened.or_else(|_| {
             let fd = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3)?;
             rustix::io::ioctl_fionbio(&fd, true)?;
             Ok::<_, Errno>(fd)
         });
-        Self { fd: fd.ok(), queue: VecDeque::new(), key: None, dropped: 0, told: 0, told_at: None }
+        let fd = fd.ok().map(Rc::new);
+        Self { fd, queue: VecDeque::new(), poll, waiting: None, dropped: 0, told: 0, told_at: None }
     }
 
     /// Lines that were dropped since nobody took them.
@@ -73,7 +76,7 @@ impl Console {
     }
 
     /// Writes what can be written now, and asks to be told when the rest can be.
-    pub fn flush(&mut self, poll: &mut Poll) {
+    pub fn flush(&mut self) {
         self.write();
         let untold = self.dropped - self.told;
         if untold > 0 && self.queue.is_empty() && self.told_at.is_none_or(|at| at.elapsed() >= TELL) {
@@ -83,13 +86,10 @@ impl Console {
             self.write();
         }
         let Some(fd) = &self.fd else { return };
-        match self.key {
-            None if !self.queue.is_empty() => self.key = poll.add(fd, Flags::OUT, Source::Console).ok(),
-            Some(key) if self.queue.is_empty() => {
-                poll.remove(key, fd);
-                self.key = None;
-            }
-            _ => {}
+        if self.queue.is_empty() {
+            self.waiting = None;
+        } else if self.waiting.is_none() {
+            self.waiting = self.poll.watch(Rc::clone(fd), Flags::OUT, Source::Console).ok();
         }
     }
 
@@ -100,7 +100,7 @@ impl Console {
 
     fn write(&mut self) {
         while let (Some(fd), false) = (&self.fd, self.queue.is_empty()) {
-            match rustix::io::write(fd, self.queue.as_slices().0) {
+            match rustix::io::write(&**fd, self.queue.as_slices().0) {
                 Ok(written) => drop(self.queue.drain(..written)),
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return,
@@ -117,8 +117,8 @@ impl Console {
         self.dropped += self.queue.iter().filter(|byte| **byte == b'\n').count() as u64;
         self.queue.clear();
         if !matches!(error, Errno::NOSPC | Errno::DQUOT | Errno::IO | Errno::NOMEM) {
-            self.fd = None; // Closing it takes it out of the poll as well.
-            self.key = None;
+            self.waiting = None;
+            self.fd = None;
         }
     }
 }

@@ -12,8 +12,9 @@ use rustix::fs::{AtFlags, Mode as Permissions, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 
-use super::poll::{Flags, Key, Poll, Source};
+use super::poll::{Flags, Key, Poll, Source, Watched};
 use super::sys;
+use super::units::UnitId;
 
 /// Clients at a time. One more, and the one that has been idle for the longest has to go.
 const CLIENTS: usize = 64;
@@ -30,14 +31,14 @@ pub enum Mode {
     /// Waits until a service is where it was asked to go; it is not listened to meanwhile.
     Waiting {
         /// The service.
-        service: usize,
+        service: UnitId,
         /// Until it is ready; otherwise until it is gone.
         ready: bool,
     },
     /// Follows the events.
     Following,
     /// Takes part in a service's terminal.
-    Attached(usize),
+    Attached(UnitId),
 }
 
 /// What a client says.
@@ -53,7 +54,7 @@ pub enum Message {
 
 #[derive(Debug)]
 struct Client {
-    fd: OwnedFd,
+    fd: Watched<OwnedFd>,
     mode: Mode,
     input: Vec<u8>,
     output: VecDeque<u8>,
@@ -70,52 +71,46 @@ struct Client {
 #[derive(Debug)]
 pub struct Control {
     path: PathBuf,
-    /// The socket, its registration (none while descriptors are short), and the file's inode.
-    listener: Option<(OwnedFd, Option<Key>, u64)>,
+    poll: Poll,
+    /// The socket, and its file's inode.
+    listener: Option<(Watched<OwnedFd>, u64)>,
     clients: BTreeMap<Key, Client>,
     clock: u64,
 }
 
 impl Control {
     /// Not listening yet: [`Control::look_after`] does that.
-    pub fn new(run_dir: &Path) -> Self {
+    pub fn new(run_dir: &Path, poll: Poll) -> Self {
         let path = run_dir.join(powerdev_protocol::paths::SOCKET_NAME);
-        Self { path, listener: None, clients: BTreeMap::new(), clock: 0 }
+        Self { path, poll, listener: None, clients: BTreeMap::new(), clock: 0 }
     }
 
     /// Looks after those who were dismissed. Listens if it doesn't, or if somebody took the socket's file away.
-    pub fn look_after(&mut self, poll: &mut Poll) -> Result<(), String> {
-        self.look_after_dismissed(poll);
+    pub fn look_after(&mut self) -> Result<(), String> {
+        self.look_after_dismissed();
         let inode = rustix::fs::lstat(&self.path).map(|stat| stat.st_ino).ok();
-        if let Some((fd, key, bound)) = &self.listener {
-            if inode == Some(*bound) {
-                return Ok(());
-            }
-            if let Some(key) = key {
-                poll.remove(*key, fd);
-            }
+        if self.listener.as_ref().is_some_and(|(_, bound)| inode == Some(*bound)) {
+            return Ok(());
         }
         self.listener = None;
         let told = |error: Errno| format!("the control socket {} can't be made: {error}", self.path.display());
-        self.listener = Some(listen(&self.path, poll).map_err(told)?);
+        self.listener = Some(listen(&self.path, &self.poll).map_err(told)?);
         Ok(())
     }
 
     /// Takes a connection. False: no descriptor is free; listening is suspended until [`Control::resume`].
-    pub fn accept(&mut self, poll: &mut Poll) -> bool {
-        let Some((listener, key, _)) = &mut self.listener else { return true };
+    pub fn accept(&mut self) -> bool {
+        let Some((listener, _)) = &self.listener else { return true };
         loop {
-            match rustix::net::accept_with(&*listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+            match rustix::net::accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
                 Ok(fd) => {
                     self.clock += 1;
-                    if let Ok(key) = poll.add(&fd, Flags::IN, Source::Client) {
-                        self.clients.insert(key, Client::new(fd, self.clock));
+                    if let Ok(fd) = self.poll.watch(fd, Flags::IN, Source::Client) {
+                        self.clients.insert(fd.key(), Client::new(fd, self.clock));
                     }
                 }
                 Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
-                    if let Some(key) = key.take() {
-                        poll.remove(key, &*listener);
-                    }
+                    listener.want(Flags::empty());
                     return false;
                 }
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
@@ -128,29 +123,29 @@ impl Control {
                 .iter()
                 .min_by_key(|(_, client)| (client.dismissed.is_none(), client.mode != Mode::Asking, client.last));
             let Some(key) = idle.map(|(key, _)| *key) else { break };
-            self.hang_up(key, poll);
+            self.hang_up(key);
         }
         true
     }
 
     /// Listens again after descriptors ran out.
-    pub fn resume(&mut self, poll: &mut Poll) {
-        if let Some((listener, key @ None, _)) = &mut self.listener {
-            *key = poll.add(listener, Flags::IN, Source::Listener).ok();
+    pub fn resume(&mut self) {
+        if let Some((listener, _)) = &self.listener {
+            listener.want(Flags::IN);
         }
     }
 
     /// Something can be read from or written to a client.
-    pub fn event(&mut self, key: Key, flags: Flags, buffer: &mut [u8], poll: &mut Poll) {
+    pub fn event(&mut self, key: Key, flags: Flags, buffer: &mut [u8]) {
         if flags.contains(Flags::OUT) {
-            self.flush(key, poll);
+            self.flush(key);
         }
         let Some(client) = self.clients.get_mut(&key) else { return };
         let gone = flags.intersects(Flags::HUP | Flags::ERR);
         if !client.is_heard() {
             // Nothing is read now, but one who is gone must not be kept, nor be told of over and over.
             if gone {
-                self.hang_up(key, poll);
+                self.hang_up(key);
             }
             return;
         }
@@ -160,9 +155,9 @@ impl Control {
             Ok(0) => client.ended = true,
             Ok(n) => client.input.extend_from_slice(&buffer[..n]),
             Err(Errno::AGAIN | Errno::INTR) if !gone => {}
-            Err(_) => return self.hang_up(key, poll),
+            Err(_) => return self.hang_up(key),
         }
-        self.update(key, poll);
+        self.update(key);
     }
 
     /// The next thing that a client said, if it is complete and wanted now.
@@ -182,14 +177,14 @@ impl Control {
 
     /// To be called when all that [`Control::next`] gives was dealt with: hangs up on one who has nothing more to
     /// say and nothing to get.
-    pub fn dealt_with(&mut self, key: Key, poll: &mut Poll) {
+    pub fn dealt_with(&mut self, key: Key) {
         let Some(client) = self.clients.get(&key) else { return };
         // One who follows or waits may have closed its side and still listen; one who asked is done.
         let done = client.ended && !client.paused && client.output.is_empty();
         if done && !matches!(client.mode, Mode::Following | Mode::Waiting { .. }) {
-            self.hang_up(key, poll);
+            self.hang_up(key);
         } else {
-            self.update(key, poll);
+            self.update(key);
         }
     }
 
@@ -216,69 +211,69 @@ impl Control {
     }
 
     /// Stops or goes on listening to one who is attached.
-    pub fn pause(&mut self, key: Key, paused: bool, poll: &mut Poll) {
+    pub fn pause(&mut self, key: Key, paused: bool) {
         if let Some(client) = self.clients.get_mut(&key) {
             client.paused = paused;
-            self.update(key, poll);
+            self.update(key);
         }
     }
 
     /// Answers.
-    pub fn answer(&mut self, key: Key, response: &Response, poll: &mut Poll) {
+    pub fn answer(&mut self, key: Key, response: &Response) {
         let mut line = serde_json::to_vec(response).unwrap_or_else(|error| {
             format!(r#"{{"answer":"error","message":"the answer can't be told: {error}"}}"#).into_bytes()
         });
         line.push(b'\n');
-        self.send(key, &[&line], poll);
+        self.send(key, &[&line]);
     }
 
     /// Tells all who follow.
-    pub fn tell(&mut self, event: &Event, poll: &mut Poll) {
+    pub fn tell(&mut self, event: &Event) {
         for key in self.in_mode(|mode| mode == Mode::Following) {
-            self.tell_one(key, event, poll);
+            self.tell_one(key, event);
         }
     }
 
     /// Tells one who follows.
-    pub fn tell_one(&mut self, key: Key, event: &Event, poll: &mut Poll) {
+    pub fn tell_one(&mut self, key: Key, event: &Event) {
         let Ok(mut line) = serde_json::to_vec(event) else { return };
         line.push(b'\n');
-        self.send(key, &[&line], poll);
+        self.send(key, &[&line]);
     }
 
     /// Sends terminal data to one who is attached.
-    pub fn send_data(&mut self, key: Key, bytes: &[u8], poll: &mut Poll) {
+    pub fn send_data(&mut self, key: Key, bytes: &[u8]) {
         for part in bytes.chunks(frame::MAX_PAYLOAD) {
-            self.send(key, &[&frame::head(frame::Kind::Data, part.len()), part], poll);
+            self.send(key, &[&frame::head(frame::Kind::Data, part.len()), part]);
         }
     }
 
-    fn send(&mut self, key: Key, parts: &[&[u8]], poll: &mut Poll) {
+    fn send(&mut self, key: Key, parts: &[&[u8]]) {
         let Some(client) = self.clients.get_mut(&key) else { return };
         if client.dismissed.is_some() {
             return;
         }
         if client.output.len() + parts.iter().map(|part| part.len()).sum::<usize>() > OUTPUT {
             return match client.mode {
-                Mode::Attached(_) => self.dismiss(key, TOO_SLOW, poll),
-                Mode::Asking | Mode::Waiting { .. } | Mode::Following => self.hang_up(key, poll),
+                Mode::Attached(_) => self.dismiss(key, TOO_SLOW),
+                Mode::Asking | Mode::Waiting { .. } | Mode::Following => self.hang_up(key),
             };
         }
         parts.iter().for_each(|part| client.output.extend(*part));
-        self.flush(key, poll);
+        self.flush(key);
     }
 
     /// Tells one who is attached, after all that waits for it, why it is hung up on then.
-    pub fn dismiss(&mut self, key: Key, reason: &str, poll: &mut Poll) {
+    pub fn dismiss(&mut self, key: Key, reason: &str) {
         let Some(client) = self.clients.get_mut(&key).filter(|client| client.dismissed.is_none()) else { return };
         client.dismissed = Some(0);
         client.output.extend(frame::head(frame::Kind::Notice, reason.len()));
         client.output.extend(reason.as_bytes());
-        self.flush(key, poll);
+        self.flush(key);
     }
 
     /// Hangs up on who was dismissed and hasn't taken what waits for it from one look to the next but one.
-    fn look_after_dismissed(&mut self, poll: &mut Poll) {
+    fn look_after_dismissed(&mut self) {
         let mut late = Vec::new();
         for (key, client) in &mut self.clients {
             match &mut client.dismissed {
@@ -287,10 +282,10 @@ impl Control {
                 None => {}
             }
         }
-        late.into_iter().for_each(|key| self.hang_up(key, poll));
+        late.into_iter().for_each(|key| self.hang_up(key));
     }
 
-    fn flush(&mut self, key: Key, poll: &mut Poll) {
+    fn flush(&mut self, key: Key) {
         let Some(client) = self.clients.get_mut(&key) else { return };
         while !client.output.is_empty() {
             let bytes = client.output.as_slices().0;
@@ -298,29 +293,27 @@ impl Control {
                 Ok(sent) => drop(client.output.drain(..sent)),
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => break,
-                Err(_) => return self.hang_up(key, poll),
+                Err(_) => return self.hang_up(key),
             }
         }
         if client.dismissed.is_some() && client.output.is_empty() {
-            return self.hang_up(key, poll);
+            return self.hang_up(key);
         }
-        self.update(key, poll);
+        self.update(key);
     }
 
     /// Tells the poll what the client is waited on for.
-    fn update(&mut self, key: Key, poll: &mut Poll) {
+    fn update(&mut self, key: Key) {
         let Some(client) = self.clients.get_mut(&key) else { return };
         let mut wanted = Flags::empty();
         wanted.set(Flags::IN, client.is_heard());
         wanted.set(Flags::OUT, !client.output.is_empty());
-        poll.modify(key, &client.fd, wanted);
+        client.fd.want(wanted);
     }
 
     /// Hangs up.
-    pub fn hang_up(&mut self, key: Key, poll: &mut Poll) {
-        if let Some(client) = self.clients.remove(&key) {
-            poll.remove(key, &client.fd);
-        }
+    pub fn hang_up(&mut self, key: Key) {
+        self.clients.remove(&key);
     }
 
     /// Takes the socket's file away.
@@ -332,7 +325,7 @@ impl Control {
 }
 
 impl Client {
-    fn new(fd: OwnedFd, last: u64) -> Self {
+    fn new(fd: Watched<OwnedFd>, last: u64) -> Self {
         let (input, output) = (Vec::new(), VecDeque::new());
         Self { fd, mode: Mode::Asking, input, output, paused: false, ended: false, dismissed: None, last }
     }
@@ -362,7 +355,7 @@ impl Client {
 
 /// Binds and listens. The folder is opened first and the socket bound below it, since a socket's address has room
 /// for 107 bytes only.
-fn listen(path: &Path, poll: &mut Poll) -> Result<(OwnedFd, Option<Key>, u64), Errno> {
+fn listen(path: &Path, poll: &Poll) -> Result<(Watched<OwnedFd>, u64), Errno> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Err(Errno::INVAL) };
     std::fs::create_dir_all(folder).ok(); // Opening it tells why not.
     let folder = rustix::fs::open(folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Permissions::empty())?;
@@ -379,6 +372,5 @@ fn listen(path: &Path, poll: &mut Poll) -> Result<(OwnedFd, Option<Key>, u64), E
     bound?;
     rustix::net::listen(&socket, 128)?;
     let inode = rustix::fs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW)?.st_ino;
-    let key = poll.add(&socket, Flags::IN, Source::Listener)?;
-    Ok((socket, Some(key), inode))
+    Ok((poll.watch(socket, Flags::IN, Source::Listener)?, inode))
 }

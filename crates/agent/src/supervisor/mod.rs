@@ -9,10 +9,13 @@
 
 mod attempt;
 mod child;
+mod children;
 mod console;
 mod control;
 mod exits;
 mod health;
+mod input;
+mod job;
 mod lines;
 mod logfile;
 mod machine;
@@ -21,6 +24,7 @@ mod poll;
 mod processes;
 mod pty;
 mod readiness;
+mod registry;
 mod reload;
 mod requests;
 mod services;
@@ -29,9 +33,10 @@ mod spawn;
 mod streams;
 mod sys;
 mod unit;
+mod units;
+mod vitals;
 
 use std::any::Any;
-use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -39,15 +44,17 @@ use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use powerdev_protocol::{Event, EventKind, Health, HealthState, ServiceSet, Usage};
+use powerdev_protocol::{Event, EventKind};
 
-use crate::usage::Sampler;
+use children::Children;
 use console::Console;
 use control::Control;
 use options::Options;
-use poll::{Flags, Key, Poll, Source, Timer, Timers};
+use poll::{Flags, Key, Poll, Source, Timer, Timers, Watched};
+use registry::Registry;
 use shutdown::Shutdown;
-use unit::Unit;
+use units::Units;
+use vitals::Vitals;
 
 /// Read from a terminal, pipe or client at a time, in bytes.
 const BUFFER: usize = 32 * 1024;
@@ -59,8 +66,6 @@ const LAST_WORDS: Duration = Duration::from_millis(200);
 const AFTER_PANIC: Duration = Duration::from_millis(100);
 /// Signals that are dealt with in one turn: somebody who sends one after the other keeps nothing else waiting.
 const SIGNALS: usize = 64;
-/// Notices that are kept.
-const NOTICES: usize = 16;
 
 /// `init`: runs until told to stop.
 pub fn run(arguments: Vec<OsString>) -> ExitCode {
@@ -89,76 +94,56 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
     }
 }
 
-/// All of PID 1's state.
+/// PID 1: what it is made of. Each part looks after its own; what happens between them is here.
 struct Supervisor {
     options: Options,
+    io: Io,
+    control: Control,
+    units: Units,
+    children: Children,
+    vitals: Vitals,
+    registry: Registry,
+    shutdown: Option<Shutdown>,
+    /// For the jitter of back-offs.
+    rng: fastrand::Rng,
+}
+
+/// What the loop waits for, and where it writes to.
+struct Io {
     poll: Poll,
     timers: Timers,
-    signals: OwnedFd,
+    signals: Watched<OwnedFd>,
     console: Console,
-    control: Control,
-    set: ServiceSet,
-    /// Why there are no services, if that is so.
-    broken: Option<String>,
-    units: Vec<Unit>,
-    /// The services' places in `units`, in the order of their start.
-    order: Vec<usize>,
-    sampler: Sampler,
-    counters: Usage,
-    health: Health,
-    /// Processes that `exec` registered: token to process ID and start time.
-    registered: BTreeMap<String, (i32, u64)>,
-    shutdown: Option<Shutdown>,
-    notices: BTreeSet<String>,
+    /// What was read last.
     buffer: Vec<u8>,
-    random: u64,
-    started_ms: u64,
-    sha256: Option<String>,
-    is_pid_1: bool,
-    /// Children that were made here and not reaped yet: the services' processes, their sessions' leaders, probes.
-    made: BTreeSet<i32>,
-    /// Children that were reaped and not made here: what services and shells left behind.
-    orphans: u64,
-    /// A child was reaped in this turn.
-    reaped: bool,
-    scanned: Instant,
+}
+
+impl Io {
+    fn new() -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let signals = poll.watch(sys::take_signals()?, Flags::IN, Source::Signals)?;
+        let console = Console::stdout(poll.clone());
+        Ok(Self { poll, timers: Timers::default(), signals, console, buffer: vec![0; BUFFER] })
+    }
 }
 
 impl Supervisor {
     fn new(options: Options) -> io::Result<Self> {
-        let is_pid_1 = std::process::id() == 1;
-        if !is_pid_1 {
+        let children = Children::new();
+        if !children.is_pid_1 {
             sys::become_subreaper()?;
         }
-        let signals = sys::take_signals()?;
-        let mut poll = Poll::new()?;
-        poll.add(&signals, Flags::IN, Source::Signals)?;
+        let io = Io::new()?;
         Ok(Self {
-            poll,
-            timers: Timers::default(),
-            signals,
-            console: Console::stdout(),
-            control: Control::new(&options.run_dir),
+            control: Control::new(&options.run_dir, io.poll.clone()),
+            io,
             options,
-            set: ServiceSet::default(),
-            broken: None,
-            units: Vec::new(),
-            order: Vec::new(),
-            sampler: Sampler::new(),
-            counters: Usage::default(),
-            health: Health { state: HealthState::Starting, detail: String::new() },
-            registered: BTreeMap::new(),
+            units: Units::default(),
+            children,
+            vitals: Vitals::new(),
+            registry: Registry::default(),
             shutdown: None,
-            notices: BTreeSet::new(),
-            buffer: vec![0; BUFFER],
-            random: now_ms() | 1,
-            started_ms: now_ms(),
-            sha256: None,
-            is_pid_1,
-            made: BTreeSet::new(),
-            orphans: 0,
-            reaped: false,
-            scanned: Instant::now(),
+            rng: fastrand::Rng::new(),
         })
     }
 
@@ -166,29 +151,28 @@ impl Supervisor {
         for complaint in complaints {
             self.notice(complaint);
         }
-        self.counters = self.sampler.sample();
-        self.timers.set(Timer::Housekeeping, Some(Instant::now() + HOUSEKEEPING));
+        self.io.timers.set(Timer::Housekeeping, Some(Instant::now() + HOUSEKEEPING));
         self.look_after_control();
         self.load();
         self.settle();
-        self.console.flush(&mut self.poll);
+        self.io.console.flush();
     }
 
     /// Waits for something and deals with it. Some: it is over, with this exit code.
     fn turn(&mut self) -> Option<u8> {
-        let timeout = self.timers.next(Instant::now());
-        self.reaped = false;
-        for (key, flags) in self.poll.wait(timeout) {
+        let timeout = self.io.timers.next(Instant::now());
+        self.children.reaped = false;
+        for (key, flags) in self.io.poll.wait(timeout) {
             // One that was removed earlier in this turn is nobody's any more.
-            if let Some(source) = self.poll.source(key) {
+            if let Some(source) = self.io.poll.source(key) {
                 self.event(source, key, flags);
             }
         }
-        while let Some(timer) = self.timers.due(Instant::now()) {
+        while let Some(timer) = self.io.timers.due(Instant::now()) {
             self.timer(timer);
         }
         self.settle();
-        self.console.flush(&mut self.poll);
+        self.io.console.flush();
         self.exit_code().inspect(|_| self.last_words())
     }
 
@@ -196,23 +180,23 @@ impl Supervisor {
         match source {
             Source::Signals => {
                 for _ in 0..SIGNALS {
-                    let Some(signal) = sys::next_signal(&self.signals) else { break };
+                    let Some(signal) = sys::next_signal(&self.io.signals) else { break };
                     self.signal(signal);
                 }
             }
             Source::Listener => {
-                if !self.control.accept(&mut self.poll) {
-                    self.timers.set(Timer::Listen, Some(Instant::now() + AFTER_PANIC));
+                if !self.control.accept() {
+                    self.io.timers.set(Timer::Listen, Some(Instant::now() + AFTER_PANIC));
                 }
             }
             Source::Client => {
-                self.control.event(key, flags, &mut self.buffer, &mut self.poll);
+                self.control.event(key, flags, &mut self.io.buffer);
                 self.hear(key);
             }
             Source::Console => {} // Each turn ends with writing to it.
-            Source::Stream(index) => self.stream(index, key),
-            Source::Probe(index) => self.probe_event(index, key),
-            Source::Launch(index) => self.launch_event(index),
+            Source::Stream(id) => self.stream(id, key),
+            Source::Probe(id) => self.probe_event(id, key),
+            Source::Launch(id) => self.launch_event(id),
         }
     }
 
@@ -223,7 +207,7 @@ impl Supervisor {
             signal if signal == libc::SIGRTMIN() + 3 => self.stop(signal),
             libc::SIGHUP => {
                 self.units.iter_mut().for_each(|unit| unit.log.reopen());
-                if self.broken.is_some() && self.shutdown.is_none() {
+                if self.units.broken.is_some() && self.shutdown.is_none() {
                     self.load();
                 }
             }
@@ -233,50 +217,47 @@ impl Supervisor {
 
     fn timer(&mut self, timer: Timer) {
         match timer {
-            Timer::Service(index) => self.feed(index, machine::Input::Tick),
-            Timer::Probe(index) => self.probe_tick(index),
-            Timer::Remains => self.reaped = true, // Settling looks again.
+            Timer::Service(id) => self.feed(id, machine::Input::Tick),
+            Timer::Probe(id) => self.probe_tick(id),
+            Timer::Remains => self.children.reaped = true, // Settling looks again.
             Timer::Housekeeping => {
                 self.look_at_counters();
                 self.look_after_control();
-                self.timers.set(Timer::Housekeeping, Some(Instant::now() + HOUSEKEEPING));
+                self.io.timers.set(Timer::Housekeeping, Some(Instant::now() + HOUSEKEEPING));
             }
-            Timer::Listen => self.control.resume(&mut self.poll),
+            Timer::Listen => self.control.resume(),
             Timer::Rest => {} // Settling goes on with it.
         }
     }
 
     fn look_after_control(&mut self) {
-        if let Err(trouble) = self.control.look_after(&mut self.poll) {
+        if let Err(trouble) = self.control.look_after() {
             self.notice(trouble);
         }
     }
 
     /// Takes a sample; tells of what the kernel killed or refused since the last. Returns whether it killed.
     fn look_at_counters(&mut self) -> bool {
-        let usage = self.sampler.sample();
-        let oom = usage.oom_kills > self.counters.oom_kills;
-        if oom {
-            self.tell(EventKind::Oom { kills: usage.oom_kills });
-            self.console.say("the kernel killed a process here for want of memory");
+        let news = self.vitals.look();
+        if let Some(kills) = news.oom_kills {
+            self.tell(EventKind::Oom { kills });
+            self.io.console.say("the kernel killed a process here for want of memory");
         }
-        if usage.pids_refused > self.counters.pids_refused {
-            self.tell(EventKind::PidsLimit { refused: usage.pids_refused });
-            self.console.say("the limit of tasks refused a process");
+        if let Some(refused) = news.pids_refused {
+            self.tell(EventKind::PidsLimit { refused });
+            self.io.console.say("the limit of tasks refused a process");
         }
-        self.counters = usage;
-        oom
+        news.oom_kills.is_some()
     }
 
     fn tell(&mut self, kind: EventKind) {
-        self.control.tell(&Event { at_ms: now_ms(), kind }, &mut self.poll);
+        self.control.tell(&Event { at_ms: now_ms(), kind });
     }
 
     /// Remembers something that the operator should see.
     fn notice(&mut self, text: String) {
-        if self.notices.len() < NOTICES && !self.notices.contains(&text) {
-            self.console.say(&text);
-            self.notices.insert(text);
+        if self.vitals.notice(&text) {
+            self.io.console.say(&text);
         }
     }
 
@@ -292,18 +273,10 @@ impl Supervisor {
     fn last_words(&mut self) {
         self.control.close();
         let end = Instant::now() + LAST_WORDS;
-        while !self.console.is_done() && Instant::now() < end {
-            self.poll.wait(Some(end.saturating_duration_since(Instant::now())));
-            self.console.flush(&mut self.poll);
+        while !self.io.console.is_done() && Instant::now() < end {
+            self.io.poll.wait(Some(end.saturating_duration_since(Instant::now())));
+            self.io.console.flush();
         }
-    }
-
-    /// A random number from 0 to 1 (xorshift64), for the jitter of back-offs.
-    fn chance(&mut self) -> f64 {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        (self.random >> 11) as f64 / (1u64 << 53) as f64
     }
 }
 

@@ -1,13 +1,18 @@
 //! What the loop waits for: descriptors (epoll) and times. Neither blocks anything else.
 
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::fd::{AsFd, OwnedFd};
+use std::ops::{Deref, DerefMut};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use rustix::event::Timespec;
 use rustix::event::epoll;
 pub use rustix::event::epoll::EventFlags as Flags;
 use rustix::io::Errno;
+
+use super::units::UnitId;
 
 /// Events that one wait returns at most.
 const BATCH: usize = 64;
@@ -27,62 +32,107 @@ pub enum Source {
     Client,
     /// The container's log takes bytes again.
     Console,
-    /// A service's terminal or pipes; the index is the service's.
-    Stream(usize),
+    /// A service's terminal or pipes.
+    Stream(UnitId),
     /// A service's readiness probe.
-    Probe(usize),
+    Probe(UnitId),
     /// A service's process, on its way to its program.
-    Launch(usize),
+    Launch(UnitId),
 }
 
-/// An epoll instance and who registered with it.
+/// An epoll instance and who registered with it. Whoever has descriptors to watch holds a handle of it.
+#[derive(Debug, Clone)]
+pub struct Poll(Rc<Registry>);
+
 #[derive(Debug)]
-pub struct Poll {
+struct Registry {
     epoll: OwnedFd,
-    sources: BTreeMap<u64, Source>,
-    next: u64,
+    sources: RefCell<BTreeMap<Key, Source>>,
+    next: Cell<u64>,
 }
 
 impl Poll {
     /// An empty one.
     pub fn new() -> Result<Self, Errno> {
-        Ok(Self { epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?, sources: BTreeMap::new(), next: 0 })
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        Ok(Self(Rc::new(Registry { epoll, sources: RefCell::default(), next: Cell::new(0) })))
     }
 
-    /// Registers a descriptor. It must be removed before it is closed.
-    pub fn add(&mut self, fd: impl AsFd, flags: Flags, source: Source) -> Result<Key, Errno> {
-        let key = self.next;
-        epoll::add(&self.epoll, fd, epoll::EventData::new_u64(key), flags)?;
-        self.next += 1;
-        self.sources.insert(key, source);
-        Ok(Key(key))
-    }
-
-    /// Changes what a registered descriptor waits for.
-    pub fn modify(&mut self, key: Key, fd: impl AsFd, flags: Flags) {
-        // The descriptor is registered and open: the kernel has no reason to refuse.
-        epoll::modify(&self.epoll, fd, epoll::EventData::new_u64(key.0), flags).ok();
-    }
-
-    /// Takes a descriptor out.
-    pub fn remove(&mut self, key: Key, fd: impl AsFd) {
-        self.sources.remove(&key.0);
-        epoll::delete(&self.epoll, fd).ok(); // As above.
+    /// Watches a descriptor for as long as what is returned is kept.
+    pub fn watch<T: AsFd>(&self, fd: T, flags: Flags, source: Source) -> Result<Watched<T>, Errno> {
+        let key = Key(self.0.next.get());
+        epoll::add(&self.0.epoll, &fd, epoll::EventData::new_u64(key.0), flags)?;
+        self.0.next.set(key.0 + 1);
+        self.0.sources.borrow_mut().insert(key, source);
+        Ok(Watched { fd, key, registry: Rc::clone(&self.0) })
     }
 
     /// Who registered under this key, if still registered.
     pub fn source(&self, key: Key) -> Option<Source> {
-        self.sources.get(&key.0).copied()
+        self.0.sources.borrow().get(&key).copied()
     }
 
     /// Waits until something happens or the time is over.
-    pub fn wait(&mut self, timeout: Option<Duration>) -> Vec<(Key, Flags)> {
+    pub fn wait(&self, timeout: Option<Duration>) -> Vec<(Key, Flags)> {
         let timeout = timeout.map(|t| Timespec { tv_sec: t.as_secs() as i64, tv_nsec: t.subsec_nanos().into() });
         let mut buffer = [const { std::mem::MaybeUninit::<epoll::Event>::uninit() }; BATCH];
-        match epoll::wait(&self.epoll, &mut buffer, timeout.as_ref()) {
+        match epoll::wait(&self.0.epoll, &mut buffer, timeout.as_ref()) {
             Ok((events, _)) => events.iter().map(|e| (Key(e.data.u64()), e.flags)).collect(),
             Err(_) => Vec::new(), // EINTR; all else would be a bug that the next turn shows again.
         }
+    }
+}
+
+/// A descriptor that is watched. Dropping it ends that before the descriptor is closed.
+#[derive(Debug)]
+pub struct Watched<T: AsFd> {
+    fd: T,
+    key: Key,
+    registry: Rc<Registry>,
+}
+
+impl<T: AsFd> Watched<T> {
+    /// What its events are told under.
+    pub fn key(&self) -> Key {
+        self.key
+    }
+
+    /// Changes what it is watched for.
+    pub fn want(&self, flags: Flags) {
+        // The descriptor is registered and open: the kernel has no reason to refuse.
+        epoll::modify(&self.registry.epoll, &self.fd, epoll::EventData::new_u64(self.key.0), flags).ok();
+    }
+
+    /// Ends the watching before the descriptor is done with: one that is at its end has events all the time.
+    pub fn end(&self) {
+        self.registry.sources.borrow_mut().remove(&self.key);
+        epoll::delete(&self.registry.epoll, &self.fd).ok(); // It may have been ended before.
+    }
+}
+
+impl<T: AsFd> Deref for Watched<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.fd
+    }
+}
+
+impl<T: AsFd> DerefMut for Watched<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.fd
+    }
+}
+
+impl<T: AsFd> AsFd for Watched<T> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl<T: AsFd> Drop for Watched<T> {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
@@ -90,9 +140,9 @@ impl Poll {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Timer {
     /// A service's state machine: back-off, grace, readiness deadline.
-    Service(usize),
+    Service(UnitId),
     /// A service's probe: its start or its timeout.
-    Probe(usize),
+    Probe(UnitId),
     /// Looks again for what is left of services that are being stopped.
     Remains,
     /// Samples the cgroup's counters and looks after the control socket.
@@ -153,17 +203,18 @@ mod tests {
     fn timers_come_in_order_and_can_be_moved_and_cleared() {
         let mut timers = Timers::default();
         let now = Instant::now();
+        let [one, two] = [1, 2].map(|id| Timer::Service(UnitId::new(id)));
         let at = |ms| Some(now + Duration::from_millis(ms));
         timers.set(Timer::Rest, at(30));
-        timers.set(Timer::Service(1), at(10));
-        timers.set(Timer::Service(2), at(20));
-        timers.set(Timer::Service(1), at(40));
+        timers.set(one, at(10));
+        timers.set(two, at(20));
+        timers.set(one, at(40));
         timers.set(Timer::Rest, None);
         assert_eq!(timers.next(now), Some(Duration::from_millis(20)));
         assert_eq!(timers.due(now), None);
         let later = now + Duration::from_millis(50);
-        assert_eq!(timers.due(later), Some(Timer::Service(2)));
-        assert_eq!(timers.due(later), Some(Timer::Service(1)));
+        assert_eq!(timers.due(later), Some(two));
+        assert_eq!(timers.due(later), Some(one));
         assert_eq!(timers.due(later), None);
     }
 }

@@ -80,42 +80,49 @@ pub fn below(root: i32, processes: &[Process]) -> Vec<&Process> {
     found
 }
 
-/// What is known of a service's processes.
+/// What is known of the processes of one service or session.
 #[derive(Debug, Clone, Copy)]
-pub struct Known<'a> {
-    /// The service's name.
-    pub name: &'a str,
+pub struct Known<'a, O> {
+    /// Whose they are.
+    pub owner: O,
+    /// The mark that they carry.
+    pub mark: &'a str,
     /// The main process that it had last.
     pub leader: Option<i32>,
     /// The process of its probe.
     pub probe: Option<i32>,
-    /// What leads its terminal's session. It is the supervisor's, and not one of the service's processes.
+    /// What leads its terminal's session. It is the supervisor's, and not one of the owner's processes.
     pub session: Option<i32>,
 }
 
-/// The processes of each service among those below `root`. `mark` reads the mark of one that nothing else tells of.
-pub fn by_service(
+/// The processes of each owner among those below `root`. `mark` reads the mark of one that nothing else tells of.
+pub fn by_owner<O: Copy + Ord>(
     root: i32,
     processes: &[Process],
-    services: &[Known<'_>],
+    all_known: &[Known<'_, O>],
     mark: impl Fn(i32) -> Option<String>,
-) -> Vec<Vec<i32>> {
-    let mut found = vec![Vec::new(); services.len()];
-    let mut owners: BTreeMap<i32, usize> = BTreeMap::new();
-    let led_by =
-        |id: i32| services.iter().position(|known| [known.leader, known.session, known.probe].contains(&Some(id)));
-    for process in below(root, processes) {
-        if services.iter().any(|known| known.session == Some(process.pid)) {
-            continue;
-        }
+) -> BTreeMap<O, Vec<i32>> {
+    let mut found: BTreeMap<O, Vec<i32>> = all_known.iter().map(|known| (known.owner, Vec::new())).collect();
+    let mut owners: BTreeMap<i32, O> = BTreeMap::new();
+    let mut led_by: BTreeMap<i32, O> = BTreeMap::new();
+    let mut leaders = BTreeSet::new();
+    for known in all_known.iter().rev() {
+        led_by.extend([known.leader, known.session, known.probe].into_iter().flatten().map(|pid| (pid, known.owner)));
+        leaders.extend(known.session);
+    }
+    let led_by = |id: i32| led_by.get(&id).copied();
+    for process in below(root, processes).into_iter().filter(|process| !leaders.contains(&process.pid)) {
         let owner = led_by(process.pid)
             .or_else(|| owners.get(&process.parent).copied())
             .or_else(|| led_by(process.session))
             .or_else(|| led_by(process.group))
-            .or_else(|| mark(process.pid).and_then(|name| services.iter().position(|known| known.name == name)));
+            .or_else(|| {
+                let mark = mark(process.pid)?;
+                all_known.iter().find(|known| known.mark == mark).map(|known| known.owner)
+            });
         if let Some(owner) = owner {
             owners.insert(process.pid, owner);
-            found[owner].push(process.pid);
+            found.entry(owner).or_default().push(process.pid);
         }
     }
     found
@@ -156,19 +163,19 @@ mod tests {
             Process { zombie: true, ..process(40, 1, 10) },
         ];
         let mark = |pid| (pid == 14).then(|| "web".to_string());
-        let known = |name, leader, session| Known { name, leader, session, probe: None };
+        let known = |mark, leader, session| Known { owner: mark, mark, leader, session, probe: None };
         let services = [
             known("web", Some(10), None),
             known("db", Some(20), None),
             known("new", None, None),
             known("tty", Some(51), Some(50)),
         ];
-        let found = by_service(1, &processes, &services, mark);
-        let mut web = found[0].clone();
+        let found = by_owner(1, &processes, &services, mark);
+        let mut web = found["web"].clone();
         web.sort_unstable();
         assert_eq!(web, [10, 11, 12, 13, 14, 15]);
-        assert_eq!(found[1], [20]);
-        assert!(found[2].is_empty());
-        assert_eq!(found[3].len(), 2, "{:?}", found[3]);
+        assert_eq!(found["db"], [20]);
+        assert!(found["new"].is_empty());
+        assert_eq!(found["tty"].len(), 2, "{:?}", found["tty"]);
     }
 }

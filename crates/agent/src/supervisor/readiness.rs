@@ -12,7 +12,8 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::attempt::{Attempt, Progress, Surroundings};
-use super::poll::{Flags, Key, Poll, Source};
+use super::poll::{Flags, Key, Poll, Source, Watched};
+use super::units::UnitId;
 
 /// Bytes that a failed probe may say.
 pub const SAYING: usize = 1024;
@@ -41,8 +42,9 @@ pub struct Preparation {
 #[derive(Debug)]
 pub struct Prober {
     config: Readiness,
-    service: usize,
-    listening: Option<(OwnedFd, Key, Option<PathBuf>)>,
+    service: UnitId,
+    poll: Poll,
+    listening: Option<(Watched<OwnedFd>, Option<PathBuf>)>,
     attempt: Option<(Attempt, Instant)>,
     next_at: Option<Instant>,
     tries: u32,
@@ -54,11 +56,12 @@ pub struct Prober {
 }
 
 impl Prober {
-    /// For the service of this index.
-    pub fn new(config: &Readiness, service: usize) -> Self {
+    /// For this service.
+    pub fn new(config: &Readiness, service: UnitId, poll: Poll) -> Self {
         Self {
             config: config.clone(),
             service,
+            poll,
             listening: None,
             attempt: None,
             next_at: None,
@@ -81,22 +84,22 @@ impl Prober {
     }
 
     /// Opens what the service will speak to. To be called before its process is made.
-    pub fn prepare(&mut self, run_dir: &Path, name: &str, poll: &mut Poll) -> Result<Preparation, Errno> {
-        self.end(poll);
+    pub fn prepare(&mut self, run_dir: &Path, name: &str) -> Result<Preparation, Errno> {
+        self.end();
         let mut preparation = Preparation::default();
         match self.config.probe {
             Probe::Fd(number) => {
                 let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
                 rustix::io::ioctl_fionbio(&read, true)?;
-                let key = poll.add(&read, Flags::IN, Source::Probe(self.service))?;
-                self.listening = Some((read, key, None));
+                let read = self.poll.watch(read, Flags::IN, Source::Probe(self.service))?;
+                self.listening = Some((read, None));
                 preparation.descriptor = Some((write, number));
             }
             Probe::Notify(_) => {
                 let path = run_dir.join(format!("notify-{name}.sock"));
                 let socket = notification_socket(&path)?;
-                let key = poll.add(&socket, Flags::IN, Source::Probe(self.service))?;
-                self.listening = Some((socket, key, Some(path.clone())));
+                let socket = self.poll.watch(socket, Flags::IN, Source::Probe(self.service))?;
+                self.listening = Some((socket, Some(path.clone())));
                 preparation.notify_socket = Some(path);
             }
             Probe::Tcp(_) | Probe::Http(_) | Probe::Exec(_) | Probe::Log(_) => {}
@@ -116,13 +119,13 @@ impl Prober {
     }
 
     /// The service's process is gone or going: probing ends. What the last probe said is kept.
-    pub fn end(&mut self, poll: &mut Poll) {
+    pub fn end(&mut self) {
         self.running = false;
         self.next_at = None;
         if let Some((attempt, _)) = self.attempt.take() {
-            attempt.abandon(false, poll);
+            attempt.abandon(false);
         }
-        self.close_listening(poll);
+        self.close_listening();
     }
 
     /// When [`Prober::tick`] is wanted.
@@ -134,13 +137,13 @@ impl Prober {
     }
 
     /// A time has come: a probe took too long, or the next is due.
-    pub fn tick(&mut self, now: Instant, poll: &mut Poll, surroundings: Surroundings<'_>) -> Option<Verdict> {
+    pub fn tick(&mut self, now: Instant, surroundings: Surroundings<'_>) -> Option<Verdict> {
         if let Some((_, until)) = &self.attempt {
             if *until > now {
                 return None;
             }
             let (attempt, _) = self.attempt.take()?;
-            let said = attempt.abandon(false, poll);
+            let said = attempt.abandon(false);
             let limit = format!("no answer within {} s", self.config.timeout);
             return self.conclude(Err(if said.is_empty() { limit } else { format!("{limit}: {said}") }), now);
         }
@@ -149,7 +152,7 @@ impl Prober {
         }
         self.next_at = None;
         self.tries += 1;
-        match Attempt::start(&self.config.probe, self.service, poll, surroundings) {
+        match Attempt::start(&self.config.probe, self.service, &self.poll, surroundings) {
             Ok(attempt) => {
                 self.attempt = Some((attempt, now + Duration::from_secs_f64(self.config.timeout)));
                 None
@@ -159,16 +162,16 @@ impl Prober {
     }
 
     /// Something can be read or written.
-    pub fn event(&mut self, key: Key, now: Instant, poll: &mut Poll) -> Option<Verdict> {
-        if self.listening.as_ref().is_some_and(|(_, listening, _)| *listening == key) {
-            return self.listen(now, poll);
+    pub fn event(&mut self, key: Key, now: Instant) -> Option<Verdict> {
+        if self.listening.as_ref().is_some_and(|(fd, _)| fd.key() == key) {
+            return self.listen(now);
         }
         let (attempt, _) = self.attempt.as_mut()?;
-        match attempt.event(key, poll) {
+        match attempt.event(key) {
             Progress::Pending => None,
             Progress::Done(result) => {
                 if let Some((attempt, _)) = self.attempt.take() {
-                    attempt.abandon(false, poll);
+                    attempt.abandon(false);
                 }
                 self.conclude(result, now)
             }
@@ -176,13 +179,13 @@ impl Prober {
     }
 
     /// The process of a probe ended. None in the outer place: it wasn't this one's.
-    pub fn exited(&mut self, pid: i32, code: Option<i32>, now: Instant, poll: &mut Poll) -> Option<Option<Verdict>> {
+    pub fn exited(&mut self, pid: i32, code: Option<i32>, now: Instant) -> Option<Option<Verdict>> {
         if self.process() != Some(pid) {
             return None;
         }
         let (mut attempt, _) = self.attempt.take()?;
         let unborn = attempt.failure();
-        let said = attempt.abandon(true, poll);
+        let said = attempt.abandon(true);
         let result = match (unborn, code) {
             (Some(why), _) => Err(why),
             (None, Some(0)) => Ok(()),
@@ -242,8 +245,8 @@ impl Prober {
     }
 
     /// Reads what the service says of itself.
-    fn listen(&mut self, now: Instant, poll: &mut Poll) -> Option<Verdict> {
-        let (fd, _, socket) = self.listening.as_ref()?;
+    fn listen(&mut self, now: Instant) -> Option<Verdict> {
+        let (fd, socket) = self.listening.as_ref()?;
         let mut buffer = [0; 4096];
         let (read, ready) = match socket {
             Some(_) => match rustix::net::recv(fd, &mut buffer, RecvFlags::DONTWAIT) {
@@ -257,7 +260,7 @@ impl Prober {
         };
         let is_socket = socket.is_some();
         if !is_socket && (ready || read == 0) {
-            self.close_listening(poll);
+            self.close_listening();
         }
         if read == 0 {
             self.said = Some("it closed the descriptor without a newline".into());
@@ -265,12 +268,9 @@ impl Prober {
         if ready { self.conclude(Ok(()), now) } else { None }
     }
 
-    fn close_listening(&mut self, poll: &mut Poll) {
-        if let Some((fd, key, path)) = self.listening.take() {
-            poll.remove(key, &fd);
-            if let Some(path) = path {
-                std::fs::remove_file(path).ok(); // Its folder may be read-only by now; it is only litter.
-            }
+    fn close_listening(&mut self) {
+        if let Some((_, Some(path))) = self.listening.take() {
+            std::fs::remove_file(path).ok(); // Its folder may be read-only by now; it is only litter.
         }
     }
 }

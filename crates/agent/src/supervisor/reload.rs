@@ -1,8 +1,5 @@
 //! Going over to other services without a restart: what is new starts, what is gone stops, what has changed restarts,
-//! and what hasn't keeps its process.
-//!
-//! An index names a service for as long as anything may still speak of it. One that was taken out keeps its place
-//! until nothing of it is left; then the place is free for another.
+//! and what hasn't keeps its process. One that was taken out stays until nothing of it is left.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,20 +7,22 @@ use std::path::Path;
 use powerdev_protocol::control::Reloaded;
 use powerdev_protocol::{Service, ServiceSet, ServiceState};
 
+use super::Supervisor;
 use super::control::Mode;
 use super::machine::Input;
+use super::poll::Timer;
 use super::unit::Unit;
-use super::{Supervisor, now_ms};
+use super::units::UnitId;
 
 impl Supervisor {
     /// Reads the services at the start. What can't be run leaves none, and the reason in the health.
     pub(super) fn load(&mut self) {
-        self.broken = None;
+        self.units.broken = None;
         match read_services(&self.options.services) {
             Ok((set, order)) => drop(self.go_over_to(set, &order)),
             Err(reason) => {
-                self.console.say(&reason);
-                self.broken = Some(reason);
+                self.io.console.say(&reason);
+                self.units.broken = Some(reason);
             }
         }
     }
@@ -36,11 +35,11 @@ impl Supervisor {
         let (set, order) = read_services(&self.options.services)?;
         // They are read where a process is made, and not kept; here it is only seen that they can be.
         read_secrets(&self.options.secrets)?;
-        self.broken = None;
+        self.units.broken = None;
         let reloaded = self.go_over_to(set, &order);
         let told = [("new", &reloaded.started), ("gone", &reloaded.stopped), ("changed", &reloaded.restarted)];
         for (what, names) in told.into_iter().filter(|(_, names)| !names.is_empty()) {
-            self.console.say(&format!("reloaded: {what}: {}", names.join(", ")));
+            self.io.console.say(&format!("reloaded: {what}: {}", names.join(", ")));
         }
         Ok(reloaded)
     }
@@ -51,40 +50,29 @@ impl Supervisor {
             unit.retired = true;
             reloaded.stopped.push(unit.name.clone());
         }
-        self.order.clear();
+        self.units.order.clear();
         for name in order {
             let service = &set.services[name];
-            let index = match self.units.iter().position(|unit| unit.name == *name) {
-                Some(index) => {
-                    self.change(index, service, &mut reloaded);
-                    index
+            let id = match self.units.by_name(name) {
+                Some(id) => {
+                    self.change(id, service, &mut reloaded);
+                    id
                 }
                 None => {
                     reloaded.started.push(name.clone());
-                    self.add(name, service)
+                    let (log_dir, poll) = (&self.options.log_dir, &self.io.poll);
+                    self.units.add(|id| Unit::new(id, name, service, log_dir, poll))
                 }
             };
-            self.order.push(index);
+            self.units.order.push(id);
         }
-        self.set = set;
+        self.units.set = set;
         reloaded
     }
 
-    /// Puts a new service in a free place.
-    fn add(&mut self, name: &str, service: &Service) -> usize {
-        let free = self.units.iter().position(Unit::is_free);
-        let index = free.unwrap_or(self.units.len());
-        let unit = Unit::new(name, index, service, &self.options.log_dir, now_ms());
-        match free {
-            Some(index) => self.units[index] = unit,
-            None => self.units.push(unit),
-        }
-        index
-    }
-
     /// One that is there: it goes on if it is to be as it was, else it is restarted, unless somebody stopped it.
-    fn change(&mut self, index: usize, service: &Service, reloaded: &mut Reloaded) {
-        let unit = &mut self.units[index];
+    fn change(&mut self, id: UnitId, service: &Service, reloaded: &mut Reloaded) {
+        let unit = &mut self.units[id];
         let name = unit.name.clone();
         let was_retired = std::mem::take(&mut unit.retired);
         let state = unit.machine.state();
@@ -100,33 +88,33 @@ impl Supervisor {
             (false, _) => reloaded.kept.push(name),
         }
         if is_going || differs && !stays_down {
-            self.feed(index, Input::Restart);
+            self.feed(id, Input::Restart);
         }
     }
 
     /// Gives a service its new configuration as soon as nothing of it runs by the old one.
-    pub(super) fn renew(&mut self, index: usize) {
-        let unit = &mut self.units[index];
-        if !unit.machine.state().is_running() && unit.is_idle() {
+    pub(super) fn renew(&mut self, id: UnitId) {
+        let unit = &mut self.units[id];
+        if !unit.machine.state().is_running() && unit.job.is_idle() {
             unit.renew();
         }
     }
 
-    /// Stops what was taken out, after what depends on it, and clears the places of what is gone. Tells whether
+    /// Stops what was taken out, after what depends on it, and forgets what is gone. Tells whether
     /// anything changed.
     pub(super) fn retire(&mut self) -> bool {
         let mut changed = false;
-        for index in 0..self.units.len() {
-            let unit = &self.units[index];
-            if !unit.retired || unit.is_free() {
+        for id in self.units.ids() {
+            let unit = &self.units[id];
+            if !unit.retired {
                 continue;
             }
             match unit.machine.state() {
-                ServiceState::Stopped => self.clear(index),
+                ServiceState::Stopped => self.clear(id),
                 ServiceState::Stopping => {}
-                _ if self.is_needed(index) => {}
+                _ if self.is_needed(id) => {}
                 _ => {
-                    self.feed(index, Input::Stop);
+                    self.feed(id, Input::Stop);
                     changed = true;
                 }
             }
@@ -135,18 +123,19 @@ impl Supervisor {
     }
 
     /// Whether something runs that depends on it.
-    fn is_needed(&self, index: usize) -> bool {
-        let name = &self.units[index].name;
-        self.units.iter().any(|other| other.machine.state().is_running() && other.service.depends_on.contains_key(name))
+    fn is_needed(&self, id: UnitId) -> bool {
+        self.units.dependents(&self.units[id].name).any(|other| other.machine.state().is_running())
     }
 
-    fn clear(&mut self, index: usize) {
-        self.publish(index);
-        let farewell = format!("{} is no service any more", self.units[index].name);
-        for client in self.control.in_mode(|mode| mode == Mode::Attached(index)) {
-            self.control.dismiss(client, &farewell, &mut self.poll);
+    fn clear(&mut self, id: UnitId) {
+        self.publish(id);
+        let Some(unit) = self.units.remove(id) else { return };
+        self.io.timers.set(Timer::Service(id), None);
+        self.io.timers.set(Timer::Probe(id), None);
+        let farewell = format!("{} is no service any more", unit.name);
+        for client in self.control.in_mode(|mode| mode == Mode::Attached(id)) {
+            self.control.dismiss(client, &farewell);
         }
-        self.units[index].clear(&mut self.poll);
     }
 }
 

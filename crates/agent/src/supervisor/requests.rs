@@ -11,13 +11,9 @@ use powerdev_protocol::{
 use super::control::{Message, Mode};
 use super::machine::Input;
 use super::poll::Key;
-use super::unit::{Unit, state_name};
-use super::{Supervisor, now_ms, processes, sys};
-
-/// Processes that `exec` may have registered at a time.
-const REGISTERED: usize = 1024;
-/// The longest token, in bytes.
-const TOKEN: usize = 256;
+use super::unit::state_name;
+use super::units::UnitId;
+use super::{Supervisor, now_ms};
 
 impl Supervisor {
     /// Deals with all that a client has said so far.
@@ -27,14 +23,14 @@ impl Supervisor {
                 Message::Request(Ok(request)) => self.request(key, request),
                 Message::Request(Err(message)) => self.answer(key, &Response::refused(message)),
                 Message::Frame(kind, payload) => self.frame(key, kind, &payload),
-                Message::Nonsense => return self.control.hang_up(key, &mut self.poll),
+                Message::Nonsense => return self.control.hang_up(key),
             }
         }
-        self.control.dealt_with(key, &mut self.poll);
+        self.control.dealt_with(key);
     }
 
     fn answer(&mut self, key: Key, response: &Response) {
-        self.control.answer(key, response, &mut self.poll);
+        self.control.answer(key, response);
     }
 
     fn request(&mut self, key: Key, request: Request) {
@@ -50,15 +46,15 @@ impl Supervisor {
                 Err(message) => Response::refused(message),
             },
             Request::Events => return self.follow(key),
-            Request::Attach { name, size, replay } => match self.index(&name) {
-                Ok(index) => return self.attach(key, index, size, replay),
+            Request::Attach { name, size, replay } => match self.unit_named(&name) {
+                Ok(id) => return self.attach(key, id, size, replay),
                 Err(absent) => absent,
             },
-            Request::Register { token } => match self.register(key, token) {
+            Request::Register { token } => match self.registry.add(token, self.control.peer(key)) {
                 Ok(()) => Response::Ok,
                 Err(message) => Response::refused(message),
             },
-            Request::Signal { token, signal } => match self.signal_registered(&token, signal) {
+            Request::Signal { token, signal } => match self.registry.signal(&token, signal) {
                 Ok(()) => Response::Ok,
                 Err(message) => Response::refused(message),
             },
@@ -69,7 +65,7 @@ impl Supervisor {
     fn current_health(&self) -> Health {
         match self.shutdown {
             Some(_) => Health { state: HealthState::Unhealthy, detail: "the environment is stopping".into() },
-            None => self.health.clone(),
+            None => self.vitals.health.clone(),
         }
     }
 
@@ -83,35 +79,29 @@ impl Supervisor {
             version: env!("CARGO_PKG_VERSION").into(),
             protocol: PROTOCOL_VERSION,
             pid: std::process::id() as i32,
-            started_ms: self.started_ms,
+            started_ms: self.vitals.started_ms,
             health: self.current_health(),
-            services: self.shown().map(|unit| unit.status(now)).collect(),
-            usage: self.counters.clone(),
-            orphans: self.orphans,
-            dropped_lines: self.console.dropped() + logs().map(|log| log.dropped()).sum::<u64>(),
-            notices: self.notices.iter().cloned().chain(troubles).chain(of_units).collect(),
-            sha256: self.sha256.get_or_insert_with(own_sha256).clone(),
+            services: self.units.shown().map(|unit| unit.status(now)).collect(),
+            usage: self.vitals.usage().clone(),
+            orphans: self.children.orphans(),
+            dropped_lines: self.io.console.dropped() + logs().map(|log| log.dropped()).sum::<u64>(),
+            notices: self.vitals.notices().cloned().chain(troubles).chain(of_units).collect(),
+            sha256: self.vitals.sha256().to_owned(),
         }
     }
 
-    /// A service's place; else the answer to whoever asked for it.
-    fn index(&self, name: &str) -> Result<usize, Response> {
-        self.units.iter().position(|unit| unit.name == name && !unit.retired).ok_or_else(|| {
-            let known: Vec<&str> = self.order.iter().map(|index| self.units[*index].name.as_str()).collect();
+    /// A service; else the answer to whoever asked for it.
+    fn unit_named(&self, name: &str) -> Result<UnitId, Response> {
+        self.units.find(|unit| unit.name == name && !unit.retired).ok_or_else(|| {
+            let known: Vec<&str> = self.units.order.iter().map(|id| self.units[*id].name.as_str()).collect();
             Response::absent(format!("no service `{name}` here; there are: {}", known.join(", ")))
         })
     }
 
-    /// The services in the order of their start, then what was taken out and hasn't gone yet.
-    fn shown(&self) -> impl Iterator<Item = &Unit> {
-        let going = self.units.iter().filter(|unit| unit.retired && !unit.is_free());
-        self.order.iter().map(|index| &self.units[*index]).chain(going)
-    }
-
     /// None: the answer comes when it is done.
     fn service_request(&mut self, key: Key, name: &str, action: Action, wait: bool) -> Option<Response> {
-        let index = match self.index(name) {
-            Ok(index) => index,
+        let id = match self.unit_named(name) {
+            Ok(id) => id,
             Err(absent) => return Some(absent),
         };
         if self.shutdown.is_some() && action != Action::Stop {
@@ -123,23 +113,23 @@ impl Supervisor {
             Action::Restart => (Input::Restart, true),
         };
         if wait {
-            self.control.set_mode(key, Mode::Waiting { service: index, ready });
+            self.control.set_mode(key, Mode::Waiting { service: id, ready });
         }
-        self.feed(index, input);
+        self.feed(id, input);
         if !wait {
             return Some(Response::Ok);
         }
-        self.answer_waiting(index);
+        self.answer_waiting(id);
         None
     }
 
     /// Answers those who wait for a service, if it is where they want it, or won't get there.
-    pub(super) fn answer_waiting(&mut self, index: usize) {
-        let state = self.units[index].machine.state();
+    pub(super) fn answer_waiting(&mut self, id: UnitId) {
+        let state = self.units[id].machine.state();
         let ready = match state {
             ServiceState::Ready | ServiceState::Completed => Some(Response::Ok),
             ServiceState::Failed | ServiceState::Backoff | ServiceState::Stopped => {
-                Some(Response::refused(self.units[index].complaint()))
+                Some(Response::refused(self.units[id].complaint()))
             }
             ServiceState::Waiting | ServiceState::Starting | ServiceState::Unhealthy | ServiceState::Stopping => None,
         };
@@ -147,13 +137,13 @@ impl Supervisor {
             ServiceState::Stopped => Some(Response::Ok),
             ServiceState::Stopping => None,
             _ => {
-                let name = &self.units[index].name;
+                let name = &self.units[id].name;
                 Some(Response::refused(format!("{name} was started meanwhile: {}", state_name(state))))
             }
         };
         for (goal, response) in [(true, ready), (false, gone)] {
             let Some(response) = response else { continue };
-            for key in self.control.in_mode(|mode| mode == Mode::Waiting { service: index, ready: goal }) {
+            for key in self.control.in_mode(|mode| mode == Mode::Waiting { service: id, ready: goal }) {
                 self.control.set_mode(key, Mode::Asking);
                 self.answer(key, &response);
             }
@@ -164,81 +154,35 @@ impl Supervisor {
         self.control.set_mode(key, Mode::Following);
         self.answer(key, &Response::Ok);
         let event = Event { at_ms: now_ms(), kind: EventKind::Health(self.current_health()) };
-        self.control.tell_one(key, &event, &mut self.poll);
+        self.control.tell_one(key, &event);
     }
 
-    fn attach(&mut self, key: Key, index: usize, size: Option<TerminalSize>, replay: u32) {
-        self.control.set_mode(key, Mode::Attached(index));
+    fn attach(&mut self, key: Key, id: UnitId, size: Option<TerminalSize>, replay: u32) {
+        self.control.set_mode(key, Mode::Attached(id));
         self.answer(key, &Response::Ok);
-        let before = self.units[index].replay.last(replay as usize);
-        self.control.send_data(key, &before, &mut self.poll);
+        let before = self.units[id].replay.last(replay as usize);
+        self.control.send_data(key, &before);
         if let Some(size) = size {
-            self.units[index].resize(size);
+            self.units[id].resize(size);
         }
     }
 
     fn frame(&mut self, key: Key, kind: frame::Kind, payload: &[u8]) {
-        let Some(Mode::Attached(index)) = self.control.mode(key) else { return };
-        let unit = &mut self.units[index];
+        let Some(Mode::Attached(id)) = self.control.mode(key) else { return };
+        let Some(unit) = self.units.get_mut(id) else { return };
         match kind {
             frame::Kind::Data => {
-                unit.streams.write(payload, index, &mut self.poll);
-                if unit.streams.is_full() {
-                    self.control.pause(key, true, &mut self.poll);
+                unit.streams.input().write(payload);
+                if unit.streams.input().is_full() {
+                    self.control.pause(key, true);
                 }
             }
             frame::Kind::Resize => match serde_json::from_slice(payload) {
                 Ok(size) => unit.resize(size),
-                Err(_) => self.control.hang_up(key, &mut self.poll),
+                Err(_) => self.control.hang_up(key),
             },
-            frame::Kind::Notice => self.control.hang_up(key, &mut self.poll), // Not for a client to send.
-            frame::Kind::Eof => unit.streams.finish_input(index, &mut self.poll),
-        }
-    }
-
-    fn register(&mut self, key: Key, token: String) -> Result<(), String> {
-        if token.is_empty() || token.len() > TOKEN {
-            return Err(format!("a token has 1 to {TOKEN} bytes"));
-        }
-        let pid = self.control.peer(key).ok_or("only a process of this container can register itself")?;
-        let started = processes::start_time(pid).ok_or("the process is gone already")?;
-        if self.registered.len() >= REGISTERED {
-            self.registered.retain(|_, (pid, started)| processes::start_time(*pid) == Some(*started));
-        }
-        if self.registered.len() >= REGISTERED {
-            return Err(format!("{REGISTERED} processes are registered already"));
-        }
-        self.registered.insert(token, (pid, started));
-        Ok(())
-    }
-
-    /// Signals what was registered: its process group where it leads one, as a terminal would.
-    fn signal_registered(&mut self, token: &str, signal: i32) -> Result<(), String> {
-        let (pid, started) = *self.registered.get(token).ok_or("no process is registered under this token")?;
-        if processes::start_time(pid) != Some(started) {
-            self.registered.remove(token);
-            return Err("the process has ended".into());
-        }
-        if !(1..=sys::LAST_SIGNAL).contains(&signal) {
-            return Err(format!("{signal} is no signal"));
-        }
-        let group = sys::kill(-pid, signal);
-        group.or_else(|_| sys::kill(pid, signal)).map_err(|error| format!("it can't be signalled: {error}"))
-    }
-}
-
-/// SHA-256 of this executable, in hex; empty if it can't be read.
-fn own_sha256() -> String {
-    use sha2::{Digest, Sha256};
-    use std::io::Read;
-    let mut digest = Sha256::new();
-    let Ok(mut file) = std::fs::File::open("/proc/self/exe") else { return String::new() };
-    let mut buffer = [0; 16 * 1024];
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => break digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect(),
-            Ok(n) => digest.update(&buffer[..n]),
-            Err(_) => break String::new(),
+            frame::Kind::Notice => self.control.hang_up(key), // Not for a client to send.
+            frame::Kind::Eof => unit.streams.input().finish(),
         }
     }
 }

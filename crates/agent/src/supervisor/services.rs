@@ -8,6 +8,7 @@ use powerdev_protocol::service::signal_number;
 use powerdev_protocol::{Condition, EventKind, ServiceState};
 use rustix::process::{WaitOptions, WaitStatus};
 
+use super::children::Children;
 use super::control::Mode;
 use super::machine::{Action, Input};
 use super::poll::{Key, Timer};
@@ -16,7 +17,8 @@ use super::readiness::Verdict;
 use super::reload::read_secrets;
 use super::spawn::SpawnError;
 use super::unit::{Unit, state_name};
-use super::{Supervisor, exits, health, now_ms, processes, sys};
+use super::units::UnitId;
+use super::{Supervisor, exits, health, now_ms, sys};
 use crate::environment;
 
 /// How often what is left of a service is looked for when no child's end tells of it.
@@ -33,60 +35,62 @@ enum Dependencies {
 
 impl Supervisor {
     /// Gives a service's state machine what happened, and does what it says until it says nothing more.
-    pub(super) fn feed(&mut self, index: usize, input: Input) {
+    pub(super) fn feed(&mut self, id: UnitId, input: Input) {
         let mut next = Some(input);
         while let Some(input) = next.take() {
-            let chance = self.chance();
-            let action = self.units[index].machine.step(input, Instant::now(), chance);
-            let state = self.units[index].machine.state();
+            let chance = self.rng.f64();
+            let machine = &mut self.units[id].machine;
+            let action = machine.step(input, Instant::now(), chance);
+            let state = machine.state();
             if action != Some(Action::Spawn) && state != ServiceState::Waiting {
-                self.publish(index);
+                self.publish(id);
             }
             next = match action {
-                Some(Action::Spawn) => self.spawn(index),
+                Some(Action::Spawn) => self.spawn(id),
                 Some(Action::Terminate) => {
-                    let signal = signal_number(&self.units[index].service.stop.signal).unwrap_or(libc::SIGTERM);
-                    self.signal_tree(index, signal)
+                    let signal = signal_number(&self.units[id].service.stop.signal).unwrap_or(libc::SIGTERM);
+                    self.signal_tree(id, signal)
                 }
-                Some(Action::Kill) => self.signal_tree(index, libc::SIGKILL),
+                Some(Action::Kill) => self.signal_tree(id, libc::SIGKILL),
                 None => None,
             };
         }
-        let unit = &mut self.units[index];
+        let unit = &mut self.units[id];
         if let (ServiceState::Stopping, Some(prober)) = (unit.machine.state(), &mut unit.prober) {
-            prober.end(&mut self.poll);
+            prober.end();
         }
-        self.timers.set(Timer::Service(index), unit.machine.wake_at());
-        self.arm_probe(index);
+        self.io.timers.set(Timer::Service(id), unit.machine.wake_at());
+        self.arm_probe(id);
     }
 
-    fn arm_probe(&mut self, index: usize) {
-        let at = self.units[index].prober.as_ref().and_then(|prober| prober.wake_at());
-        self.timers.set(Timer::Probe(index), at);
+    fn arm_probe(&mut self, id: UnitId) {
+        let at = self.units[id].prober.as_ref().and_then(|prober| prober.wake_at());
+        self.io.timers.set(Timer::Probe(id), at);
     }
 
     /// Makes its process. What comes of it is told by [`Supervisor::launch_event`], unless there is none.
-    fn spawn(&mut self, index: usize) -> Option<Input> {
+    fn spawn(&mut self, id: UnitId) -> Option<Input> {
         // Read anew for each process, and not kept.
         let secrets = read_secrets(&self.options.secrets).unwrap_or_else(|trouble| {
             self.notice(trouble);
             BTreeMap::new()
         });
-        let unit = &mut self.units[index];
-        let environment = environment::compose(&self.set, &secrets, Some((&unit.name, &unit.service)));
-        match unit.spawn(environment, &self.options.run_dir, &mut self.poll) {
+        let unit = &self.units[id];
+        let environment = environment::compose(&self.units.set, &secrets, Some((&unit.name, &unit.service)));
+        let unit = &mut self.units[id];
+        match unit.spawn(environment, &self.options.run_dir) {
             Ok(()) => {
-                self.made.extend(unit.pid.into_iter().chain(unit.session));
+                self.children.add(unit.job.made());
                 None
             }
-            Err(error) => Some(self.not_launched(index, &error)),
+            Err(error) => Some(self.not_launched(id, &error)),
         }
     }
 
-    fn not_launched(&mut self, index: usize, error: &SpawnError) -> Input {
-        let unit = &mut self.units[index];
-        unit.ended(&mut self.poll);
-        unit.release();
+    fn not_launched(&mut self, id: UnitId, error: &SpawnError) -> Input {
+        let unit = &mut self.units[id];
+        unit.ended();
+        unit.job.release();
         let passing = error.is_passing();
         if passing {
             self.look_at_counters();
@@ -95,53 +99,49 @@ impl Supervisor {
     }
 
     /// A service's process tells how far it has come on the way to its program.
-    pub(super) fn launch_event(&mut self, index: usize) {
-        let unit = &mut self.units[index];
-        if unit.launch.is_none() {
-            return;
-        }
-        let result = unit.look_at_launch(&mut self.poll);
-        self.made.extend(unit.pid);
+    pub(super) fn launch_event(&mut self, id: UnitId) {
+        let Some(unit) = self.units.get_mut(id) else { return };
+        let result = unit.job.look();
+        self.children.add(unit.job.made());
         match result {
             None => {}
-            Some(Ok(())) => self.launched(index),
+            Some(Ok(())) => self.launched(id),
             Some(Err(error)) => {
-                let input = self.not_launched(index, &error);
-                self.feed(index, input);
+                let input = self.not_launched(id, &error);
+                self.feed(id, input);
             }
         }
     }
 
-    fn launched(&mut self, index: usize) {
-        if let Some(prober) = &mut self.units[index].prober {
+    fn launched(&mut self, id: UnitId) {
+        if let Some(prober) = &mut self.units[id].prober {
             prober.ask(Instant::now());
         }
-        self.feed(index, Input::Spawned);
+        self.feed(id, Input::Spawned);
     }
 
     /// The live processes of each service.
-    pub(super) fn trees(&mut self) -> Vec<Vec<i32>> {
-        self.scanned = Instant::now();
-        let known: Vec<Known<'_>> = self.units.iter().map(Unit::known).collect();
-        processes::by_service(std::process::id() as i32, &processes::all(), &known, processes::mark)
+    pub(super) fn trees(&mut self) -> BTreeMap<UnitId, Vec<i32>> {
+        let known: Vec<Known<'_, UnitId>> = self.units.iter().map(Unit::known).collect();
+        self.children.trees(&known)
     }
 
     /// Signals all of a service. Tells it when there was nothing left to signal.
-    fn signal_tree(&mut self, index: usize, signal: i32) -> Option<Input> {
-        let tree = std::mem::take(&mut self.trees()[index]);
+    fn signal_tree(&mut self, id: UnitId, signal: i32) -> Option<Input> {
+        let tree = self.trees().remove(&id).unwrap_or_default();
         for pid in &tree {
             sys::kill(*pid, signal).ok(); // Gone meanwhile is as good.
             if signal != libc::SIGKILL {
                 sys::kill(*pid, libc::SIGCONT).ok(); // A stopped process can't act on a signal.
             }
         }
-        let unit = &self.units[index];
-        if let (Some((launch, _)), libc::SIGKILL) = (&unit.launch, signal) {
-            launch.kill(); // What leads its session is none of the tree, and may be all that there is.
+        let job = &mut self.units[id].job;
+        if signal == libc::SIGKILL {
+            job.kill_launch(); // What leads its session is none of the tree, and may be all that there is.
         }
-        let gone = tree.is_empty() && unit.is_idle();
+        let gone = tree.is_empty() && job.is_idle();
         gone.then(|| {
-            self.units[index].release();
+            job.release();
             Input::Gone
         })
     }
@@ -149,90 +149,88 @@ impl Supervisor {
     /// Reaps every child that ended.
     pub(super) fn reap(&mut self) {
         while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
-            self.reaped = true;
+            self.children.reaped = true;
             self.reaped_one(pid.as_raw_nonzero().get(), status);
         }
     }
 
     fn reaped_one(&mut self, pid: i32, status: WaitStatus) {
-        if let Some(unit) = self.units.iter_mut().find(|unit| unit.session == Some(pid)) {
-            unit.session_ended();
+        if let Some(unit) = self.units.iter_mut().find(|unit| unit.job.session() == Some(pid)) {
+            unit.job.session_ended();
         }
         // It may be one that told of itself just before its end.
-        for index in 0..self.units.len() {
-            self.launch_event(index);
+        for id in self.units.ids() {
+            self.launch_event(id);
         }
-        if !self.made.remove(&pid) {
-            self.orphans += 1;
-        }
-        if let Some(index) = self.units.iter().position(|unit| unit.pid == Some(pid)) {
-            return self.main_ended(index, status);
+        self.children.remove(pid);
+        if let Some(id) = self.units.find(|unit| unit.job.pid() == Some(pid)) {
+            return self.main_ended(id, status);
         }
         let now = Instant::now();
-        for index in 0..self.units.len() {
-            let Some(prober) = &mut self.units[index].prober else { continue };
-            if let Some(verdict) = prober.exited(pid, status.exit_status(), now, &mut self.poll) {
-                return self.verdict(index, verdict);
+        for id in self.units.ids() {
+            let Some(prober) = &mut self.units[id].prober else { continue };
+            if let Some(verdict) = prober.exited(pid, status.exit_status(), now) {
+                return self.verdict(id, verdict);
             }
         }
     }
 
-    fn main_ended(&mut self, index: usize, status: WaitStatus) {
-        if self.units[index].end_launch(&mut self.poll) {
-            self.launched(index); // Had it failed, it would have said so before its end.
+    fn main_ended(&mut self, id: UnitId, status: WaitStatus) {
+        if self.units[id].job.end_launch() {
+            self.launched(id); // Had it failed, it would have said so before its end.
         }
         let oom = status.terminating_signal() == Some(libc::SIGKILL) && self.look_at_counters();
         // Its last lines come before the news of its end.
-        for key in self.units[index].streams.outputs() {
-            while self.take(index, key) {}
+        for key in self.units[id].streams.outputs() {
+            while self.take(id, key) {}
         }
-        self.units[index].ended(&mut self.poll);
-        let alone = self.trees()[index].is_empty();
+        self.units[id].ended();
+        let alone = self.trees().get(&id).is_none_or(Vec::is_empty);
         if alone {
-            self.units[index].release();
+            self.units[id].job.release();
         }
-        self.feed(index, Input::Died { exit: exits::of_status(status, oom, now_ms()), alone });
+        self.feed(id, Input::Died { exit: exits::of_status(status, oom, now_ms()), alone });
     }
 
     /// A service's terminal or pipe can be read, or takes input again.
-    pub(super) fn stream(&mut self, index: usize, key: Key) {
-        if self.units[index].streams.is_output(key) {
-            self.take(index, key);
+    pub(super) fn stream(&mut self, id: UnitId, key: Key) {
+        let Some(unit) = self.units.get_mut(id) else { return };
+        if unit.streams.is_output(key) {
+            self.take(id, key);
             return;
         }
-        let unit = &mut self.units[index];
-        unit.streams.flush(index, &mut self.poll);
-        if !unit.streams.is_full() {
-            for client in self.control.in_mode(|mode| mode == Mode::Attached(index)) {
-                self.control.pause(client, false, &mut self.poll);
+        let input = unit.streams.input();
+        input.flush();
+        if !input.is_full() {
+            for client in self.control.in_mode(|mode| mode == Mode::Attached(id)) {
+                self.control.pause(client, false);
                 self.hear(client);
             }
         }
     }
 
     /// Reads once from a service, for its log and for those who attached. Tells whether there may be more.
-    fn take(&mut self, index: usize, key: Key) -> bool {
-        let unit = &mut self.units[index];
-        let taken = unit.take(key, &mut self.buffer, &mut self.poll, &mut self.console);
+    fn take(&mut self, id: UnitId, key: Key) -> bool {
+        let unit = &mut self.units[id];
+        let taken = unit.take(key, &mut self.io.buffer, &mut self.io.console);
         if taken.raw > 0 {
-            for client in self.control.in_mode(|mode| mode == Mode::Attached(index)) {
-                self.control.send_data(client, &self.buffer[..taken.raw], &mut self.poll);
+            for client in self.control.in_mode(|mode| mode == Mode::Attached(id)) {
+                self.control.send_data(client, &self.io.buffer[..taken.raw]);
             }
         }
-        self.verdict(index, taken.verdict);
+        self.verdict(id, taken.verdict);
         taken.more
     }
 
-    pub(super) fn probe_event(&mut self, index: usize, key: Key) {
-        let prober = self.units[index].prober.as_mut();
-        let verdict = prober.and_then(|prober| prober.event(key, Instant::now(), &mut self.poll));
-        self.verdict(index, verdict);
+    pub(super) fn probe_event(&mut self, id: UnitId, key: Key) {
+        let Some(unit) = self.units.get_mut(id) else { return };
+        let verdict = unit.prober.as_mut().and_then(|prober| prober.event(key, Instant::now()));
+        self.verdict(id, verdict);
     }
 
-    pub(super) fn probe_tick(&mut self, index: usize) {
-        let unit = &mut self.units[index];
-        let Some(mut prober) = unit.prober.take() else { return };
-        let (set, path) = (&self.set, &self.options.secrets);
+    pub(super) fn probe_tick(&mut self, id: UnitId) {
+        let Some(mut prober) = self.units.get_mut(id).and_then(|unit| unit.prober.take()) else { return };
+        let (unit, set, path) = (&self.units[id], &self.units.set, &self.options.secrets);
         let surroundings = || {
             // What is wrong with the secrets was told when the service was started.
             let secrets = read_secrets(path).unwrap_or_default();
@@ -240,17 +238,17 @@ impl Supervisor {
             let place = unit.place(&environment);
             (environment, place)
         };
-        let verdict = prober.tick(Instant::now(), &mut self.poll, &surroundings);
-        self.made.extend(prober.process());
-        unit.prober = Some(prober);
-        self.verdict(index, verdict);
+        let verdict = prober.tick(Instant::now(), &surroundings);
+        self.children.add(prober.process());
+        self.units[id].prober = Some(prober);
+        self.verdict(id, verdict);
     }
 
-    fn verdict(&mut self, index: usize, verdict: Option<Verdict>) {
+    fn verdict(&mut self, id: UnitId, verdict: Option<Verdict>) {
         match verdict {
-            Some(Verdict::Good) => self.feed(index, Input::Good),
-            Some(Verdict::Bad) => self.feed(index, Input::Bad),
-            None => self.arm_probe(index),
+            Some(Verdict::Good) => self.feed(id, Input::Good),
+            Some(Verdict::Bad) => self.feed(id, Input::Bad),
+            None => self.arm_probe(id),
         }
     }
 
@@ -258,31 +256,32 @@ impl Supervisor {
     pub(super) fn settle(&mut self) {
         self.look_for_remains();
         while self.start_what_can() || self.go_on_stopping() || self.retire() {}
-        for index in 0..self.units.len() {
-            self.publish(index);
+        for id in self.units.ids() {
+            self.publish(id);
         }
         self.publish_health();
     }
 
     /// Looks whether anything is left of the services that have lost their main process.
     fn look_for_remains(&mut self) {
-        let ending = |unit: &Unit| unit.is_idle() && unit.machine.state() == ServiceState::Stopping;
+        let ending = |unit: &Unit| unit.job.is_idle() && unit.machine.state() == ServiceState::Stopping;
         if !self.units.iter().any(ending) {
             return;
         }
         let now = Instant::now();
-        if !self.reaped || now < self.scanned + SCAN {
-            let wait = if self.reaped { SCAN } else { REMAINS };
-            return self.timers.set_if_unset(Timer::Remains, now + wait);
+        let Children { reaped, scanned, .. } = self.children;
+        if !reaped || now < scanned + SCAN {
+            let wait = if reaped { SCAN } else { REMAINS };
+            return self.io.timers.set_if_unset(Timer::Remains, now + wait);
         }
         let trees = self.trees();
-        for (index, tree) in trees.iter().enumerate() {
-            if tree.is_empty() && ending(&self.units[index]) {
-                self.units[index].release();
-                self.feed(index, Input::Gone);
+        for (id, tree) in trees {
+            if tree.is_empty() && ending(&self.units[id]) {
+                self.units[id].job.release();
+                self.feed(id, Input::Gone);
             }
         }
-        self.timers.set(Timer::Remains, Some(now + REMAINS));
+        self.io.timers.set(Timer::Remains, Some(now + REMAINS));
     }
 
     /// Starts each service that waits for nothing any more. Tells whether anything changed.
@@ -291,32 +290,31 @@ impl Supervisor {
             return false;
         }
         let mut changed = false;
-        for index in 0..self.units.len() {
-            self.renew(index);
-            let Unit { machine, retired, .. } = &self.units[index];
+        for id in self.units.ids() {
+            self.renew(id);
+            let Unit { machine, retired, .. } = &self.units[id];
             let waiting = machine.state() == ServiceState::Waiting;
             if *retired || !waiting && !machine.failed_by_dependency() {
                 continue;
             }
-            let input = match (self.dependencies(index), waiting) {
+            let input = match (self.dependencies(id), waiting) {
                 (Dependencies::Met, true) => Input::DependenciesMet,
                 (Dependencies::Failed(name), true) => Input::DependencyFailed(exits::of_dependency(&name, now_ms())),
                 (Dependencies::Met | Dependencies::Pending, false) => Input::DependencyBack,
                 (Dependencies::Pending, true) | (Dependencies::Failed(_), false) => continue,
             };
-            self.feed(index, input);
+            self.feed(id, input);
             changed = true;
         }
         changed
     }
 
-    fn dependencies(&self, index: usize) -> Dependencies {
+    fn dependencies(&self, id: UnitId) -> Dependencies {
         let mut met = true;
-        for (name, condition) in &self.units[index].service.depends_on {
-            let Some(dependency) = self.units.iter().find(|unit| unit.name == *name) else { continue };
+        for (dependency, condition) in self.units.dependencies(&self.units[id].service) {
             let state = dependency.machine.state();
             if state == ServiceState::Failed {
-                return Dependencies::Failed(name.clone());
+                return Dependencies::Failed(dependency.name.clone());
             }
             met &= match condition {
                 Condition::Completed => state == ServiceState::Completed,
@@ -331,9 +329,9 @@ impl Supervisor {
     }
 
     /// Tells of a service if anything changed since it was last told of.
-    pub(super) fn publish(&mut self, index: usize) {
-        let unit = &mut self.units[index];
-        let now = (unit.machine.state(), unit.pid, unit.machine.restarts());
+    pub(super) fn publish(&mut self, id: UnitId) {
+        let unit = &mut self.units[id];
+        let now = (unit.machine.state(), unit.job.pid(), unit.machine.restarts());
         let (from, told_pid, _) = unit.told;
         // On its way to its program there is nothing to tell yet; mostly that takes less than a millisecond.
         if now == unit.told || unit.machine.is_launching() {
@@ -354,13 +352,13 @@ impl Supervisor {
         for part in exit.iter().map(|exit| &exit.reason).chain(&probe) {
             text.push_str(&format!(": {part}"));
         }
-        self.console.say(&text);
+        self.io.console.say(&text);
         let name = unit.name.clone();
         self.tell(EventKind::Service { name, from, to, pid, restarts, exit, probe });
-        self.answer_waiting(index);
-        let unit = &self.units[index];
+        self.answer_waiting(id);
+        let unit = &self.units[id];
         if to == ServiceState::Failed && unit.service.essential && !unit.retired {
-            self.essential_failed(index);
+            self.essential_failed(id);
         }
     }
 
@@ -370,12 +368,12 @@ impl Supervisor {
         }
         let units = self.units.iter().filter(|unit| !unit.retired);
         let units = units.map(|unit| (unit.machine.state(), || unit.complaint()));
-        let health = health::of(self.broken.as_deref(), units);
-        if health != self.health {
-            if health.state != self.health.state {
-                self.console.say(&health.state.to_string());
+        let health = health::of(self.units.broken.as_deref(), units);
+        if health != self.vitals.health {
+            if health.state != self.vitals.health.state {
+                self.io.console.say(&health.state.to_string());
             }
-            self.health = health.clone();
+            self.vitals.health = health.clone();
             self.tell(EventKind::Health(health));
         }
     }

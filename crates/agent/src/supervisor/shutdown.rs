@@ -8,7 +8,9 @@ use powerdev_protocol::{EventKind, ServiceState};
 
 use super::machine::Input;
 use super::poll::Timer;
-use super::processes::{self, Process};
+use super::processes::Process;
+use super::unit::Unit;
+use super::units::UnitId;
 use super::{Supervisor, exits, sys};
 
 /// How long what is no service's (shells, orphans) has to end by itself.
@@ -39,24 +41,24 @@ impl Supervisor {
         if let Some(shutdown) = &self.shutdown {
             // Once is enough: what survives a KILL is killed again and again without being told to.
             if !shutdown.hurry {
-                self.console.say(&format!("{} again: what is left is killed", signal_name(signal)));
+                self.io.console.say(&format!("{} again: what is left is killed", signal_name(signal)));
                 self.hurry();
             }
             return;
         }
-        self.console.say(&format!("stopping ({})", signal_name(signal)));
+        self.io.console.say(&format!("stopping ({})", signal_name(signal)));
         self.begin_shutdown(0);
         self.tell(EventKind::Stopping { signal });
     }
 
     /// An essential service failed for good: everything stops, with its exit code.
-    pub(super) fn essential_failed(&mut self, index: usize) {
+    pub(super) fn essential_failed(&mut self, id: UnitId) {
         if self.shutdown.is_some() {
             return;
         }
-        let unit = &self.units[index];
+        let unit = &self.units[id];
         let code = exits::exit_code(unit.machine.last_exit());
-        self.console.say(&format!("stopping with {code}: the essential service {} failed", unit.name));
+        self.io.console.say(&format!("stopping with {code}: the essential service {} failed", unit.name));
         self.begin_shutdown(code);
         self.tell(EventKind::Stopping { signal: 0 });
     }
@@ -72,9 +74,9 @@ impl Supervisor {
                 rest.kill_at = Instant::now();
             }
         }
-        for index in 0..self.units.len() {
-            self.feed(index, Input::Stop);
-            self.feed(index, Input::Hurry);
+        for id in self.units.ids() {
+            self.feed(id, Input::Stop);
+            self.feed(id, Input::Hurry);
         }
     }
 
@@ -88,15 +90,14 @@ impl Supervisor {
         let Some(shutdown) = &self.shutdown else { return false };
         let hurry = shutdown.hurry;
         let mut changed = false;
-        for index in (0..self.units.len()).rev() {
-            let unit = &self.units[index];
-            let in_use = self.units.iter().any(|other| {
-                other.machine.state() != ServiceState::Stopped && other.service.depends_on.contains_key(&unit.name)
-            });
+        for id in self.units.ids().into_iter().rev() {
+            let unit = &self.units[id];
+            let is_up = |other: &Unit| other.machine.state() != ServiceState::Stopped;
+            let in_use = self.units.dependents(&unit.name).any(is_up);
             if matches!(unit.machine.state(), ServiceState::Stopped | ServiceState::Stopping) || in_use && !hurry {
                 continue;
             }
-            self.feed(index, Input::Stop);
+            self.feed(id, Input::Stop);
             changed = true;
         }
         if self.units.iter().all(|unit| unit.machine.state() == ServiceState::Stopped) {
@@ -107,7 +108,7 @@ impl Supervisor {
 
     /// Ends what is no service's.
     fn stop_the_rest(&mut self) {
-        let others = self.others();
+        let others = self.children.all();
         let now = Instant::now();
         let Some(shutdown) = &mut self.shutdown else { return };
         if others.is_empty() {
@@ -128,17 +129,7 @@ impl Supervisor {
             rest.killed = true;
             others.iter().for_each(|process| drop(sys::kill(process.pid, libc::SIGKILL)));
         }
-        self.timers.set(Timer::Rest, Some(now + LOOK));
-    }
-
-    /// Every live process that isn't ourselves: of the PID namespace if we are its first, else of those below us.
-    fn others(&self) -> Vec<Process> {
-        let own = std::process::id() as i32;
-        let all = processes::all();
-        if self.is_pid_1 {
-            return all.into_iter().filter(|process| process.pid != own && !process.zombie).collect();
-        }
-        processes::below(own, &all).into_iter().cloned().collect()
+        self.io.timers.set(Timer::Rest, Some(now + LOOK));
     }
 }
 

@@ -9,24 +9,25 @@ use powerdev_protocol::control::TerminalSize;
 use powerdev_protocol::{LastExit, Service, ServiceState, ServiceStatus};
 
 use super::console::Console;
+use super::job::Job;
 use super::lines::Replay;
 use super::logfile::{LogFile, timestamp};
 use super::machine::Machine;
-use super::poll::{Flags, Key, Poll, Source};
+use super::poll::{Key, Poll, Source};
 use super::processes::Known;
-use super::pty;
 use super::readiness::{Preparation, Prober, Verdict};
-use super::spawn::{Launch, Place, Plan, Progress, SpawnError};
+use super::spawn::{Place, Plan, SpawnError};
 use super::streams::{Kind, Read, Streams};
-use super::sys;
+use super::units::UnitId;
+use super::{now_ms, pty};
 
 /// A service and all that is known of it.
 #[derive(Debug)]
 pub struct Unit {
     /// Its name.
     pub name: String,
-    /// Its index among the services.
-    pub index: usize,
+    /// What names it here.
+    pub id: UnitId,
     /// Its configuration.
     pub service: Service,
     /// What takes that one's place as soon as nothing runs by it any more.
@@ -35,14 +36,8 @@ pub struct Unit {
     pub retired: bool,
     /// Its state.
     pub machine: Machine,
-    /// Its process, while its program doesn't run yet.
-    pub launch: Option<(Launch, Key)>,
-    /// Its main process, until it is reaped.
-    pub pid: Option<i32>,
-    /// Its last main process: the process group that others may still be in.
-    pub leader: Option<i32>,
-    /// What leads its terminal's session, and does nothing else.
-    pub session: Option<i32>,
+    /// Its processes.
+    pub job: Job,
     /// Its probe.
     pub prober: Option<Prober>,
     /// Its terminal or pipes.
@@ -58,6 +53,7 @@ pub struct Unit {
     /// Something that the operator should know.
     pub notice: Option<String>,
     size: TerminalSize,
+    poll: Poll,
 }
 
 /// What reading from a service brought.
@@ -73,27 +69,25 @@ pub struct Taken {
 
 impl Unit {
     /// A service that hasn't been started.
-    pub fn new(name: &str, index: usize, service: &Service, log_dir: &Path, now_ms: u64) -> Self {
+    pub fn new(id: UnitId, name: &str, service: &Service, log_dir: &Path, poll: &Poll) -> Self {
         let machine = Machine::new(service);
         Self {
             name: name.into(),
-            index,
+            id,
             service: service.clone(),
             replacement: None,
             retired: false,
             told: (machine.state(), None, 0),
             machine,
-            launch: None,
-            pid: None,
-            leader: None,
-            session: None,
-            prober: service.ready.as_ref().map(|ready| Prober::new(ready, index)),
-            streams: Streams::default(),
+            job: Job::default(),
+            prober: service.ready.as_ref().map(|ready| Prober::new(ready, id, poll.clone())),
+            streams: Streams::new(Source::Stream(id), poll.clone()),
             replay: Replay::default(),
             log: LogFile::new(log_dir, name),
-            since_ms: now_ms,
+            since_ms: now_ms(),
             notice: None,
             size: pty::DEFAULT_SIZE,
+            poll: poll.clone(),
         }
     }
 
@@ -106,17 +100,12 @@ impl Unit {
         Place { directory: home.unwrap_or(OsStr::new("/")).into(), or_root: true }
     }
 
-    /// Makes its process, which is then on its way to its program: see [`Unit::look_at_launch`].
-    pub fn spawn(
-        &mut self,
-        mut environment: Vec<(OsString, OsString)>,
-        run_dir: &Path,
-        poll: &mut Poll,
-    ) -> Result<(), SpawnError> {
-        self.release();
+    /// Makes its process, which is then on its way to its program: see [`Job::look`].
+    pub fn spawn(&mut self, mut environment: Vec<(OsString, OsString)>, run_dir: &Path) -> Result<(), SpawnError> {
+        self.job.release();
         let failed = |error: rustix::io::Errno| SpawnError::Setup(error.into());
         let Preparation { descriptor, notify_socket } = match &mut self.prober {
-            Some(prober) => prober.prepare(run_dir, &self.name, poll).map_err(failed)?,
+            Some(prober) => prober.prepare(run_dir, &self.name).map_err(failed)?,
             None => Preparation::default(),
         };
         if let Some(path) = notify_socket {
@@ -124,73 +113,34 @@ impl Unit {
         }
         let terminal = self.service.tty.then_some(self.size);
         self.notice = None;
-        let ends = self.streams.open(terminal, self.index, poll).or_else(|error| {
+        let ends = self.streams.open(terminal).or_else(|error| {
             if terminal.is_some() {
                 self.notice = Some(format!("{}: no terminal to be had ({error}): it runs with pipes", self.name));
             }
-            self.streams.open(None, self.index, poll)
+            self.streams.open(None)
         });
         let ends = ends.map_err(failed)?;
-        let launch = Launch::start(&Plan {
+        let plan = Plan {
             command: &self.service.command,
             environment: &environment,
             place: &self.place(&environment),
             stdio: ends.stdio(),
             terminal: ends.is_terminal(),
             extra: descriptor.as_ref().map(|(fd, number)| (fd.as_fd(), *number)),
-        })?;
-        let key = poll.add(&launch, Flags::IN, Source::Launch(self.index)).map_err(|error| {
-            launch.kill();
-            failed(error)
-        })?;
-        self.pid = launch.process();
-        self.leader = self.pid;
-        self.session = launch.session();
-        self.launch = Some((launch, key));
+        };
+        self.job.start(&plan, Source::Launch(self.id), &self.poll)?;
         if let Some(prober) = &mut self.prober {
             prober.begin();
         }
         Ok(())
     }
 
-    /// Reads how far its process has come. Some: it is known now whether its program runs.
-    pub fn look_at_launch(&mut self, poll: &mut Poll) -> Option<Result<(), SpawnError>> {
-        let (launch, _) = self.launch.as_mut()?;
-        let progress = launch.read();
-        self.pid = launch.process();
-        self.leader = self.pid;
-        let result = match progress {
-            Progress::Pending => return None,
-            Progress::Running => Ok(()),
-            Progress::Failed(error) => {
-                (self.pid, self.leader) = (None, None);
-                Err(error)
-            }
-        };
-        self.end_launch(poll);
-        Some(result)
-    }
-
-    /// What there was to know of it is known. Tells whether it was under way until now.
-    pub fn end_launch(&mut self, poll: &mut Poll) -> bool {
-        let launch = self.launch.take();
-        if let Some((launch, key)) = &launch {
-            poll.remove(*key, launch);
-        }
-        launch.is_some()
-    }
-
-    /// Nothing of it runs or is about to, as far as it is known by itself: what it left to others may.
-    pub fn is_idle(&self) -> bool {
-        self.pid.is_none() && self.launch.is_none()
-    }
-
     /// Its main process was reaped, or could not be made: reads what it left, and closes its input.
-    pub fn ended(&mut self, poll: &mut Poll) {
-        self.pid = None;
-        self.streams.close_input(poll);
+    pub fn ended(&mut self) {
+        self.job.ended();
+        self.streams.input().close();
         if let Some(prober) = &mut self.prober {
-            prober.end(poll);
+            prober.end();
         }
     }
 
@@ -198,54 +148,24 @@ impl Unit {
     pub fn renew(&mut self) {
         if let Some(service) = self.replacement.take() {
             self.machine.configure(&service);
-            self.prober = service.ready.as_ref().map(|ready| Prober::new(ready, self.index));
+            self.prober = service.ready.as_ref().map(|ready| Prober::new(ready, self.id, self.poll.clone()));
             self.service = service;
         }
     }
 
-    /// Forgets what it was, for its place to be free. For when it has gone and is stopped.
-    pub fn clear(&mut self, poll: &mut Poll) {
-        self.streams.close(poll);
-        self.prober = None;
-        self.replay = Replay::default();
-        self.log.reopen();
-        self.notice = None;
-        self.name.clear();
-    }
-
-    /// Whether its place is free.
-    pub fn is_free(&self) -> bool {
-        self.name.is_empty()
-    }
-
     /// By what its processes are known.
-    pub fn known(&self) -> Known<'_> {
+    pub fn known(&self) -> Known<'_, UnitId> {
         let probe = self.prober.as_ref().and_then(Prober::process);
-        Known { name: &self.name, leader: self.leader, session: self.session, probe }
-    }
-
-    /// What leads its terminal's session was reaped: its number may soon be another's.
-    pub fn session_ended(&mut self) {
-        self.session = None;
-        if let Some((launch, _)) = &mut self.launch {
-            launch.session_ended();
-        }
-    }
-
-    /// Nothing of it is left: its terminal's session is let go.
-    pub fn release(&mut self) {
-        if let Some(session) = self.session.take() {
-            sys::kill(session, libc::SIGKILL).ok(); // It is reaped as every child is.
-        }
+        Known { owner: self.id, mark: &self.name, leader: self.job.leader(), session: self.job.session(), probe }
     }
 
     /// Reads one of its outputs into the buffer, logs the lines, and tells what is for others.
-    pub fn take(&mut self, key: Key, buffer: &mut [u8], poll: &mut Poll, console: &mut Console) -> Taken {
+    pub fn take(&mut self, key: Key, buffer: &mut [u8], console: &mut Console) -> Taken {
         let stamp = timestamp(SystemTime::now());
         let (name, prober) = (&self.name, &mut self.prober);
         let mut verdict = None;
         let mut logged = Vec::new();
-        let read = self.streams.read(key, buffer, poll, |line| {
+        let read = self.streams.read(key, buffer, |line| {
             console.line(name, line);
             for part in [stamp.as_bytes(), b" ", line, b"\n"] {
                 logged.extend_from_slice(part);
@@ -267,7 +187,7 @@ impl Unit {
     pub fn resize(&mut self, size: TerminalSize) {
         if size.rows > 0 && size.cols > 0 {
             self.size = size;
-            self.streams.resize(size);
+            self.streams.input().resize(size);
         }
     }
 
@@ -285,7 +205,7 @@ impl Unit {
             state,
             ready: matches!(state, ServiceState::Ready | ServiceState::Completed),
             restarts: self.machine.restarts(),
-            pid: self.pid,
+            pid: self.job.pid(),
             since_ms: self.since_ms,
             retry_in_ms: retry.map(|at| at.saturating_duration_since(now).as_millis() as u64),
             last_exit: self.machine.last_exit().cloned(),
