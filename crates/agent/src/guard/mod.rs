@@ -3,7 +3,7 @@
 //! What is published on 127.0.0.1 can be reached by every web page that is open in a browser on that machine, and many
 //! development servers answer whoever asks: a page of somebody else's could drive them. The guard listens in their
 //! place, passes on what the service's own pages and programs send, and refuses what the pages of other sites do
-//! ([`head::Rules`]). It looks at the head of each request and at nothing else, so it works for whatever is HTTP.
+//! ([`Rules`]). It looks at the head of each request and at nothing else, so it works for whatever is HTTP.
 
 mod head;
 mod relay;
@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use head::Rules;
+use powerdev_origin::Rules;
 
 /// What `powerdev-agent --help` says about it.
 pub const USAGE: &str = "\

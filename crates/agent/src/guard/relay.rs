@@ -5,8 +5,10 @@ use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use powerdev_origin::Rules;
+
 use super::STACK;
-use super::head::{Head, LONGEST, Rules};
+use super::head::{Head, LONGEST};
 
 /// How long a client may take to send a head.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -26,7 +28,7 @@ pub fn relay(client: &TcpStream, target: u16, rules: &Rules) -> Result<(), Strin
         return Ok(());
     };
     let Some(head) = head else { return Ok(()) };
-    if let Some(why) = rules.refusal(&head) {
+    if let Some(why) = rules.refusal(&head.fetch) {
         answer(client, "403 Forbidden", &format!("{why}; POWERDEV_ALLOW_ORIGINS of the service allows more"));
         return Err(format!("refused a request: {why}"));
     }
