@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::Stream;
-use powerdev_protocol::control::{MAX_LINE, NO_REQUEST};
+use powerdev_protocol::control::MAX_LINE;
+use powerdev_protocol::hello::{Hello, OtherRelease};
 use powerdev_protocol::{Action, AgentStatus, Event, ExitCode, Health, Reloaded, Request, Response, paths};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
@@ -55,9 +56,9 @@ pub enum AgentError {
     /// Its answer isn't one to this question.
     #[error("the agent answered another question")]
     Unexpected,
-    /// It doesn't know the question: it is of an older release.
-    #[error("the agent is of a release that can't do this")]
-    Unsupported,
+    /// It is of a release that this one can't talk to, or that doesn't know the question.
+    #[error(transparent)]
+    OtherRelease(#[from] OtherRelease),
     /// It understood, and refused in these words.
     #[error("{0}")]
     Refused(String),
@@ -75,7 +76,7 @@ impl Diagnostic for AgentError {
         match self {
             Self::Absent { .. } | Self::NotASocket { .. } | Self::Broken(_) | Self::HungUp => ExitCode::NotRunning,
             Self::TimedOut { .. } => ExitCode::TimedOut,
-            Self::Unreadable(_) | Self::Unexpected | Self::Unsupported | Self::Refused(_) => ExitCode::Failed,
+            Self::Unreadable(_) | Self::Unexpected | Self::OtherRelease(_) | Self::Refused(_) => ExitCode::Failed,
         }
     }
 
@@ -88,9 +89,8 @@ impl Diagnostic for AgentError {
             Self::TimedOut { .. } => {
                 "`docker unpause` lets a paused container go on; else see what keeps the machine busy"
             }
-            Self::Unreadable(_) | Self::Unexpected | Self::Unsupported => {
-                "`powerdev restart` gives the environment this release's agent"
-            }
+            Self::OtherRelease(other) => other.remedy(),
+            Self::Unreadable(_) | Self::Unexpected => "`powerdev restart` gives the environment this release's agent",
             Self::Refused(_) => return None,
         };
         Some(hint.to_owned())
@@ -101,6 +101,8 @@ impl Diagnostic for AgentError {
 pub struct Client {
     stream: BufReader<Box<dyn Duplex>>,
     patience: Duration,
+    /// What the agent said of itself, once it was asked anything.
+    agent: Option<Hello>,
 }
 
 impl std::fmt::Debug for Client {
@@ -124,11 +126,11 @@ impl Client {
 
     /// Over bytes that somebody else passes on.
     pub(super) fn over(stream: impl Duplex + 'static, patience: Duration) -> Self {
-        Self { stream: BufReader::new(Box::new(stream)), patience }
+        Self { stream: BufReader::new(Box::new(stream)), patience, agent: None }
     }
 
-    /// Takes the greeting of who passes the bytes on: then the agent is at the other end.
-    pub(super) async fn greeted(&mut self) -> Result<(), AgentError> {
+    /// Takes the word of who passes the bytes on: then the agent is at the other end.
+    pub(super) async fn connected(&mut self) -> Result<(), AgentError> {
         match self.answer().await? {
             Response::Ok => Ok(()),
             _ => Err(AgentError::Unexpected),
@@ -177,7 +179,7 @@ impl Client {
     /// Has it read services and secrets anew, and go over to them.
     ///
     /// # Errors
-    /// [`AgentError::Refused`] when they can't be used: then nothing has changed. [`AgentError::Unsupported`] by an older
+    /// [`AgentError::Refused`] when they can't be used: then nothing has changed. [`AgentError::OtherRelease`] by an older
     /// agent. Otherwise see [`AgentError`].
     pub async fn reload(&mut self) -> Result<Reloaded, AgentError> {
         match self.ask(&Request::Reload).await? {
@@ -215,24 +217,37 @@ impl Client {
     async fn ask(&mut self, request: &Request) -> Result<Response, AgentError> {
         let deadline = Instant::now() + self.patience;
         let after = self.patience;
-        let exchange = async {
-            let mut line = serde_json::to_vec(request).map_err(AgentError::Unreadable)?;
-            line.push(b'\n');
-            self.stream.get_mut().write_all(&line).await.map_err(AgentError::Broken)?;
-            self.stream.get_mut().flush().await.map_err(AgentError::Broken)?;
-            self.answer().await
-        };
         let since = Instant::now();
-        let answer = timeout_at(deadline, exchange).await.unwrap_or(Err(AgentError::TimedOut { after }));
+        let answer = timeout_at(deadline, self.exchange(request)).await.unwrap_or(Err(AgentError::TimedOut { after }));
         let took = since.elapsed();
         match &answer {
             Ok(_) => tracing::debug!(?took, "agent: {}", request.op()),
             Err(error) => tracing::debug!(?took, %error, "agent: {}", request.op()),
         }
-        match answer? {
-            Response::Error { message, .. } if message.starts_with(NO_REQUEST) => Err(AgentError::Unsupported),
-            Response::Error { message, .. } => Err(AgentError::Refused(message)),
-            response => Ok(response),
+        answer
+    }
+
+    /// Asks; before the first question, and in one go with it, says who asks.
+    async fn exchange(&mut self, request: &Request) -> Result<Response, AgentError> {
+        let greeting = self.agent.is_none().then(|| Request::Hello(Hello::ours()));
+        let mut lines = Vec::new();
+        for request in greeting.iter().chain([request]) {
+            serde_json::to_writer(&mut lines, request).map_err(AgentError::Unreadable)?;
+            lines.push(b'\n');
+        }
+        self.stream.get_mut().write_all(&lines).await.map_err(AgentError::Broken)?;
+        self.stream.get_mut().flush().await.map_err(AgentError::Broken)?;
+        if greeting.is_some() {
+            let agent = Hello::of_answer(&self.answer().await?);
+            Hello::ours().check(&agent)?;
+            self.agent = Some(agent);
+        }
+        match (self.answer().await?, &self.agent) {
+            (Response::Error { message, .. }, Some(agent)) => {
+                agent.knows(request)?;
+                Err(AgentError::Refused(message))
+            }
+            (response, _) => Ok(response),
         }
     }
 
@@ -300,26 +315,39 @@ mod tests {
         assert!(matches!(error, AgentError::NotASocket { .. }), "{error:?}");
     }
 
+    /// What comes of `reload` where the agent answers with these lines.
+    async fn reload_answered(answers: &[String]) -> Result<Reloaded, AgentError> {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let listener = tokio::net::UnixListener::bind(folder.path().join(paths::SOCKET_NAME)).expect("a socket");
+        let agent = async {
+            let (stream, _) = listener.accept().await.expect("a client");
+            let mut stream = BufReader::new(stream);
+            let mut lines = String::new();
+            stream.read_line(&mut lines).await.expect("a greeting");
+            stream.read_line(&mut lines).await.expect("a request in one go with it");
+            assert!(lines.starts_with("{\"op\":\"hello\",") && lines.ends_with("\n{\"op\":\"reload\"}\n"), "{lines}");
+            for answer in answers {
+                stream.write_all(format!("{answer}\n").as_bytes()).await.expect("answered");
+            }
+        };
+        let asked = async { Client::connect(folder.path(), PATIENCE).await.expect("it listens").reload().await };
+        tokio::join!(agent, asked).1
+    }
+
     #[tokio::test]
     async fn an_agent_that_does_not_know_the_question_is_told_from_one_that_refuses() {
-        for (message, unsupported) in [
-            ("no request: unknown variant `reload`, expected one of `health`, `status` at line 1 column 14", true),
-            ("no services: /opt/powerdev/config/services.json: EOF", false),
-        ] {
-            let folder = tempfile::tempdir().expect("a temporary folder");
-            let listener = tokio::net::UnixListener::bind(folder.path().join(paths::SOCKET_NAME)).expect("a socket");
-            let agent = async {
-                let (mut stream, _) = listener.accept().await.expect("a client");
-                let mut line = String::new();
-                BufReader::new(&mut stream).read_line(&mut line).await.expect("a request");
-                assert_eq!(line, "{\"op\":\"reload\"}\n");
-                let answer = format!("{{\"answer\":\"error\",\"message\":\"{message}\"}}\n");
-                stream.write_all(answer.as_bytes()).await.expect("answered");
-            };
-            let asked = async { Client::connect(folder.path(), PATIENCE).await.expect("it listens").reload().await };
-            let error = tokio::join!(agent, asked).1.expect_err("it was refused");
-            assert_eq!(matches!(error, AgentError::Unsupported), unsupported, "{error:?}");
-        }
+        let refused = |message: &str| serde_json::to_string(&Response::refused(message)).expect("plain data");
+        let hello = |hello| serde_json::to_string(&Response::Hello(hello)).expect("plain data");
+        let cause = refused("no services: /opt/powerdev/config/services.json: EOF");
+
+        let error = reload_answered(&[hello(Hello::ours()), cause.clone()]).await.expect_err("refused");
+        assert!(matches!(error, AgentError::Refused(_)), "{error:?}");
+        // One of before the greeting, and one that is too new.
+        let error = reload_answered(&[refused("unknown variant `hello`"), cause]).await.expect_err("refused");
+        assert!(error.hint().is_some_and(|hint| hint.contains("`powerdev restart`")), "{error}");
+        let newer = Hello { protocol: 9, oldest: 9, release: "9.0".into() };
+        let error = reload_answered(&[hello(newer), refused("x")]).await.expect_err("refused");
+        assert!(error.hint().is_some_and(|hint| hint.contains("install the newer powerdev")), "{error}");
     }
 
     #[tokio::test]

@@ -35,7 +35,7 @@ async fn greeted(engine: &Engine, container: &str, patience: Patience) -> Result
         Err(error) => Err(io::Error::other(error)),
     });
     let mut client = Client::over(tokio::io::join(StreamReader::new(said), exec.input), patience.limit());
-    match client.greeted().await {
+    match client.connected().await {
         Ok(()) => Ok(client),
         Err(AgentError::Broken(source)) => Err(absent(source)),
         Err(AgentError::HungUp) => Err(absent(io::ErrorKind::UnexpectedEof.into())),

@@ -50,7 +50,7 @@ pub async fn apply(
     };
     delivery::install(deployment, container, &before).await?;
     match error.downcast::<AgentError>() {
-        Ok(AgentError::Unsupported) => Ok(None),
+        Ok(AgentError::OtherRelease(_)) => Ok(None),
         Ok(AgentError::Refused(why)) => {
             let message = format!("the agent refuses the changed services: {why}");
             Err(Failure::usage(message).hint("what runs was left as it is").into())

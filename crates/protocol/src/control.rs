@@ -3,10 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::hello::Hello;
 use crate::status::{AgentStatus, Health, LastExit, ServiceState};
-
-/// What an agent's refusal of a line begins with that is no request to it: one of another release's, or nonsense.
-pub const NO_REQUEST: &str = "no request:";
 
 /// The longest line that either side accepts, in bytes.
 pub const MAX_LINE: usize = 1 << 20;
@@ -15,6 +13,8 @@ pub const MAX_LINE: usize = 1 << 20;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
 pub enum Request {
+    /// Who asks, before all else. Answered with [`Response::Hello`].
+    Hello(Hello),
     /// Health alone: the cheapest question.
     Health,
     /// Everything. Answered with [`Response::Status`].
@@ -64,6 +64,7 @@ impl Request {
     /// What is asked for, in a word: for logs, which must not hold what a request holds.
     pub fn op(&self) -> &'static str {
         match self {
+            Self::Hello(_) => "hello",
             Self::Health => "health",
             Self::Status => "status",
             Self::Service { .. } => "service",
@@ -72,6 +73,20 @@ impl Request {
             Self::Attach { .. } => "attach",
             Self::Register { .. } => "register",
             Self::Signal { .. } => "signal",
+        }
+    }
+
+    /// The protocol that it came with, or was last changed in.
+    pub fn since(&self) -> u32 {
+        match self {
+            Self::Health
+            | Self::Status
+            | Self::Service { .. }
+            | Self::Events
+            | Self::Attach { .. }
+            | Self::Register { .. }
+            | Self::Signal { .. } => 1,
+            Self::Hello(_) | Self::Reload => 2,
         }
     }
 }
@@ -114,6 +129,8 @@ pub struct Reloaded {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "snake_case")]
 pub enum Response {
+    /// To [`Request::Hello`].
+    Hello(Hello),
     /// Done, or accepted.
     Ok,
     /// To [`Request::Health`].

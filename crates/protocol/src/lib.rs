@@ -8,17 +8,16 @@ pub mod causes;
 pub mod control;
 pub mod exit;
 pub mod frame;
+pub mod hello;
 pub mod paths;
 pub mod service;
 pub mod status;
 
 pub use control::{Action, Event, EventKind, Reloaded, Request, Response};
 pub use exit::ExitCode;
+pub use hello::{Hello, PROTOCOL_VERSION};
 pub use service::{Condition, Readiness, Restart, RestartPolicy, Service, ServiceError, ServiceSet, Stop};
 pub use status::{AgentStatus, Health, HealthState, LastExit, ServiceState, ServiceStatus, Usage};
-
-/// Version of the wire format below. Raised when an older peer would misread a newer one's messages.
-pub const PROTOCOL_VERSION: u32 = 1;
 
 /// Version of the JSON documents that commands print with `--json`.
 pub const SCHEMA_VERSION: u32 = 1;

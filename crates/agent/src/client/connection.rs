@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use powerdev_protocol::control::MAX_LINE;
+use powerdev_protocol::hello::{Hello, OtherRelease};
 use powerdev_protocol::{Request, Response, paths};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
@@ -28,6 +29,13 @@ pub enum ConnectionError {
         #[source]
         source: io::Error,
     },
+    /// The agent is of a release that this one can't talk to, or doesn't know the request.
+    #[error("{other}: {}", .other.remedy())]
+    OtherRelease {
+        /// Which is which.
+        #[from]
+        other: OtherRelease,
+    },
     /// The answer is none that this release knows.
     #[error("the agent's answer makes no sense to this release")]
     Nonsense {
@@ -41,6 +49,8 @@ pub enum ConnectionError {
 #[derive(Debug)]
 pub struct Connection {
     stream: BufReader<UnixStream>,
+    /// What the agent said of itself, once it was asked anything.
+    agent: Option<Hello>,
 }
 
 impl Connection {
@@ -58,7 +68,7 @@ impl Connection {
         stream.set_nonblocking(false).map_err(unreachable)?;
         stream.set_read_timeout(Some(deadline)).map_err(unreachable)?;
         stream.set_write_timeout(Some(deadline)).map_err(unreachable)?;
-        Ok(Self { stream: BufReader::new(stream) })
+        Ok(Self { stream: BufReader::new(stream), agent: None })
     }
 
     /// Lets answers take as long as they need.
@@ -74,13 +84,27 @@ impl Connection {
     /// # Errors
     /// When the connection breaks, the deadline passes, or the answer isn't one.
     pub fn ask(&mut self, request: &Request) -> Result<Response, ConnectionError> {
-        let mut line = serde_json::to_vec(request).map_err(|source| ConnectionError::Nonsense { source })?;
-        line.push(b'\n');
-        self.stream.get_mut().write_all(&line).map_err(|source| ConnectionError::Broken { source })?;
-        match self.next()? {
-            Some(response) => Ok(response),
-            None => Err(ConnectionError::Broken { source: io::ErrorKind::UnexpectedEof.into() }),
+        let greeting = self.agent.is_none().then(|| Request::Hello(Hello::ours()));
+        let mut lines = Vec::new();
+        for request in greeting.iter().chain([request]) {
+            serde_json::to_writer(&mut lines, request).map_err(|source| ConnectionError::Nonsense { source })?;
+            lines.push(b'\n');
         }
+        self.stream.get_mut().write_all(&lines).map_err(|source| ConnectionError::Broken { source })?;
+        if greeting.is_some() {
+            let agent = Hello::of_answer(&self.answer()?);
+            Hello::ours().check(&agent)?;
+            self.agent = Some(agent);
+        }
+        let answer = self.answer()?;
+        if let (Response::Error { .. }, Some(agent)) = (&answer, &self.agent) {
+            agent.knows(request)?;
+        }
+        Ok(answer)
+    }
+
+    fn answer(&mut self) -> Result<Response, ConnectionError> {
+        self.next()?.ok_or_else(|| ConnectionError::Broken { source: io::ErrorKind::UnexpectedEof.into() })
     }
 
     /// Takes one more line. None when the agent has hung up.
@@ -139,14 +163,20 @@ mod tests {
         let server = std::thread::spawn(move || {
             let (mut peer, _) = listener.accept().expect("accepted");
             let mut line = String::new();
-            BufReader::new(peer.try_clone().expect("cloned")).read_line(&mut line).expect("read");
-            peer.write_all(b"{\"answer\":\"ok\"}\n\x00\x00\x00\x00\x01x").expect("written");
+            let mut reader = BufReader::new(peer.try_clone().expect("cloned"));
+            for _ in 0..2 {
+                reader.read_line(&mut line).expect("read");
+            }
+            let hello = serde_json::to_string(&Response::Hello(Hello::ours())).expect("plain data");
+            peer.write_all(format!("{hello}\n{{\"answer\":\"ok\"}}\n\x00\x00\x00\x00\x01x").as_bytes())
+                .expect("written");
             line
         });
         let mut connection = Connection::open_at(&path, Duration::from_secs(5)).expect("open");
         assert_eq!(connection.ask(&Request::Events).expect("an answer"), Response::Ok);
         assert_eq!(connection.into_parts().1, b"\x00\x00\x00\x00\x01x");
-        assert_eq!(server.join().expect("ended"), "{\"op\":\"events\"}\n");
+        let said = server.join().expect("ended");
+        assert!(said.starts_with("{\"op\":\"hello\"") && said.ends_with("{\"op\":\"events\"}\n"), "{said}");
         std::fs::remove_file(path).expect("removed");
     }
 

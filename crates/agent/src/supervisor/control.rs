@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use powerdev_protocol::control::{MAX_LINE, NO_REQUEST};
+use powerdev_protocol::control::MAX_LINE;
 use powerdev_protocol::frame::{self, HEAD};
-use powerdev_protocol::{Event, Request, Response};
+use powerdev_protocol::{Event, Hello, Request, Response};
 use rustix::fs::{AtFlags, Mode as Permissions, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
@@ -56,6 +56,8 @@ pub enum Message {
 struct Client {
     fd: Watched<OwnedFd>,
     mode: Mode,
+    /// What it has said of itself.
+    hello: Hello,
     input: Vec<u8>,
     output: VecDeque<u8>,
     /// It isn't listened to until the service that it is attached to takes input again.
@@ -193,6 +195,18 @@ impl Control {
         self.clients.get(&key).map(|client| client.mode)
     }
 
+    /// Remembers what a client said of itself.
+    pub fn greeted(&mut self, key: Key, hello: Hello) {
+        if let Some(client) = self.clients.get_mut(&key) {
+            client.hello = hello;
+        }
+    }
+
+    /// What a client said of itself.
+    pub fn hello(&self, key: Key) -> Option<&Hello> {
+        self.clients.get(&key).map(|client| &client.hello)
+    }
+
     /// Sets what a client is doing.
     pub fn set_mode(&mut self, key: Key, mode: Mode) {
         if let Some(client) = self.clients.get_mut(&key) {
@@ -327,7 +341,17 @@ impl Control {
 impl Client {
     fn new(fd: Watched<OwnedFd>, last: u64) -> Self {
         let (input, output) = (Vec::new(), VecDeque::new());
-        Self { fd, mode: Mode::Asking, input, output, paused: false, ended: false, dismissed: None, last }
+        Self {
+            fd,
+            mode: Mode::Asking,
+            hello: Hello::of_silent(),
+            input,
+            output,
+            paused: false,
+            ended: false,
+            dismissed: None,
+            last,
+        }
     }
 
     /// Whether it is read from now.
@@ -339,7 +363,7 @@ impl Client {
         let Some(end) = self.input.iter().position(|byte| *byte == b'\n') else {
             return (self.input.len() > MAX_LINE).then_some(Message::Nonsense);
         };
-        let request = serde_json::from_slice(&self.input[..end]).map_err(|error| format!("{NO_REQUEST} {error}"));
+        let request = serde_json::from_slice(&self.input[..end]).map_err(|error| format!("no request: {error}"));
         self.input.drain(..=end);
         Some(Message::Request(request))
     }

@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use powerdev_protocol::control::TerminalSize;
 use powerdev_protocol::{
-    Action, AgentStatus, Event, EventKind, Health, HealthState, PROTOCOL_VERSION, Request, Response, ServiceState,
-    frame,
+    Action, AgentStatus, Event, EventKind, Health, HealthState, Hello, PROTOCOL_VERSION, Request, Response,
+    ServiceState, frame,
 };
 
 use super::control::{Message, Mode};
@@ -34,7 +34,15 @@ impl Supervisor {
     }
 
     fn request(&mut self, key: Key, request: Request) {
+        if let Some(Err(other)) = self.control.hello(key).map(|client| client.check(&Hello::ours())) {
+            let message = format!("{other}: {}", other.remedy());
+            return self.answer(key, &Response::refused(message));
+        }
         let response = match request {
+            Request::Hello(hello) => {
+                self.control.greeted(key, hello);
+                Response::Hello(Hello::ours())
+            }
             Request::Health => Response::Health(self.current_health()),
             Request::Status => Response::Status(Box::new(self.status())),
             Request::Service { name, action, wait } => match self.service_request(key, &name, action, wait) {

@@ -132,3 +132,20 @@ fn unknown_services_and_nonsense_are_refused_and_nothing_breaks() {
     assert_eq!(agent.ask(json!({"op": "health"}))["state"], "healthy", "idle clients don't keep others out");
     drop(many);
 }
+
+#[test]
+fn clients_say_who_they_are_before_they_ask_or_not_at_all() {
+    let agent = Agent::start(json!({}));
+    let mut connection = agent.connect();
+    connection.bytes(b"{\"op\":\"hello\",\"protocol\":2,\"oldest\":1,\"release\":\"0.1.0\"}\n{\"op\":\"health\"}\n");
+    let hello = connection.line();
+    assert_eq!((hello["answer"].as_str(), hello["protocol"].as_u64()), (Some("hello"), Some(2)));
+    assert_eq!(connection.line()["state"], "healthy", "both in one go");
+    assert_eq!(agent.ask(json!({"op": "health"}))["state"], "healthy", "one of before the greeting");
+
+    let mut newer = agent.connect();
+    newer.ask(json!({"op": "hello", "protocol": 9, "oldest": 9, "release": "9.0.0"}));
+    let refused = newer.ask(json!({"op": "health"}));
+    let message = refused["message"].as_str().unwrap();
+    assert!(message.contains("release 9.0.0 (protocol 9): `powerdev restart`"), "{message}");
+}
