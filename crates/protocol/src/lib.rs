@@ -11,12 +11,14 @@ pub mod frame;
 pub mod hello;
 pub mod paths;
 pub mod service;
+pub mod session;
 pub mod status;
 
 pub use control::{Action, Event, EventKind, Reloaded, Request, Response};
 pub use exit::ExitCode;
 pub use hello::{Hello, PROTOCOL_VERSION};
 pub use service::{Condition, Readiness, Restart, RestartPolicy, Service, ServiceError, ServiceSet, Stop};
+pub use session::{OpenSession, SessionName, SessionRequest, SessionStatus};
 pub use status::{AgentStatus, Health, HealthState, LastExit, ServiceState, ServiceStatus, Usage};
 
 /// Version of the JSON documents that commands print with `--json`.

@@ -20,3 +20,5 @@ pub const HOME: &str = "/home/dev";
 pub const LOG_DIR: &str = "/home/dev/logs";
 /// The variable that marks every process of a service, so that what escapes by `setsid` is still found.
 pub const SERVICE_VARIABLE: &str = "POWERDEV_SERVICE";
+/// The variable that marks every process of a session likewise: the session's number, which no other ever has.
+pub const SESSION_VARIABLE: &str = "POWERDEV_SESSION";
