@@ -16,7 +16,7 @@ type Failed = Box<dyn std::error::Error>;
 fn main() -> Result<(), Failed> {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    for input in ["crates/agent", "crates/origin", "crates/protocol", "Cargo.lock", "Cargo.toml"] {
+    for input in ["crates/agent", "crates/origin", "crates/protocol", "crates/terminal", "Cargo.lock", "Cargo.toml"] {
         println!("cargo:rerun-if-changed={input}");
     }
     for variable in ["POWERDEV_AGENT", "RA_RUSTC_WRAPPER", "DOCS_RS"] {

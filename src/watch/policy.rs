@@ -411,6 +411,8 @@ impl Policy {
             }
             // Told by whom, the Engine's events say.
             EventKind::Stopping { .. } => {}
+            // What somebody does in a terminal is no matter of the environment's health.
+            EventKind::SessionOpened { .. } | EventKind::SessionEnded { .. } | EventKind::SessionRenamed { .. } => {}
         }
     }
 

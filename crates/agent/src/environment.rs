@@ -161,6 +161,14 @@ fn can_be_set(name: &str, value: &str) -> bool {
     !name.is_empty() && !name.contains(['=', '\0']) && !value.contains('\0')
 }
 
+/// Sets one variable among those that [`compose`] made. What the kernel can't pass on is left out.
+pub fn set(variables: &mut Vec<(OsString, OsString)>, name: &str, value: &str) {
+    if can_be_set(name, value) {
+        variables.retain(|(known, _)| known != name);
+        variables.push((name.into(), value.into()));
+    }
+}
+
 /// A variable's value out of what [`compose`] made.
 pub fn find<'a>(variables: &'a [(OsString, OsString)], name: &str) -> Option<&'a OsStr> {
     let at = variables.iter().position(|(n, _)| n.as_bytes() == name.as_bytes())?;

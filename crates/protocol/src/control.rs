@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::hello::Hello;
+use crate::session::{SessionName, SessionRequest, SessionStatus};
 use crate::status::{AgentStatus, Health, LastExit, ServiceState};
 
 /// The longest line that either side accepts, in bytes.
@@ -58,6 +59,8 @@ pub enum Request {
         /// Signal number.
         signal: i32,
     },
+    /// About sessions.
+    Session(SessionRequest),
 }
 
 impl Request {
@@ -73,6 +76,11 @@ impl Request {
             Self::Attach { .. } => "attach",
             Self::Register { .. } => "register",
             Self::Signal { .. } => "signal",
+            Self::Session(SessionRequest::Open(_)) => "session open",
+            Self::Session(SessionRequest::List) => "session list",
+            Self::Session(SessionRequest::Rename { .. }) => "session rename",
+            Self::Session(SessionRequest::Kill { .. }) => "session kill",
+            Self::Session(SessionRequest::Attach { .. }) => "session attach",
         }
     }
 
@@ -86,7 +94,7 @@ impl Request {
             | Self::Attach { .. }
             | Self::Register { .. }
             | Self::Signal { .. } => 1,
-            Self::Hello(_) | Self::Reload => 2,
+            Self::Hello(_) | Self::Reload | Self::Session(_) => 2,
         }
     }
 }
@@ -139,6 +147,15 @@ pub enum Response {
     Status(Box<AgentStatus>),
     /// To [`Request::Reload`].
     Reloaded(Reloaded),
+    /// To [`SessionRequest::Open`].
+    Session(SessionStatus),
+    /// To [`SessionRequest::List`].
+    Sessions {
+        /// By name.
+        sessions: Vec<SessionStatus>,
+        /// How many there may be at a time.
+        limit: usize,
+    },
     /// Refused or failed: what, and what to do.
     Error {
         /// One line.
@@ -211,4 +228,37 @@ pub enum EventKind {
         /// The signal that told it.
         signal: i32,
     },
+    /// A session's program runs.
+    SessionOpened {
+        /// The session's name.
+        name: SessionName,
+    },
+    /// A session's program has ended, and with it the session.
+    SessionEnded {
+        /// The session's name.
+        name: SessionName,
+        /// How.
+        exit: LastExit,
+    },
+    /// A session got another name.
+    SessionRenamed {
+        /// The name that it has now.
+        name: SessionName,
+        /// The name that it had.
+        from: SessionName,
+    },
+}
+
+impl EventKind {
+    /// The protocol that it came with: who talks an older one isn't told.
+    pub fn since(&self) -> u32 {
+        match self {
+            Self::Service { .. }
+            | Self::Health(_)
+            | Self::Oom { .. }
+            | Self::PidsLimit { .. }
+            | Self::Stopping { .. } => 1,
+            Self::SessionOpened { .. } | Self::SessionEnded { .. } | Self::SessionRenamed { .. } => 2,
+        }
+    }
 }

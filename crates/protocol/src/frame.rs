@@ -10,8 +10,15 @@ pub enum Kind {
     Resize = 1,
     /// Client to agent: no more input (only of effect where the service has pipes instead of a terminal).
     Eof = 2,
-    /// Agent to client: in words, why it hangs up now.
+    /// Agent to client: in words, why it hangs up now; to the viewer of a session, what it should know.
     Notice = 3,
+    /// Agent to a session's viewer: [`crate::LastExit`] as JSON. The session has ended, and this is the last frame.
+    Exit = 4,
+    /// Agent to a session's viewer: all that was shown before has been sent; what follows is of now.
+    Replayed = 5,
+    /// Agent to a session's viewer: one byte, whether this viewer's terminal is the one that answers the program's
+    /// questions (1) or keeps still (0).
+    Lead = 6,
 }
 
 /// Length of a frame's head, in bytes.
@@ -36,10 +43,58 @@ pub fn parse_head(head: [u8; HEAD]) -> Option<(Kind, usize)> {
         1 => Kind::Resize,
         2 => Kind::Eof,
         3 => Kind::Notice,
+        4 => Kind::Exit,
+        5 => Kind::Replayed,
+        6 => Kind::Lead,
         _ => return None,
     };
     let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
     (length <= MAX_PAYLOAD).then_some((kind, length))
+}
+
+/// Cuts frames out of bytes as they come.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    bytes: Vec<u8>,
+    /// Where the first frame that wasn't taken begins.
+    at: usize,
+}
+
+/// The peer isn't speaking frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("something came that is no frame of an attached terminal")]
+pub struct NoFrame;
+
+impl Decoder {
+    /// Takes in what came.
+    pub fn push(&mut self, bytes: &[u8]) {
+        if self.at > 0 {
+            self.bytes.drain(..std::mem::take(&mut self.at));
+        }
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// The next whole frame.
+    ///
+    /// # Errors
+    /// When its head is none.
+    #[expect(clippy::should_implement_trait, reason = "it lends out of itself, which no iterator can")]
+    pub fn next(&mut self) -> Result<Option<(Kind, &[u8])>, NoFrame> {
+        let Some(head) = self.bytes[self.at..].first_chunk::<HEAD>() else { return Ok(None) };
+        let (kind, length) = parse_head(*head).ok_or(NoFrame)?;
+        let start = self.at + HEAD;
+        let Some(payload) = self.bytes.get(start..start + length) else { return Ok(None) };
+        self.at = start + length;
+        Ok(Some((kind, payload)))
+    }
+}
+
+/// A whole frame.
+///
+/// # Panics
+/// As [`head`].
+pub fn encode(kind: Kind, payload: &[u8]) -> Vec<u8> {
+    [&head(kind, payload.len())[..], payload].concat()
 }
 
 #[cfg(test)]
@@ -51,5 +106,25 @@ mod tests {
         assert_eq!(parse_head(head(Kind::Resize, 300)), Some((Kind::Resize, 300)));
         assert_eq!(parse_head([9, 0, 0, 0, 1]), None);
         assert_eq!(parse_head([0, 255, 0, 0, 0]), None);
+    }
+
+    #[test]
+    fn frames_are_cut_out_however_they_come() {
+        let bytes = [encode(Kind::Data, b"abc"), encode(Kind::Replayed, b""), encode(Kind::Data, b"d")].concat();
+        for size in [1, 2, 7, bytes.len()] {
+            let mut decoder = Decoder::default();
+            let mut got = Vec::new();
+            for part in bytes.chunks(size) {
+                decoder.push(part);
+                while let Some((kind, payload)) = decoder.next().expect("they are frames") {
+                    got.push((kind, payload.to_vec()));
+                }
+            }
+            let expected = [(Kind::Data, b"abc".to_vec()), (Kind::Replayed, vec![]), (Kind::Data, b"d".to_vec())];
+            assert_eq!(got, expected, "{size}");
+        }
+        let mut decoder = Decoder::default();
+        decoder.push(&[9, 0, 0, 0, 0]);
+        assert_eq!(decoder.next(), Err(NoFrame));
     }
 }

@@ -68,6 +68,14 @@ pub struct LastExit {
     pub reason: String,
 }
 
+impl LastExit {
+    /// The exit code that a shell would give it.
+    pub fn shell_code(&self) -> u8 {
+        let code = self.code.or(self.signal.map(|signal| 128 + signal)).unwrap_or(1);
+        (code & 0xff) as u8
+    }
+}
+
 /// One service, as `status` and the event stream show it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceStatus {
@@ -176,6 +184,9 @@ pub struct AgentStatus {
     pub health: Health,
     /// The services, in the order of their start.
     pub services: Vec<ServiceStatus>,
+    /// Sessions that are open.
+    #[serde(default)]
+    pub sessions: usize,
     /// What the container uses.
     pub usage: Usage,
     /// Processes of nobody that the agent has reaped: orphans of services and shells.

@@ -1,7 +1,7 @@
-//! `attach`: a service's terminal in this one, or its plain pipes in ours.
+//! `attach`: a session's or a service's terminal in this one, or a service's plain pipes in ours.
 //!
-//! The agent keeps the connection through the service's restarts; it ends with the agent, with the keys, or with
-//! a signal. Nothing here waits for one side while the other has something to say: input that the agent doesn't
+//! The agent keeps the connection through a service's restarts; it ends with the agent, with the session, with the keys,
+//! or with a signal. Nothing here waits for one side while the other has something to say: input that the agent doesn't
 //! take is kept, so that the keys work even when the service reads nothing.
 
 use std::io::{self, Read, Write};
@@ -11,12 +11,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use powerdev_protocol::causes::chain;
-use powerdev_protocol::frame::{self, Kind};
-use powerdev_protocol::{Request, Response, paths};
+use powerdev_protocol::{Request, Response, SessionName, SessionRequest, paths};
+use powerdev_terminal::{Departure, RawMode, Viewer};
 use rustix::event::{PollFd, PollFlags, Timespec};
 
-use super::keys::DetachKeys;
-use super::terminal::{self, RawMode, Signals};
+use super::signals::Signals;
 use super::{ClientError, Connection, Words};
 use crate::environment;
 
@@ -30,35 +29,62 @@ const REPLAY: u32 = 64 * 1024;
 /// Input that waits for the agent, in bytes: more than this isn't read, so that a pipe's writer waits instead.
 const BACKLOG: usize = 256 * 1024;
 
-/// Why a session ended.
+/// Why it is over.
 #[derive(Debug, PartialEq, Eq)]
 enum End {
     /// The agent hung up.
     Agent,
-    /// The agent hung up, and said why.
-    Dismissed(String),
-    /// The user left.
-    Left,
+    /// The user left, the session ended, or the agent said why it hangs up.
+    Departed(Departure),
     /// This signal came.
     Signal(i32),
 }
 
+/// What is attached to.
+enum Target {
+    Service(String),
+    Session(SessionName),
+}
+
 pub fn run(mut words: Words) -> Result<ExitCode, ClientError> {
     let stay = words.flag("--stay");
-    let name = words.text("a service's name")?;
+    let name = words.text("a session's or service's name")?;
     words.end()?;
     let mut signals = Signals::collect(&[libc::SIGWINCH, libc::SIGTERM, libc::SIGHUP])
         .map_err(ClientError::io("can't listen for signals"))?;
-    let end =
-        if stay { keep_attached(&name, &mut signals)? } else { Session::open(&name, false)?.run(&mut signals)? };
+    let end = if stay {
+        keep_attached(&name, &mut signals)?
+    } else {
+        let target = find(&name)?;
+        if matches!(target, Target::Session(_)) && !powerdev_terminal::has_terminal() {
+            return Err(ClientError::Usage(format!("{name} is a session: attach needs a terminal")));
+        }
+        Attached::open(&target, false)?.run(&mut signals)?
+    };
     Ok(match end {
         End::Agent => ExitCode::SUCCESS,
-        End::Dismissed(why) => return Err(ClientError::Refused(format!("left {name}: {why}"))),
-        End::Left => {
+        End::Departed(Departure::Dismissed(why)) => {
+            return Err(ClientError::Refused(format!("left {name}: {why}")));
+        }
+        End::Departed(Departure::Left) => {
             note(&format!("left {name}, which goes on"));
             ExitCode::SUCCESS
         }
+        End::Departed(Departure::Ended(exit)) => ExitCode::from(exit.shell_code()),
         End::Signal(signal) => ExitCode::from(128 + signal as u8),
+    })
+}
+
+/// A session of this name, else a service.
+fn find(name: &str) -> Result<Target, ClientError> {
+    let Ok(session) = name.parse::<SessionName>() else { return Ok(Target::Service(name.into())) };
+    // An agent of before sessions has none.
+    let answer = Connection::open(DEADLINE)?.ask(&Request::Session(SessionRequest::List));
+    Ok(match answer {
+        Ok(Response::Sessions { sessions, .. }) if sessions.iter().any(|one| one.name == session) => {
+            Target::Session(session)
+        }
+        _ => Target::Service(name.into()),
     })
 }
 
@@ -66,10 +92,10 @@ pub fn run(mut words: Words) -> Result<ExitCode, ClientError> {
 fn keep_attached(name: &str, signals: &mut Signals) -> Result<End, ClientError> {
     let mut told = false;
     loop {
-        match Session::open(name, true) {
-            Ok(session) => match session.run(signals)? {
+        match Attached::open(&Target::Service(name.into()), true) {
+            Ok(attached) => match attached.run(signals)? {
                 End::Agent => told = false,
-                End::Dismissed(why) => {
+                End::Departed(Departure::Dismissed(why)) => {
                     told = false;
                     note(&why);
                 }
@@ -95,33 +121,37 @@ fn note(text: &str) {
 }
 
 /// One attached connection.
-struct Session {
+struct Attached {
     socket: UnixStream,
-    /// Frames on their way to the agent.
-    outgoing: Vec<u8>,
-    /// What came from the agent and isn't a whole frame yet.
-    incoming: Vec<u8>,
-    /// The keys that leave; None where they have no meaning.
-    keys: Option<DetachKeys>,
+    viewer: Viewer,
     terminal: bool,
     /// Standard input still has something to say.
     input: bool,
-    /// Why the agent hangs up, once it has said so.
-    farewell: Option<String>,
-    /// Put back when the session ends.
+    /// Put back when it is over.
     _raw: Option<RawMode>,
 }
 
-impl Session {
-    fn open(name: &str, stay: bool) -> Result<Self, ClientError> {
-        let terminal = terminal::is_terminal();
+impl Attached {
+    fn open(target: &Target, stay: bool) -> Result<Self, ClientError> {
+        let terminal = powerdev_terminal::has_terminal();
         // A service with pipes gets its lines from a terminal that still edits and echoes them.
-        let raw = terminal && has_terminal(name);
+        let raw = terminal
+            && match target {
+                Target::Service(name) => has_terminal(name),
+                Target::Session(_) => true,
+            };
         let mut agent = Connection::open(DEADLINE)?;
-        let request = Request::Attach {
-            name: name.into(),
-            size: if raw { terminal::size() } else { None },
-            replay: if terminal { REPLAY } else { 0 },
+        let size = if raw { powerdev_terminal::size() } else { None };
+        let (request, viewer) = match target {
+            Target::Service(name) => {
+                let replay = if terminal { REPLAY } else { 0 };
+                let request = Request::Attach { name: name.clone(), size, replay };
+                (request, Viewer::of_service(raw && !stay))
+            }
+            Target::Session(name) => {
+                let request = SessionRequest::Attach { name: name.clone(), size };
+                (Request::Session(request), Viewer::of_session())
+            }
         };
         if let Response::Error { message, absent } = agent.ask(&request)? {
             return Err(ClientError::of_answer(message, absent));
@@ -130,48 +160,49 @@ impl Session {
         socket.set_nonblocking(true).map_err(ClientError::io("can't set up the connection"))?;
         let raw =
             if raw { Some(RawMode::enter().map_err(ClientError::io("can't set up the terminal"))?) } else { None };
-        Ok(Self {
-            socket,
-            outgoing: Vec::new(),
-            incoming,
-            keys: (raw.is_some() && !stay).then(DetachKeys::default),
-            terminal,
-            input: true,
-            farewell: None,
-            _raw: raw,
-        })
+        let mut attached = Self { socket, viewer, terminal, input: true, _raw: raw };
+        attached.receive(&incoming)?;
+        Ok(attached)
     }
 
     fn run(mut self, signals: &mut Signals) -> Result<End, ClientError> {
+        let end = self.view(signals);
+        let farewell = self.viewer.farewell();
+        self.viewer.screen().extend(farewell);
+        self.show().and(end)
+    }
+
+    fn view(&mut self, signals: &mut Signals) -> Result<End, ClientError> {
         loop {
             self.show()?;
+            if let Some(departure) = self.viewer.departure() {
+                return Ok(End::Departed(departure));
+            }
             let ready = self.wait(signals)?;
             if let Some(end) = self.take_signals(signals) {
                 return Ok(end);
             }
-            if ready.input && self.read_input()? {
-                return Ok(End::Left);
-            }
-            if !ready.input && ready.paused {
-                let held = self.keys.as_mut().map(DetachKeys::give_up).unwrap_or_default();
-                self.send(Kind::Data, held);
+            if ready.input {
+                self.read_input()?;
+            } else if ready.paused {
+                self.viewer.nothing_follows();
             }
             if self.write_socket().is_err() || (ready.socket && !self.read_socket()?) {
                 self.show()?;
-                return Ok(self.farewell.map_or(End::Agent, End::Dismissed));
+                return Ok(self.viewer.departure().map_or(End::Agent, End::Departed));
             }
         }
     }
 
-    fn wait(&self, signals: &Signals) -> Result<Ready, ClientError> {
-        let out = if self.outgoing.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
+    fn wait(&mut self, signals: &Signals) -> Result<Ready, ClientError> {
+        let waiting = self.viewer.outgoing().len();
+        let out = if waiting == 0 { PollFlags::empty() } else { PollFlags::OUT };
         let stdin = rustix::stdio::stdin();
         let mut fds = vec![PollFd::new(&self.socket, PollFlags::IN | out), PollFd::new(signals, PollFlags::IN)];
-        if self.input && self.outgoing.len() < BACKLOG {
+        if self.input && waiting < BACKLOG {
             fds.push(PollFd::from_borrowed_fd(stdin.as_fd(), PollFlags::IN));
         }
-        let holds = self.keys.as_ref().is_some_and(DetachKeys::holds);
-        let paused = wait(&mut fds, holds.then_some(KEY_PAUSE))?;
+        let paused = wait(&mut fds, self.viewer.holds_key().then_some(KEY_PAUSE))?;
         let came = |fd: &PollFd<'_>| fd.revents().intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR);
         Ok(Ready { socket: came(&fds[0]), input: fds.get(2).is_some_and(came), paused })
     }
@@ -181,53 +212,33 @@ impl Session {
             if signal != libc::SIGWINCH {
                 return Some(End::Signal(signal));
             }
-            let size = terminal::size().and_then(|size| serde_json::to_vec(&size).ok());
-            if let Some(size) = size.filter(|_| self.terminal) {
-                self.send(Kind::Resize, &size);
+            if let (Some(size), true) = (powerdev_terminal::size(), self.terminal) {
+                self.viewer.resized(size);
             }
         }
         None
     }
 
-    /// Takes what was typed or piped in. True when the user wants to leave.
-    fn read_input(&mut self) -> Result<bool, ClientError> {
+    /// Takes what was typed or piped in.
+    fn read_input(&mut self) -> Result<(), ClientError> {
         let mut buffer = [0; 16 * 1024];
-        let length = match rustix::io::retry_on_intr(|| rustix::io::read(rustix::stdio::stdin(), &mut buffer)) {
-            Ok(length) => length,
-            // The terminal is gone.
-            Err(rustix::io::Errno::IO) => 0,
+        match rustix::io::retry_on_intr(|| rustix::io::read(rustix::stdio::stdin(), &mut buffer)) {
+            // EIO: the terminal is gone.
+            Ok(0) | Err(rustix::io::Errno::IO) => {
+                self.input = false;
+                self.viewer.input_ended(self.terminal);
+            }
+            Ok(length) => self.viewer.typed(&buffer[..length]),
             Err(error) => return Err(ClientError::io("can't read standard input")(error.into())),
-        };
-        if length == 0 {
-            self.input = false;
-            if !self.terminal {
-                self.send(Kind::Eof, &[]);
-            }
-            return Ok(self.terminal);
         }
-        match &mut self.keys {
-            None => self.send(Kind::Data, &buffer[..length]),
-            Some(keys) => {
-                let typed = keys.feed(&buffer[..length]);
-                self.send(Kind::Data, &typed.pass);
-                return Ok(typed.leave);
-            }
-        }
-        Ok(false)
-    }
-
-    /// Puts a frame in line; an empty piece of data is none.
-    fn send(&mut self, kind: Kind, payload: &[u8]) {
-        if kind != Kind::Data || !payload.is_empty() {
-            self.outgoing.extend(frame::head(kind, payload.len()));
-            self.outgoing.extend(payload);
-        }
+        Ok(())
     }
 
     fn write_socket(&mut self) -> io::Result<()> {
-        while !self.outgoing.is_empty() {
-            match self.socket.write(&self.outgoing) {
-                Ok(length) => drop(self.outgoing.drain(..length)),
+        let outgoing = self.viewer.outgoing();
+        while !outgoing.is_empty() {
+            match self.socket.write(outgoing) {
+                Ok(length) => drop(outgoing.drain(..length)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error),
             }
@@ -240,27 +251,23 @@ impl Session {
         let mut buffer = [0; 16 * 1024];
         match self.socket.read(&mut buffer) {
             Ok(0) => Ok(false),
-            Ok(length) => {
-                self.incoming.extend(&buffer[..length]);
-                Ok(true)
-            }
+            Ok(length) => self.receive(&buffer[..length]).map(|()| true),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(false),
             Err(error) => Err(ClientError::io("can't read from the agent")(error)),
         }
     }
 
-    /// Writes every whole frame of terminal data to standard output.
+    fn receive(&mut self, bytes: &[u8]) -> Result<(), ClientError> {
+        self.viewer.received(bytes).map_err(|error| ClientError::Refused(error.to_string()))
+    }
+
+    /// Writes what came to standard output.
     fn show(&mut self) -> Result<(), ClientError> {
         let mut out = io::stdout().lock();
-        while let Some((kind, payload)) = next_frame(&mut self.incoming)? {
-            match kind {
-                Kind::Data => out.write_all(&payload).map_err(ClientError::io("can't write to standard output"))?,
-                Kind::Notice => self.farewell = Some(String::from_utf8_lossy(&payload).into_owned()),
-                Kind::Resize | Kind::Eof => {}
-            }
-        }
-        out.flush().map_err(ClientError::io("can't write to standard output"))
+        let screen = std::mem::take(self.viewer.screen());
+        let shown = out.write_all(&screen).and_then(|()| out.flush());
+        shown.map_err(ClientError::io("can't write to standard output"))
     }
 }
 
@@ -269,19 +276,6 @@ struct Ready {
     input: bool,
     /// Nothing came within the pause after a Ctrl-P.
     paused: bool,
-}
-
-/// Cuts the first whole frame off what came in.
-fn next_frame(incoming: &mut Vec<u8>) -> Result<Option<(Kind, Vec<u8>)>, ClientError> {
-    let Some(head) = incoming.first_chunk::<{ frame::HEAD }>() else { return Ok(None) };
-    let (kind, length) = frame::parse_head(*head)
-        .ok_or_else(|| ClientError::Refused("the agent sent something that is no frame".into()))?;
-    if incoming.len() < frame::HEAD + length {
-        return Ok(None);
-    }
-    let payload = incoming[frame::HEAD..frame::HEAD + length].to_vec();
-    incoming.drain(..frame::HEAD + length);
-    Ok(Some((kind, payload)))
 }
 
 /// Waits for any of these. True when the time passed first.
@@ -298,23 +292,4 @@ fn wait(fds: &mut [PollFd<'_>], pause: Option<Duration>) -> Result<bool, ClientE
 fn has_terminal(name: &str) -> bool {
     let services = environment::read_services(paths::SERVICES_FILE.as_ref());
     services.ok().and_then(|set| set.services.get(name).map(|service| service.tty)).unwrap_or(true)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn frames_are_cut_off_when_whole() {
-        let mut incoming = Vec::new();
-        incoming.extend(frame::head(Kind::Data, 3));
-        incoming.extend(b"ab");
-        assert_eq!(next_frame(&mut incoming).expect("fine"), None);
-        incoming.extend(b"c");
-        incoming.extend(frame::head(Kind::Eof, 0));
-        assert_eq!(next_frame(&mut incoming).expect("fine"), Some((Kind::Data, b"abc".to_vec())));
-        assert_eq!(next_frame(&mut incoming).expect("fine"), Some((Kind::Eof, Vec::new())));
-        assert_eq!(next_frame(&mut incoming).expect("fine"), None);
-        assert!(next_frame(&mut vec![9, 0, 0, 0, 0]).is_err());
-    }
 }

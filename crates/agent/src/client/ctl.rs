@@ -174,6 +174,7 @@ fn summary(status: &AgentStatus) -> Vec<String> {
     }
     let limit = usage.pids_limit.map(|limit| format!(" of {limit}")).unwrap_or_default();
     lines.push(format!("tasks   {}{limit}", usage.pids));
+    lines.push(format!("shells  {} sessions", status.sessions));
     lines.extend(status.notices.iter().map(|notice| format!("notice  {notice}")));
     lines.push(format!("agent   {}, process {}", status.version, status.pid));
     lines
@@ -207,6 +208,9 @@ fn told(event: &EventKind) -> String {
         EventKind::Stopping { signal } => {
             format!("stopping, told by {}", powerdev_protocol::service::signal_name(*signal))
         }
+        EventKind::SessionOpened { name } => format!("session {name}: opened"),
+        EventKind::SessionEnded { name, exit } => format!("session {name}: {}", exit.reason),
+        EventKind::SessionRenamed { name, from } => format!("session {from}: now {name}"),
     }
 }
 

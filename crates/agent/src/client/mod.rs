@@ -10,8 +10,7 @@ mod connection;
 mod ctl;
 mod exec;
 mod health;
-mod keys;
-mod terminal;
+mod signals;
 mod tmux;
 
 use std::collections::VecDeque;
@@ -32,7 +31,7 @@ pub const USAGE: &str = "\
   ctl status|services|events [--json]       ask the agent
   ctl start|stop|restart NAME [--wait]      command one service
   ctl reload [--json]                       go over to changed services and secrets
-  attach [--stay] NAME                      a service's terminal; Ctrl-P Ctrl-Q leaves it
+  attach [--stay] NAME                      a session's or service's terminal; Ctrl-P Ctrl-Q leaves it
   exec [--directory DIR] [--env N=V] [-- COMMAND...]
                                             a command, or a login shell, in the project's environment
   connect                                   the control socket on standard input and output, for the host

@@ -12,11 +12,12 @@ use rustix::fs::{AtFlags, Mode as Permissions, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 
+use super::owner::{Owner, TerminalId};
 use super::poll::{Flags, Key, Poll, Source, Watched};
 use super::sys;
 use super::units::UnitId;
 
-/// Clients at a time. One more, and the one that has been idle for the longest has to go.
+/// Clients at a time, viewers of sessions not counted. One more, and the one that has been idle for the longest has to go.
 const CLIENTS: usize = 64;
 /// Bytes that wait for one client at most.
 const OUTPUT: usize = 1 << 20;
@@ -37,8 +38,19 @@ pub enum Mode {
     },
     /// Follows the events.
     Following,
-    /// Takes part in a service's terminal.
-    Attached(UnitId),
+    /// Takes part in a terminal.
+    Attached(Owner),
+    /// Waits until the session that it made runs.
+    Opening(TerminalId),
+    /// Waits until a session is gone.
+    Ending(TerminalId),
+}
+
+impl Mode {
+    /// Whether it looks at a session.
+    fn is_view(self) -> bool {
+        matches!(self, Self::Attached(Owner::Terminal(_)))
+    }
 }
 
 /// What a client says.
@@ -77,6 +89,8 @@ pub struct Control {
     /// The socket, and its file's inode.
     listener: Option<(Watched<OwnedFd>, u64)>,
     clients: BTreeMap<Key, Client>,
+    /// Who was hung up on, or left, since it was asked last.
+    gone: Vec<Key>,
     clock: u64,
 }
 
@@ -84,7 +98,7 @@ impl Control {
     /// Not listening yet: [`Control::look_after`] does that.
     pub fn new(run_dir: &Path, poll: Poll) -> Self {
         let path = run_dir.join(powerdev_protocol::paths::SOCKET_NAME);
-        Self { path, poll, listener: None, clients: BTreeMap::new(), clock: 0 }
+        Self { path, poll, listener: None, clients: BTreeMap::new(), gone: Vec::new(), clock: 0 }
     }
 
     /// Looks after those who were dismissed. Listens if it doesn't, or if somebody took the socket's file away.
@@ -119,10 +133,11 @@ impl Control {
                 Err(_) => break,
             }
         }
-        while self.clients.len() > CLIENTS {
+        while self.clients.len() - self.viewers() > CLIENTS {
             let idle = self
                 .clients
                 .iter()
+                .filter(|(_, client)| !client.mode.is_view())
                 .min_by_key(|(_, client)| (client.dismissed.is_none(), client.mode != Mode::Asking, client.last));
             let Some(key) = idle.map(|(key, _)| *key) else { break };
             self.hang_up(key);
@@ -169,7 +184,7 @@ impl Control {
             Mode::Asking => client.next_request(),
             Mode::Attached(_) if client.paused => None,
             Mode::Attached(_) => client.next_frame(),
-            Mode::Waiting { .. } => None,
+            Mode::Waiting { .. } | Mode::Opening(_) | Mode::Ending(_) => None,
             Mode::Following => {
                 client.input.clear();
                 None
@@ -183,7 +198,7 @@ impl Control {
         let Some(client) = self.clients.get(&key) else { return };
         // One who follows or waits may have closed its side and still listen; one who asked is done.
         let done = client.ended && !client.paused && client.output.is_empty();
-        if done && !matches!(client.mode, Mode::Following | Mode::Waiting { .. }) {
+        if done && matches!(client.mode, Mode::Asking | Mode::Attached(_)) {
             self.hang_up(key);
         } else {
             self.update(key);
@@ -241,9 +256,13 @@ impl Control {
         self.send(key, &[&line]);
     }
 
-    /// Tells all who follow.
+    /// Tells all who follow and know of such events.
     pub fn tell(&mut self, event: &Event) {
-        for key in self.in_mode(|mode| mode == Mode::Following) {
+        let since = event.kind.since();
+        let following = self.clients.iter().filter(|(_, client)| client.mode == Mode::Following);
+        let told: Vec<Key> =
+            following.filter(|(_, client)| client.hello.protocol >= since).map(|(key, _)| *key).collect();
+        for key in told {
             self.tell_one(key, event);
         }
     }
@@ -258,8 +277,28 @@ impl Control {
     /// Sends terminal data to one who is attached.
     pub fn send_data(&mut self, key: Key, bytes: &[u8]) {
         for part in bytes.chunks(frame::MAX_PAYLOAD) {
-            self.send(key, &[&frame::head(frame::Kind::Data, part.len()), part]);
+            self.send_frame(key, frame::Kind::Data, part);
         }
+    }
+
+    /// Sends a frame to one who is attached.
+    pub fn send_frame(&mut self, key: Key, kind: frame::Kind, payload: &[u8]) {
+        self.send(key, &[&frame::head(kind, payload.len()), payload]);
+    }
+
+    /// Whether nothing waits for a client: it would take more.
+    pub fn takes_more(&self, key: Key) -> bool {
+        self.clients.get(&key).is_some_and(|client| client.output.is_empty() && client.dismissed.is_none())
+    }
+
+    /// How many look at sessions.
+    pub fn viewers(&self) -> usize {
+        self.clients.values().filter(|client| client.mode.is_view()).count()
+    }
+
+    /// Viewers who are there no more, since this was asked last.
+    pub fn gone(&mut self) -> Vec<Key> {
+        std::mem::take(&mut self.gone)
     }
 
     fn send(&mut self, key: Key, parts: &[&[u8]]) {
@@ -270,7 +309,7 @@ impl Control {
         if client.output.len() + parts.iter().map(|part| part.len()).sum::<usize>() > OUTPUT {
             return match client.mode {
                 Mode::Attached(_) => self.dismiss(key, TOO_SLOW),
-                Mode::Asking | Mode::Waiting { .. } | Mode::Following => self.hang_up(key),
+                _ => self.hang_up(key),
             };
         }
         parts.iter().for_each(|part| client.output.extend(*part));
@@ -279,10 +318,15 @@ impl Control {
 
     /// Tells one who is attached, after all that waits for it, why it is hung up on then.
     pub fn dismiss(&mut self, key: Key, reason: &str) {
+        self.last(key, frame::Kind::Notice, reason.as_bytes());
+    }
+
+    /// Sends a frame after all that waits for a client, and hangs up then.
+    pub fn last(&mut self, key: Key, kind: frame::Kind, payload: &[u8]) {
         let Some(client) = self.clients.get_mut(&key).filter(|client| client.dismissed.is_none()) else { return };
         client.dismissed = Some(0);
-        client.output.extend(frame::head(frame::Kind::Notice, reason.len()));
-        client.output.extend(reason.as_bytes());
+        client.output.extend(frame::head(kind, payload.len()));
+        client.output.extend(payload);
         self.flush(key);
     }
 
@@ -327,7 +371,9 @@ impl Control {
 
     /// Hangs up.
     pub fn hang_up(&mut self, key: Key) {
-        self.clients.remove(&key);
+        if self.clients.remove(&key).is_some_and(|client| client.mode.is_view()) {
+            self.gone.push(key);
+        }
     }
 
     /// Takes the socket's file away.

@@ -20,6 +20,7 @@ mod lines;
 mod logfile;
 mod machine;
 mod options;
+mod owner;
 mod poll;
 mod processes;
 mod pty;
@@ -27,11 +28,15 @@ mod readiness;
 mod registry;
 mod reload;
 mod requests;
+mod ring;
 mod services;
+mod sessions;
 mod shutdown;
 mod spawn;
 mod streams;
 mod sys;
+mod terminal;
+mod terminals;
 mod unit;
 mod units;
 mod vitals;
@@ -48,11 +53,13 @@ use powerdev_protocol::{Event, EventKind};
 
 use children::Children;
 use console::Console;
-use control::Control;
+use control::{Control, Mode};
 use options::Options;
+use owner::Owner;
 use poll::{Flags, Key, Poll, Source, Timer, Timers, Watched};
 use registry::Registry;
 use shutdown::Shutdown;
+use terminals::Terminals;
 use units::Units;
 use vitals::Vitals;
 
@@ -100,6 +107,7 @@ struct Supervisor {
     io: Io,
     control: Control,
     units: Units,
+    terminals: Terminals,
     children: Children,
     vitals: Vitals,
     registry: Registry,
@@ -139,6 +147,7 @@ impl Supervisor {
             io,
             options,
             units: Units::default(),
+            terminals: Terminals::default(),
             children,
             vitals: Vitals::new(),
             registry: Registry::default(),
@@ -192,11 +201,16 @@ impl Supervisor {
             Source::Client => {
                 self.control.event(key, flags, &mut self.io.buffer);
                 self.hear(key);
+                if let Some(Mode::Attached(Owner::Terminal(id))) = self.control.mode(key) {
+                    self.pump(id, key);
+                }
             }
             Source::Console => {} // Each turn ends with writing to it.
-            Source::Stream(id) => self.stream(id, key),
+            Source::Stream(Owner::Unit(id)) => self.stream(id, key),
+            Source::Stream(Owner::Terminal(id)) => self.session_stream(id, key),
             Source::Probe(id) => self.probe_event(id, key),
-            Source::Launch(id) => self.launch_event(id),
+            Source::Launch(Owner::Unit(id)) => self.launch_event(id),
+            Source::Launch(Owner::Terminal(id)) => self.session_launch(id),
         }
     }
 
@@ -223,9 +237,17 @@ impl Supervisor {
             Timer::Housekeeping => {
                 self.look_at_counters();
                 self.look_after_control();
+                self.look_after_viewers();
                 self.io.timers.set(Timer::Housekeeping, Some(Instant::now() + HOUSEKEEPING));
             }
             Timer::Listen => self.control.resume(),
+            Timer::Session(id) => self.session_late(id),
+            Timer::Hold(id) => self.hold_again(id),
+            Timer::Redraw(id) => {
+                if let Some(terminal) = self.terminals.get_mut(id) {
+                    terminal.redrawn();
+                }
+            }
             Timer::Rest => {} // Settling goes on with it.
         }
     }

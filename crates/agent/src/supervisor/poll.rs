@@ -12,6 +12,7 @@ use rustix::event::epoll;
 pub use rustix::event::epoll::EventFlags as Flags;
 use rustix::io::Errno;
 
+use super::owner::{Owner, TerminalId};
 use super::units::UnitId;
 
 /// Events that one wait returns at most.
@@ -32,12 +33,12 @@ pub enum Source {
     Client,
     /// The container's log takes bytes again.
     Console,
-    /// A service's terminal or pipes.
-    Stream(UnitId),
+    /// A terminal or pipes.
+    Stream(Owner),
     /// A service's readiness probe.
     Probe(UnitId),
-    /// A service's process, on its way to its program.
-    Launch(UnitId),
+    /// A process on its way to its program.
+    Launch(Owner),
 }
 
 /// An epoll instance and who registered with it. Whoever has descriptors to watch holds a handle of it.
@@ -151,6 +152,12 @@ pub enum Timer {
     Listen,
     /// The last part of stopping: what is no service's.
     Rest,
+    /// A session that was told to end: its kill.
+    Session(TerminalId),
+    /// The end of a moment in which a session's terminal had another size.
+    Redraw(TerminalId),
+    /// A session's program has waited for a viewer: does that one still take what it is sent?
+    Hold(TerminalId),
 }
 
 /// The times that are set.

@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use powerdev_protocol::paths::SERVICE_VARIABLE;
+use powerdev_protocol::paths::{SERVICE_VARIABLE, SESSION_VARIABLE};
+
+use super::owner::Mark;
 
 /// One process.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,13 +51,15 @@ fn parse_stat(pid: i32, stat: &[u8]) -> Option<Process> {
     Some(Process { pid, parent, group, session, zombie, terminal: terminal != 0 })
 }
 
-/// The service that a process carries the mark of.
-pub fn mark(pid: i32) -> Option<String> {
+/// The mark that a process carries.
+pub fn mark(pid: i32) -> Option<Mark> {
     let environment = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
-    let value = environment
-        .split(|byte| *byte == 0)
-        .find_map(|variable| variable.strip_prefix(SERVICE_VARIABLE.as_bytes())?.strip_prefix(b"="))?;
-    String::from_utf8(value.to_vec()).ok()
+    let value = |name: &str| {
+        let mut variables = environment.split(|byte| *byte == 0);
+        let value = variables.find_map(|variable| variable.strip_prefix(name.as_bytes())?.strip_prefix(b"="))?;
+        String::from_utf8(value.to_vec()).ok()
+    };
+    value(SERVICE_VARIABLE).map(Mark::Service).or_else(|| value(SESSION_VARIABLE).map(Mark::Session))
 }
 
 /// Every live process below `root`, itself not counted, parents first.
@@ -86,7 +90,7 @@ pub struct Known<'a, O> {
     /// Whose they are.
     pub owner: O,
     /// The mark that they carry.
-    pub mark: &'a str,
+    pub mark: &'a Mark,
     /// The main process that it had last.
     pub leader: Option<i32>,
     /// The process of its probe.
@@ -100,7 +104,7 @@ pub fn by_owner<O: Copy + Ord>(
     root: i32,
     processes: &[Process],
     all_known: &[Known<'_, O>],
-    mark: impl Fn(i32) -> Option<String>,
+    mark: impl Fn(i32) -> Option<Mark>,
 ) -> BTreeMap<O, Vec<i32>> {
     let mut found: BTreeMap<O, Vec<i32>> = all_known.iter().map(|known| (known.owner, Vec::new())).collect();
     let mut owners: BTreeMap<i32, O> = BTreeMap::new();
@@ -118,7 +122,7 @@ pub fn by_owner<O: Copy + Ord>(
             .or_else(|| led_by(process.group))
             .or_else(|| {
                 let mark = mark(process.pid)?;
-                all_known.iter().find(|known| known.mark == mark).map(|known| known.owner)
+                all_known.iter().find(|known| *known.mark == mark).map(|known| known.owner)
             });
         if let Some(owner) = owner {
             owners.insert(process.pid, owner);
@@ -162,13 +166,14 @@ mod tests {
             Process { group: 52, ..process(52, 1, 50) }, // an orphan of tty, in a group of its own
             Process { zombie: true, ..process(40, 1, 10) },
         ];
-        let mark = |pid| (pid == 14).then(|| "web".to_string());
-        let known = |mark, leader, session| Known { owner: mark, mark, leader, session, probe: None };
+        let mark = |pid| (pid == 14).then(|| Mark::Service("web".into()));
+        let marks = ["web", "db", "new", "tty"].map(|name| Mark::Service(name.into()));
+        let known = |owner, mark, leader, session| Known { owner, mark, leader, session, probe: None };
         let services = [
-            known("web", Some(10), None),
-            known("db", Some(20), None),
-            known("new", None, None),
-            known("tty", Some(51), Some(50)),
+            known("web", &marks[0], Some(10), None),
+            known("db", &marks[1], Some(20), None),
+            known("new", &marks[2], None, None),
+            known("tty", &marks[3], Some(51), Some(50)),
         ];
         let found = by_owner(1, &processes, &services, mark);
         let mut web = found["web"].clone();

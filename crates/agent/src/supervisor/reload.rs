@@ -10,6 +10,7 @@ use powerdev_protocol::{Service, ServiceSet, ServiceState};
 use super::Supervisor;
 use super::control::Mode;
 use super::machine::Input;
+use super::owner::Owner;
 use super::poll::Timer;
 use super::unit::Unit;
 use super::units::UnitId;
@@ -133,7 +134,7 @@ impl Supervisor {
         self.io.timers.set(Timer::Service(id), None);
         self.io.timers.set(Timer::Probe(id), None);
         let farewell = format!("{} is no service any more", unit.name);
-        for client in self.control.in_mode(|mode| mode == Mode::Attached(id)) {
+        for client in self.control.in_mode(|mode| mode == Mode::Attached(Owner::Unit(id))) {
             self.control.dismiss(client, &farewell);
         }
     }

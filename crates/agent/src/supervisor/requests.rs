@@ -10,6 +10,7 @@ use powerdev_protocol::{
 
 use super::control::{Message, Mode};
 use super::machine::Input;
+use super::owner::Owner;
 use super::poll::Key;
 use super::unit::state_name;
 use super::units::UnitId;
@@ -58,6 +59,10 @@ impl Supervisor {
                 Ok(id) => return self.attach(key, id, size, replay),
                 Err(absent) => absent,
             },
+            Request::Session(request) => match self.session_request(key, request) {
+                Some(response) => response,
+                None => return,
+            },
             Request::Register { token } => match self.registry.add(token, self.control.peer(key)) {
                 Ok(()) => Response::Ok,
                 Err(message) => Response::refused(message),
@@ -90,6 +95,7 @@ impl Supervisor {
             started_ms: self.vitals.started_ms,
             health: self.current_health(),
             services: self.units.shown().map(|unit| unit.status(now)).collect(),
+            sessions: self.terminals.open().count(),
             usage: self.vitals.usage().clone(),
             orphans: self.children.orphans(),
             dropped_lines: self.io.console.dropped() + logs().map(|log| log.dropped()).sum::<u64>(),
@@ -166,7 +172,7 @@ impl Supervisor {
     }
 
     fn attach(&mut self, key: Key, id: UnitId, size: Option<TerminalSize>, replay: u32) {
-        self.control.set_mode(key, Mode::Attached(id));
+        self.control.set_mode(key, Mode::Attached(Owner::Unit(id)));
         self.answer(key, &Response::Ok);
         let before = self.units[id].replay.last(replay as usize);
         self.control.send_data(key, &before);
@@ -176,7 +182,11 @@ impl Supervisor {
     }
 
     fn frame(&mut self, key: Key, kind: frame::Kind, payload: &[u8]) {
-        let Some(Mode::Attached(id)) = self.control.mode(key) else { return };
+        let id = match self.control.mode(key) {
+            Some(Mode::Attached(Owner::Unit(id))) => id,
+            Some(Mode::Attached(Owner::Terminal(id))) => return self.session_frame(id, key, kind, payload),
+            _ => return,
+        };
         let Some(unit) = self.units.get_mut(id) else { return };
         match kind {
             frame::Kind::Data => {
@@ -189,7 +199,10 @@ impl Supervisor {
                 Ok(size) => unit.resize(size),
                 Err(_) => self.control.hang_up(key),
             },
-            frame::Kind::Notice => self.control.hang_up(key), // Not for a client to send.
+            // Not for a client to send.
+            frame::Kind::Notice | frame::Kind::Exit | frame::Kind::Replayed | frame::Kind::Lead => {
+                self.control.hang_up(key);
+            }
             frame::Kind::Eof => unit.streams.input().finish(),
         }
     }

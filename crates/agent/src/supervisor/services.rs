@@ -11,11 +11,13 @@ use rustix::process::{WaitOptions, WaitStatus};
 use super::children::Children;
 use super::control::Mode;
 use super::machine::{Action, Input};
+use super::owner::{Owner, TerminalId};
 use super::poll::{Key, Timer};
 use super::processes::Known;
 use super::readiness::Verdict;
 use super::reload::read_secrets;
 use super::spawn::SpawnError;
+use super::terminal::Terminal;
 use super::unit::{Unit, state_name};
 use super::units::UnitId;
 use super::{Supervisor, exits, health, now_ms, sys};
@@ -120,15 +122,16 @@ impl Supervisor {
         self.feed(id, Input::Spawned);
     }
 
-    /// The live processes of each service.
-    pub(super) fn trees(&mut self) -> BTreeMap<UnitId, Vec<i32>> {
-        let known: Vec<Known<'_, UnitId>> = self.units.iter().map(Unit::known).collect();
+    /// The live processes of each service and session.
+    pub(super) fn trees(&mut self) -> BTreeMap<Owner, Vec<i32>> {
+        let terminals = self.terminals.open().map(Terminal::known);
+        let known: Vec<Known<'_, Owner>> = self.units.iter().map(Unit::known).chain(terminals).collect();
         self.children.trees(&known)
     }
 
     /// Signals all of a service. Tells it when there was nothing left to signal.
     fn signal_tree(&mut self, id: UnitId, signal: i32) -> Option<Input> {
-        let tree = self.trees().remove(&id).unwrap_or_default();
+        let tree = self.trees().remove(&Owner::Unit(id)).unwrap_or_default();
         for pid in &tree {
             sys::kill(*pid, signal).ok(); // Gone meanwhile is as good.
             if signal != libc::SIGKILL {
@@ -158,13 +161,22 @@ impl Supervisor {
         if let Some(unit) = self.units.iter_mut().find(|unit| unit.job.session() == Some(pid)) {
             unit.job.session_ended();
         }
+        if let Some(terminal) = self.terminals.iter_mut().find(|terminal| terminal.job.session() == Some(pid)) {
+            terminal.job.session_ended();
+        }
         // It may be one that told of itself just before its end.
         for id in self.units.ids() {
             self.launch_event(id);
         }
+        for id in self.terminals.ids() {
+            self.session_launch(id);
+        }
         self.children.remove(pid);
         if let Some(id) = self.units.find(|unit| unit.job.pid() == Some(pid)) {
             return self.main_ended(id, status);
+        }
+        if let Some(id) = self.terminals.find(|terminal| terminal.job.pid() == Some(pid)) {
+            return self.session_died(id, status);
         }
         let now = Instant::now();
         for id in self.units.ids() {
@@ -185,7 +197,7 @@ impl Supervisor {
             while self.take(id, key) {}
         }
         self.units[id].ended();
-        let alone = self.trees().get(&id).is_none_or(Vec::is_empty);
+        let alone = self.trees().get(&Owner::Unit(id)).is_none_or(Vec::is_empty);
         if alone {
             self.units[id].job.release();
         }
@@ -202,7 +214,7 @@ impl Supervisor {
         let input = unit.streams.input();
         input.flush();
         if !input.is_full() {
-            for client in self.control.in_mode(|mode| mode == Mode::Attached(id)) {
+            for client in self.control.in_mode(|mode| mode == Mode::Attached(Owner::Unit(id))) {
                 self.control.pause(client, false);
                 self.hear(client);
             }
@@ -214,7 +226,7 @@ impl Supervisor {
         let unit = &mut self.units[id];
         let taken = unit.take(key, &mut self.io.buffer, &mut self.io.console);
         if taken.raw > 0 {
-            for client in self.control.in_mode(|mode| mode == Mode::Attached(id)) {
+            for client in self.control.in_mode(|mode| mode == Mode::Attached(Owner::Unit(id))) {
                 self.control.send_data(client, &self.io.buffer[..taken.raw]);
             }
         }
@@ -260,12 +272,15 @@ impl Supervisor {
             self.publish(id);
         }
         self.publish_health();
+        self.settle_sessions();
     }
 
-    /// Looks whether anything is left of the services that have lost their main process.
+    /// Looks whether anything is left of what is being stopped and has lost its main process.
     fn look_for_remains(&mut self) {
         let ending = |unit: &Unit| unit.job.is_idle() && unit.machine.state() == ServiceState::Stopping;
-        if !self.units.iter().any(ending) {
+        let sessions: Vec<TerminalId> =
+            self.terminals.open().filter(|terminal| terminal.last_exit.is_some()).map(|terminal| terminal.id).collect();
+        if sessions.is_empty() && !self.units.iter().any(ending) {
             return;
         }
         let now = Instant::now();
@@ -274,11 +289,14 @@ impl Supervisor {
             let wait = if reaped { SCAN } else { REMAINS };
             return self.io.timers.set_if_unset(Timer::Remains, now + wait);
         }
-        let trees = self.trees();
-        for (id, tree) in trees {
-            if tree.is_empty() && ending(&self.units[id]) {
-                self.units[id].job.release();
-                self.feed(id, Input::Gone);
+        for (owner, _) in self.trees().into_iter().filter(|(_, tree)| tree.is_empty()) {
+            match owner {
+                Owner::Unit(id) if ending(&self.units[id]) => {
+                    self.units[id].job.release();
+                    self.feed(id, Input::Gone);
+                }
+                Owner::Terminal(id) if sessions.contains(&id) => self.session_gone(id),
+                Owner::Unit(_) | Owner::Terminal(_) => {}
             }
         }
         self.io.timers.set(Timer::Remains, Some(now + REMAINS));

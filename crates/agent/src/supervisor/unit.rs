@@ -13,6 +13,7 @@ use super::job::Job;
 use super::lines::Replay;
 use super::logfile::{LogFile, timestamp};
 use super::machine::Machine;
+use super::owner::{Mark, Owner};
 use super::poll::{Key, Poll, Source};
 use super::processes::Known;
 use super::readiness::{Preparation, Prober, Verdict};
@@ -54,6 +55,7 @@ pub struct Unit {
     pub notice: Option<String>,
     size: TerminalSize,
     poll: Poll,
+    mark: Mark,
 }
 
 /// What reading from a service brought.
@@ -81,13 +83,14 @@ impl Unit {
             machine,
             job: Job::default(),
             prober: service.ready.as_ref().map(|ready| Prober::new(ready, id, poll.clone())),
-            streams: Streams::new(Source::Stream(id), poll.clone()),
+            streams: Streams::new(Source::Stream(Owner::Unit(id)), poll.clone()),
             replay: Replay::default(),
             log: LogFile::new(log_dir, name),
             since_ms: now_ms(),
             notice: None,
             size: pty::DEFAULT_SIZE,
             poll: poll.clone(),
+            mark: Mark::Service(name.into()),
         }
     }
 
@@ -128,7 +131,7 @@ impl Unit {
             terminal: ends.is_terminal(),
             extra: descriptor.as_ref().map(|(fd, number)| (fd.as_fd(), *number)),
         };
-        self.job.start(&plan, Source::Launch(self.id), &self.poll)?;
+        self.job.start(&plan, Source::Launch(Owner::Unit(self.id)), &self.poll)?;
         if let Some(prober) = &mut self.prober {
             prober.begin();
         }
@@ -154,9 +157,15 @@ impl Unit {
     }
 
     /// By what its processes are known.
-    pub fn known(&self) -> Known<'_, UnitId> {
+    pub fn known(&self) -> Known<'_, Owner> {
         let probe = self.prober.as_ref().and_then(Prober::process);
-        Known { owner: self.id, mark: &self.name, leader: self.job.leader(), session: self.job.session(), probe }
+        Known {
+            owner: Owner::Unit(self.id),
+            mark: &self.mark,
+            leader: self.job.leader(),
+            session: self.job.session(),
+            probe,
+        }
     }
 
     /// Reads one of its outputs into the buffer, logs the lines, and tells what is for others.

@@ -1,50 +1,8 @@
-//! The terminal that a command was called in: raw while a service's terminal is shown, and put back afterwards.
+//! Signals, for a command that waits for other things as well.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd};
-
-use powerdev_protocol::control::TerminalSize;
-use rustix::termios::{self, OptionalActions, Termios};
-
-/// Standard input in raw mode, until dropped.
-#[derive(Debug)]
-pub struct RawMode {
-    before: Termios,
-}
-
-impl RawMode {
-    /// Switches standard input over.
-    ///
-    /// # Errors
-    /// When it isn't a terminal.
-    pub fn enter() -> io::Result<Self> {
-        let stdin = rustix::stdio::stdin();
-        let before = termios::tcgetattr(stdin)?;
-        let mut raw = before.clone();
-        raw.make_raw();
-        termios::tcsetattr(stdin, OptionalActions::Now, &raw)?;
-        Ok(Self { before })
-    }
-}
-
-impl Drop for RawMode {
-    fn drop(&mut self) {
-        // The terminal may be gone, and then there is nothing to put back.
-        termios::tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, &self.before).ok();
-    }
-}
-
-/// The size of the terminal on standard input. None when it isn't one, or doesn't know.
-pub fn size() -> Option<TerminalSize> {
-    let size = termios::tcgetwinsize(rustix::stdio::stdin()).ok()?;
-    (size.ws_row > 0 && size.ws_col > 0).then_some(TerminalSize { rows: size.ws_row, cols: size.ws_col })
-}
-
-/// Whether standard input is a terminal.
-pub fn is_terminal() -> bool {
-    termios::isatty(rustix::stdio::stdin())
-}
 
 /// Signals as a file descriptor that can be polled.
 #[derive(Debug)]
