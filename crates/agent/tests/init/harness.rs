@@ -184,6 +184,18 @@ impl Connection {
         self.bytes(&bytes);
     }
 
+    /// The next frame's kind and payload. None when the agent has hung up.
+    pub fn next_frame(&mut self) -> Option<(u8, Vec<u8>)> {
+        let mut head = [0; 5];
+        match self.reader.read_exact(&mut head) {
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return None,
+            read => read.unwrap(),
+        }
+        let mut payload = vec![0; u32::from_be_bytes(head[1..].try_into().unwrap()) as usize];
+        self.reader.read_exact(&mut payload).unwrap();
+        Some((head[0], payload))
+    }
+
     /// The payload of the next frame.
     pub fn data(&mut self) -> Vec<u8> {
         let mut head = [0; 5];

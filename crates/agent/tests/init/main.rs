@@ -10,5 +10,6 @@ mod launch;
 mod readiness;
 mod reload;
 mod restart;
+mod sessions;
 mod start;
 mod stop;
