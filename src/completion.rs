@@ -1,5 +1,5 @@
-//! Completions: the shell calls powerdev itself, so that services and environments are those of this moment. Only
-//! cheap local files are read; no Engine is asked.
+//! Completions: the shell calls powerdev itself, so that services, sessions and environments are those of this moment.
+//! Only cheap local files are read, and for sessions an agent on this machine is asked; no Engine is.
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -7,10 +7,13 @@ use std::path::PathBuf;
 use clap::{Command, CommandFactory};
 use clap_complete::env::{Bash, EnvCompleter, Fish, Zsh};
 use clap_complete::{ArgValueCandidates, ArgValueCompleter, CompleteEnv, CompletionCandidate, PathCompleter};
+use powerdev_protocol::SessionStatus;
 
 use crate::backup::Store;
 use crate::cli::Cli;
 use crate::config;
+use crate::control::Client;
+use crate::control::Patience;
 use crate::state::StateDir;
 
 /// Set by the shells' scripts when they want candidates.
@@ -75,21 +78,30 @@ pub fn answer() {
     CompleteEnv::with_factory(command).var(VARIABLE).bin(PROGRAM).complete();
 }
 
-/// The command line, with candidates for what clap can't know: whatever is called SERVICE takes a service's name.
+/// The command line, with candidates for what clap can't know: whatever is called SERVICE takes a service's name,
+/// whatever is called SESSION a session's.
 fn command() -> Command {
-    with_services(Cli::command())
+    with_names(Cli::command())
         .mut_arg("project", |arg| arg.add(ArgValueCompleter::new(projects)))
         .mut_subcommand("restore", |restore| restore.mut_arg("name", |arg| arg.add(ArgValueCandidates::new(backups))))
 }
 
-fn with_services(command: Command) -> Command {
-    let is_service = |arg: &clap::Arg| {
-        let named = arg.get_value_names().is_some_and(|names| names.iter().any(|name| name.as_str() == "SERVICE"));
-        arg.is_positional() && (named || arg.get_id() == "service")
+fn with_names(command: Command) -> Command {
+    let is_called = |arg: &clap::Arg, wanted: &str| {
+        let named = arg.get_value_names().is_some_and(|names| names.iter().any(|name| name.as_str() == wanted));
+        arg.is_positional() && (named || arg.get_id().as_str().eq_ignore_ascii_case(wanted))
     };
     command
-        .mut_args(|arg| if is_service(&arg) { arg.add(ArgValueCandidates::new(services)) } else { arg })
-        .mut_subcommands(with_services)
+        .mut_args(|arg| {
+            if is_called(&arg, "SERVICE") {
+                arg.add(ArgValueCandidates::new(services))
+            } else if is_called(&arg, "SESSION") {
+                arg.add(ArgValueCandidates::new(sessions))
+            } else {
+                arg
+            }
+        })
+        .mut_subcommands(with_names)
 }
 
 /// The project and the file that the line names.
@@ -104,6 +116,22 @@ fn services() -> Vec<CompletionCandidate> {
     let Ok(settings) = config::load(project.as_deref(), env_file.as_deref()) else { return Vec::new() };
     let enabled = settings.services.iter().filter(|(_, service)| service.enabled);
     enabled.map(|(name, service)| CompletionCandidate::new(name).help(Some(service.command.join(" ").into()))).collect()
+}
+
+/// The sessions of the environment that the line is about, if its agent answers at once.
+fn sessions() -> Vec<CompletionCandidate> {
+    let (project, env_file) = given();
+    let ask = async {
+        let (name, _) = config::identity_with(project.as_deref(), env_file.as_deref()).ok()?;
+        let mut agent = Client::connect(&StateDir::of(&name).ok()?.run_dir(), Patience::Brief.limit()).await.ok()?;
+        Some(agent.sessions().await.ok()?.0)
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let sessions = runtime.ok().and_then(|runtime| runtime.block_on(ask)).unwrap_or_default();
+    let candidate = |session: SessionStatus| {
+        CompletionCandidate::new(session.name.as_str()).help(Some(session.command.join(" ").into()))
+    };
+    sessions.into_iter().map(candidate).collect()
 }
 
 /// The backups of that project that can be restored, newest first, after the word for the newest.

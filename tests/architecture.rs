@@ -45,7 +45,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "spec",
         ],
     ),
-    ("session", &["control", "engine", "environment", "failure", "reporter", "spec", "ui"]),
+    ("execution", &["control", "engine", "environment", "failure", "reporter", "spec", "ui"]),
+    ("sessions", &["control", "environment", "failure", "ui"]),
     ("backup", &["config", "failure", "state", "units"]),
     ("watch", &["clock", "config", "control", "engine", "environment", "failure", "state"]),
     ("cleanup", &["config", "control", "delivery", "engine", "spec", "state"]),
@@ -71,7 +72,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     // They see everything; nothing below sees them.
     ("commands", &["*"]),
     ("cli", &["commands"]),
-    ("completion", &["backup", "cli", "config", "state"]),
+    ("completion", &["backup", "cli", "config", "control", "state"]),
     ("reference", &["cli", "config"]),
 ];
 

@@ -6,8 +6,8 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::Context;
+use crate::execution::{Command, Execution};
 use crate::failure::Failure;
-use crate::session::{Command, End, Session};
 use crate::ui::terminal;
 
 /// What `--json` keeps of each stream, in bytes.
@@ -37,7 +37,7 @@ pub struct ExecArgs {
     command: Vec<String>,
 }
 
-fn assignment(text: &str) -> Result<String, String> {
+pub(super) fn assignment(text: &str) -> Result<String, String> {
     match text.split_once('=') {
         Some((name, _)) if !name.is_empty() => Ok(text.to_owned()),
         _ => Err("give NAME=VALUE".to_owned()),
@@ -62,26 +62,17 @@ struct ExecDocument<'a> {
 pub async fn run(args: ExecArgs, context: &Context<'_>) -> anyhow::Result<ExitCode> {
     let environment = context.environment()?;
     let tty = !args.no_tty && !context.ui.json() && terminal::is_interactive();
-    let command = Command {
-        words: args.command,
-        tty,
-        user: args.user,
-        directory: args.workdir,
-        variables: args.variables,
-        detachable: false,
-    };
+    let command =
+        Command { words: args.command, tty, user: args.user, directory: args.workdir, variables: args.variables };
     if context.ui.json() && command.words.is_empty() {
         return Err(Failure::usage("a login shell has no JSON").hint("give a command, or leave out --json").into());
     }
-    let session = Session::open(&environment).await?;
+    let execution = Execution::open(&environment).await?;
     if !context.ui.json() {
-        return Ok(match session.run(&command, context.ui).await? {
-            End::Left(code) => code.into(),
-            End::Detached => ExitCode::SUCCESS,
-        });
+        return Ok(execution.run(&command, context.ui).await?.into());
     }
     let started = Instant::now();
-    let (exit_code, captured) = session.capture(&command, KEPT, context.ui).await?;
+    let (exit_code, captured) = execution.capture(&command, KEPT, context.ui).await?;
     context.ui.document(&ExecDocument {
         name: environment.name().as_str(),
         command: &command.words,

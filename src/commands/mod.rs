@@ -1,7 +1,9 @@
 //! One command, one file: its `Args` and its `run`. Here: the dispatch, and what commands share.
 
+pub mod attach;
 pub mod backups;
 pub mod build;
+pub mod claude;
 pub mod cleanup;
 pub mod completions;
 pub mod config;
@@ -19,6 +21,7 @@ pub mod restart;
 pub mod restore;
 pub mod rm;
 pub mod services;
+pub mod sessions;
 pub mod start;
 pub mod status;
 pub mod stop;
@@ -115,10 +118,13 @@ pub async fn run(cli: Cli, ui: &Ui) -> anyhow::Result<std::process::ExitCode> {
     let ended: anyhow::Result<ExitCode> = match cli.command {
         Command::Up(args) => up::run(args, &context).await,
         Command::Build(args) => build::run(args, &context).await,
-        Command::Start(args) => start::run(args, &context).await,
+        Command::Start(args) => return start::run(args, &context).await,
         Command::Daemon(args) => daemon::run(args, &context).await,
-        // The code is that of the command that was run.
+        // The code is that of the command that was run, or looked at.
         Command::Exec(args) => return exec::run(args, &context).await,
+        Command::Attach(args) => return attach::run(args, &context).await,
+        Command::Claude(args) => return claude::run(args, &context).await,
+        Command::Sessions(args) => return sessions::run(args, &context).await,
         Command::Logs(args) => logs::run(args, &context).await,
         Command::Stop(args) => stop::run(args, &context).await,
         Command::Rm(args) => rm::run(args, &context).await,

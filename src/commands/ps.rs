@@ -30,6 +30,8 @@ struct Row {
     state: &'static str,
     health: Option<HealthState>,
     uptime_ms: Option<u64>,
+    /// Open sessions; none where the agent can't be asked.
+    sessions: Option<usize>,
     ports: Vec<PortReport>,
 }
 
@@ -58,6 +60,7 @@ async fn row(engine: &Engine, container: &Container) -> Row {
     let stopped = (!running).then_some(HealthState::Stopped);
     Row {
         health: status.as_ref().map(|status| status.health.state).or(stopped),
+        sessions: status.as_ref().map(|status| status.sessions),
         uptime_ms: status.map(|status| now_ms().saturating_sub(status.started_ms)),
         name,
         dir: container.labels.get(label::DIR).cloned().unwrap_or_default(),
@@ -75,7 +78,7 @@ async fn status(engine: &Engine, container: &Container) -> Option<AgentStatus> {
 }
 
 fn table(rows: &[Row]) -> Table {
-    let mut table = Table::new(&["NAME", "STATE", "HEALTH", "UP", "PORTS", "FOLDER"]);
+    let mut table = Table::new(&["NAME", "STATE", "HEALTH", "UP", "SESSIONS", "PORTS", "FOLDER"]);
     for row in rows {
         let ports: Vec<String> = row.ports.iter().map(|port| format!("{}->{}", port.host, port.container)).collect();
         table.row([
@@ -83,6 +86,7 @@ fn table(rows: &[Row]) -> Table {
             row.state.to_owned(),
             row.health.map_or("?".to_owned(), |health| health.to_string()),
             row.uptime_ms.map_or("-".to_owned(), span),
+            row.sessions.map_or("-".to_owned(), |count| count.to_string()),
             if ports.is_empty() { "-".to_owned() } else { ports.join(",") },
             row.dir.clone(),
         ]);

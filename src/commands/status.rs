@@ -43,6 +43,8 @@ struct StatusDocument {
     image: Option<String>,
     ports: Vec<PortReport>,
     services: Vec<ServiceStatus>,
+    /// Open sessions: `powerdev sessions` lists them.
+    sessions: usize,
     usage: Option<Usage>,
     disk: Option<Disk>,
     gpus: Vec<Gpu>,
@@ -146,6 +148,7 @@ fn document(
         drift,
         notices: status.as_ref().map(|status| status.notices.clone()).unwrap_or_default(),
         usage: status.as_ref().map(|status| status.usage.clone()),
+        sessions: status.as_ref().map_or(0, |status| status.sessions),
         services: status.map(|status| status.services).unwrap_or_default(),
     }
 }
@@ -195,6 +198,9 @@ fn show(document: &StatusDocument, context: &Context<'_>) -> anyhow::Result<()> 
     }
     if let Some(usage) = &document.usage {
         show_usage(usage, document.disk.as_ref(), context)?;
+    }
+    if document.sessions > 0 {
+        ui.print(&format!("sessions  {}", document.sessions))?;
     }
     for gpu in &document.gpus {
         ui.print(&format!("gpu       {}: {} ({})", gpu.index, gpu.name, ByteSize(gpu.memory)))?;

@@ -9,10 +9,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::Stream;
-use powerdev_protocol::control::MAX_LINE;
+use powerdev_protocol::control::{MAX_LINE, TerminalSize};
 use powerdev_protocol::hello::{Hello, OtherRelease};
-use powerdev_protocol::{Action, AgentStatus, Event, ExitCode, Health, Reloaded, Request, Response, paths};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use powerdev_protocol::{
+    Action, AgentStatus, Event, ExitCode, Health, OpenSession, Reloaded, Request, Response, SessionName,
+    SessionRequest, SessionStatus, paths,
+};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::time::{Instant, timeout_at};
 
@@ -62,6 +65,9 @@ pub enum AgentError {
     /// It understood, and refused in these words.
     #[error("{0}")]
     Refused(String),
+    /// What was asked about isn't there.
+    #[error("{0}")]
+    NotThere(String),
 }
 
 impl AgentError {
@@ -74,7 +80,9 @@ impl AgentError {
 impl Diagnostic for AgentError {
     fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Absent { .. } | Self::NotASocket { .. } | Self::Broken(_) | Self::HungUp => ExitCode::NotRunning,
+            Self::Absent { .. } | Self::NotASocket { .. } | Self::Broken(_) | Self::HungUp | Self::NotThere(_) => {
+                ExitCode::NotRunning
+            }
             Self::TimedOut { .. } => ExitCode::TimedOut,
             Self::Unreadable(_) | Self::Unexpected | Self::OtherRelease(_) | Self::Refused(_) => ExitCode::Failed,
         }
@@ -91,7 +99,7 @@ impl Diagnostic for AgentError {
             }
             Self::OtherRelease(other) => other.remedy(),
             Self::Unreadable(_) | Self::Unexpected => "`powerdev restart` gives the environment this release's agent",
-            Self::Refused(_) => return None,
+            Self::Refused(_) | Self::NotThere(_) => return None,
         };
         Some(hint.to_owned())
     }
@@ -163,7 +171,7 @@ impl Client {
     /// this client's patience.
     ///
     /// # Errors
-    /// [`AgentError::Refused`] for an unknown service; otherwise see [`AgentError`].
+    /// [`AgentError::NotThere`] for an unknown service; otherwise see [`AgentError`].
     pub async fn service(&mut self, name: &str, action: Action, wait: bool) -> Result<(), AgentError> {
         self.command(&Request::Service { name: name.to_owned(), action, wait }).await
     }
@@ -207,6 +215,57 @@ impl Client {
         }))
     }
 
+    /// Makes a session; it runs once this returns.
+    ///
+    /// # Errors
+    /// [`AgentError::Refused`] when there are too many, the name is taken, or its program can't be run.
+    pub async fn open_session(&mut self, open: OpenSession) -> Result<SessionStatus, AgentError> {
+        match self.ask(&Request::Session(SessionRequest::Open(open))).await? {
+            Response::Session(session) => Ok(session),
+            _ => Err(AgentError::Unexpected),
+        }
+    }
+
+    /// The sessions, and how many there may be.
+    ///
+    /// # Errors
+    /// See [`AgentError`].
+    pub async fn sessions(&mut self) -> Result<(Vec<SessionStatus>, usize), AgentError> {
+        match self.ask(&Request::Session(SessionRequest::List)).await? {
+            Response::Sessions { sessions, limit } => Ok((sessions, limit)),
+            _ => Err(AgentError::Unexpected),
+        }
+    }
+
+    /// Gives a session another name.
+    ///
+    /// # Errors
+    /// [`AgentError::NotThere`] when there is none of this name, [`AgentError::Refused`] when the other is taken.
+    pub async fn rename_session(&mut self, name: SessionName, to: SessionName) -> Result<(), AgentError> {
+        self.command(&Request::Session(SessionRequest::Rename { name, to })).await
+    }
+
+    /// Ends a session with all of its processes, and returns when they are gone.
+    ///
+    /// # Errors
+    /// [`AgentError::NotThere`] when there is none of this name.
+    pub async fn kill_session(&mut self, name: SessionName) -> Result<(), AgentError> {
+        self.command(&Request::Session(SessionRequest::Kill { name })).await
+    }
+
+    /// Looks at a session: from here on [frames](powerdev_protocol::frame) go both ways.
+    ///
+    /// # Errors
+    /// [`AgentError::NotThere`] when there is none of this name.
+    pub async fn attach_session(
+        mut self,
+        name: SessionName,
+        size: Option<TerminalSize>,
+    ) -> Result<impl AsyncRead + AsyncWrite + Send + Unpin, AgentError> {
+        self.command(&Request::Session(SessionRequest::Attach { name, size })).await?;
+        Ok(self.stream)
+    }
+
     async fn command(&mut self, request: &Request) -> Result<(), AgentError> {
         match self.ask(request).await? {
             Response::Ok => Ok(()),
@@ -243,9 +302,9 @@ impl Client {
             self.agent = Some(agent);
         }
         match (self.answer().await?, &self.agent) {
-            (Response::Error { message, .. }, Some(agent)) => {
+            (Response::Error { message, absent }, Some(agent)) => {
                 agent.knows(request)?;
-                Err(AgentError::Refused(message))
+                Err(if absent { AgentError::NotThere(message) } else { AgentError::Refused(message) })
             }
             (response, _) => Ok(response),
         }

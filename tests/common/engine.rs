@@ -239,6 +239,16 @@ pub fn tiny_image() -> &'static str {
     })
 }
 
+/// Stands in for claude: tells what it was given, then waits for a line.
+const CLAUDE: &str = r#"#!/bin/sh
+words=""
+for word; do words="$words [$word]"; done
+echo "claude$words in $PWD, a key of ${#ANTHROPIC_API_KEY}"
+read line
+echo "heard $line"
+exit 3
+"#;
+
 /// The root of the tiny image, as a tar archive.
 pub fn tiny_root(busybox: &Path) -> Vec<u8> {
     let program = std::fs::read(busybox).unwrap_or_else(|error| {
@@ -274,6 +284,7 @@ pub fn tiny_root(busybox: &Path) -> Vec<u8> {
     for applet in applets.lines().filter(|applet| *applet != "busybox") {
         add(tar::EntryType::Symlink, &format!("bin/{applet}"), 0o777, root, &[], "busybox");
     }
+    add(tar::EntryType::Regular, "bin/claude", 0o755, root, CLAUDE.as_bytes(), "");
     let passwd = format!("root:x:0:0:root:/root:/bin/sh\ndev:x:{uid}:{gid}:dev:/home/dev:/bin/sh\n");
     add(tar::EntryType::Regular, "etc/passwd", 0o644, root, passwd.as_bytes(), "");
     let group = format!("root:x:0:\ndev:x:{gid}:\n");

@@ -2,7 +2,8 @@
 //!
 //! - [`Project`]: a folder with an environment's name that no other test has. Dropping it removes everything of that
 //!   name: containers, networks, volumes, images, the folder.
-//! - [`Invocation`]: one run of `powerdev`; [`Running`]: one that goes on; [`Terminal`]: one that has a terminal.
+//! - [`Invocation`]: one run of `powerdev`; [`Running`]: one that goes on; [`Terminal`]: one that has a terminal;
+//!   [`Tmux`]: one that has a screen.
 //! - [`engine`]: what the Engine says, past powerdev. A test fails, never skips, when no Engine answers.
 //! - [`reaper`]: a second process that cleans up when the first one can't: Ctrl-C, a crash, `kill -9`.
 //!
@@ -23,6 +24,7 @@ pub mod root;
 pub mod second_engine;
 pub mod ssh;
 pub mod terminal;
+pub mod tmux;
 pub mod wait;
 
 pub use process::{Invocation, Output, Running};
@@ -32,3 +34,4 @@ pub use relay::{Fault, Relay, Server};
 pub use second_engine::SecondEngine;
 pub use ssh::SshServer;
 pub use terminal::Terminal;
+pub use tmux::Tmux;

@@ -125,6 +125,17 @@ impl Invocation {
         Terminal::start(self.command, rows, cols, self.deadline)
     }
 
+    /// As a line that a shell runs as this would, on the terminal that it has.
+    pub fn shell_line(&self) -> String {
+        let quote = |word: &OsStr| format!("'{}'", word.to_string_lossy().replace('\'', r"'\''"));
+        let dir = self.command.get_current_dir().expect("each has a folder");
+        let variables = self.command.get_envs().filter(|(name, _)| *name != "TERM");
+        let variables = variables.filter_map(|(name, value)| Some(format!("{}={}", name.display(), quote(value?))));
+        let words = std::iter::once(self.command.get_program()).chain(self.command.get_args()).map(quote);
+        let all: Vec<String> = variables.chain(words).collect();
+        format!("cd {} && env -i TERM=$TERM {}", quote(dir.as_os_str()), all.join(" "))
+    }
+
     fn start(mut self) -> Running {
         let shown = show(&self.command);
         die_with_us(&mut self.command);

@@ -24,5 +24,6 @@ mod reload;
 mod remote;
 mod secrets;
 mod services;
+mod sessions;
 mod supervisor;
 mod watch;

@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use powerdev_protocol::paths;
+use powerdev_terminal::RawMode;
 
 use crate::engine::{Container, Engine, Exec, ExecSpec};
 use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::ui::Ui;
-use crate::ui::terminal::{self, RawTerminal};
+use crate::ui::terminal;
 
 pub use pump::Captured;
 use pump::{Pump, Sink};
@@ -40,28 +41,17 @@ pub struct Command {
     pub directory: Option<String>,
     /// Variables besides those of the environment, `NAME=value`. Not for secrets: the Engine shows them.
     pub variables: Vec<String>,
-    /// Ctrl-P Ctrl-Q leaves it running.
-    pub detachable: bool,
-}
-
-/// How a session ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    /// The command ended with this code.
-    Left(u8),
-    /// The user left it running.
-    Detached,
 }
 
 /// A running environment in which commands can be run.
 #[derive(Debug)]
-pub struct Session {
+pub struct Execution {
     engine: Engine,
     container: Container,
     environment: Environment,
 }
 
-impl Session {
+impl Execution {
     /// Looks whether the environment runs.
     ///
     /// # Errors
@@ -79,16 +69,16 @@ impl Session {
     ///
     /// # Errors
     /// Among others: the Engine went away, or the environment was stopped meanwhile.
-    pub async fn run(&self, command: &Command, ui: &Ui) -> anyhow::Result<End> {
+    pub async fn run(&self, command: &Command, ui: &Ui) -> anyhow::Result<u8> {
         let token = token()?;
         let mut signals = Signals::catch(command.tty, self.environment.clone(), token.clone())?;
         let exec = self.start(command, &token, ui).await?;
-        let raw = command.tty.then(RawTerminal::enter).transpose().context("can't use the terminal")?;
+        let raw = command.tty.then(RawMode::enter).transpose().context("can't use the terminal")?;
         if command.tty {
             size_terminal(self.engine.clone(), exec.id.clone());
         }
         let id = exec.id.clone();
-        let mut pump = Pump::start(exec, Sink::Inherit, command.tty, command.detachable)?;
+        let mut pump = Pump::start(exec, Sink::Inherit, command.tty)?;
         let end = loop {
             tokio::select! {
                 finished = pump.finished() => break self.finish(&id, finished?, &mut signals).await?,
@@ -98,12 +88,12 @@ impl Session {
                     Verdict::Resized => {}
                     Verdict::HangUp(code) => {
                         tokio::time::timeout(HANG_UP_GRACE, pump.finished()).await.ok();
-                        break End::Left(code);
+                        break code;
                     }
                     Verdict::GiveUp { code, why } => {
                         drop(raw);
                         ui.notice(format_args!("{why}; the command may go on in the environment"));
-                        return Ok(End::Left(code));
+                        return Ok(code);
                     }
                 },
             }
@@ -116,19 +106,16 @@ impl Session {
     /// read and dropped. Standard input goes to it.
     ///
     /// # Errors
-    /// As [`Session::run`].
+    /// As [`Execution::run`].
     pub async fn capture(&self, command: &Command, limit: usize, ui: &Ui) -> anyhow::Result<(u8, Captured)> {
         let token = token()?;
         let mut signals = Signals::catch(false, self.environment.clone(), token.clone())?;
         let exec = self.start(command, &token, ui).await?;
         let id = exec.id.clone();
-        let mut pump = Pump::start(exec, Sink::Capture(limit), false, false)?;
+        let mut pump = Pump::start(exec, Sink::Capture(limit), false)?;
         let code = loop {
             tokio::select! {
-                finished = pump.finished() => match self.finish(&id, finished?, &mut signals).await? {
-                    End::Left(code) => break code,
-                    End::Detached => unreachable!("there are no keys without a terminal"),
-                },
+                finished = pump.finished() => break self.finish(&id, finished?, &mut signals).await?,
                 verdict = signals.pass_on() => match verdict {
                     Verdict::Passed | Verdict::Resized => {}
                     Verdict::HangUp(code) | Verdict::GiveUp { code, .. } => break code,
@@ -152,7 +139,7 @@ impl Session {
             tty: command.tty,
             user: command.user.clone(),
             stdin: true,
-            size: terminal::size().filter(|_| command.tty),
+            size: powerdev_terminal::size().filter(|_| command.tty),
             // The agent goes there itself: some Engines report a missing folder with a code of their own.
             directory: command.directory.clone().filter(|_| !with_agent),
         };
@@ -165,22 +152,21 @@ impl Session {
         folder.is_none_or(|folder| folder != self.environment.state().agent_dir() || folder.join(AGENT).exists())
     }
 
-    async fn finish(&self, id: &str, finished: pump::Finished, signals: &mut Signals) -> anyhow::Result<End> {
+    async fn finish(&self, id: &str, finished: pump::Finished, signals: &mut Signals) -> anyhow::Result<u8> {
         match finished {
-            pump::Finished::Detached => return Ok(End::Detached),
             pump::Finished::HungUp => {
                 signals.hang_up().await;
-                return Ok(End::Left(signals::code(signals::HANG_UP)));
+                return Ok(signals::code(signals::HANG_UP));
             }
             // As a program that writes into a pipe that nobody reads.
             pump::Finished::NobodyReads => {
                 signals.send(signals::BROKEN_PIPE).await.ok(); // It notices by itself when it writes again.
-                return Ok(End::Left(signals::code(signals::BROKEN_PIPE)));
+                return Ok(signals::code(signals::BROKEN_PIPE));
             }
             pump::Finished::OutputEnded => {}
         }
         match self.engine.exec_exit_code(id).await {
-            Ok(code) => Ok(End::Left((code & 0xff) as u8)),
+            Ok(code) => Ok((code & 0xff) as u8),
             Err(error) if error.is_not_found() || error.is_not_running() => {
                 Err(Failure::not_running("the environment was stopped while the command ran").source(error).into())
             }
@@ -189,15 +175,13 @@ impl Session {
     }
 }
 
-/// Opens a login shell in the user's terminal; Ctrl-P Ctrl-Q leaves it running ([`End::Detached`]). Without a
-/// terminal it reads commands from standard input.
+/// Opens a login shell that reads commands from standard input, or from the terminal on it.
 ///
 /// # Errors
-/// As [`Session::open`] and [`Session::run`].
-pub async fn shell(environment: &Environment, ui: &Ui) -> anyhow::Result<End> {
-    let tty = terminal::is_interactive();
-    let session = Session::open(environment).await?;
-    session.run(&Command { tty, detachable: tty, ..Command::default() }, ui).await
+/// As [`Execution::open`] and [`Execution::run`].
+pub async fn shell(environment: &Environment, ui: &Ui) -> anyhow::Result<u8> {
+    let execution = Execution::open(environment).await?;
+    execution.run(&Command { tty: terminal::is_interactive(), ..Command::default() }, ui).await
 }
 
 fn through_agent(command: &Command, token: &str) -> Vec<String> {
@@ -238,7 +222,7 @@ fn token() -> anyhow::Result<String> {
 fn size_terminal(engine: Engine, id: String) {
     tokio::spawn(async move {
         for _ in 0..10 {
-            let Some(size) = terminal::size() else { return };
+            let Some(size) = powerdev_terminal::size() else { return };
             if engine.exec_resize(&id, size).await.is_ok() {
                 return;
             }

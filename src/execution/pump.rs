@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::engine::{EngineError, Exec, ExecOutput, Stream};
-use crate::ui::terminal::{self, DetachSequence, StdinReader};
+use crate::ui::terminal::{self, StdinReader};
 
 /// Where the command's output goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,8 +37,6 @@ pub struct Captured {
 pub enum Finished {
     /// The command wrote all that it will.
     OutputEnded,
-    /// The user typed the detach keys.
-    Detached,
     /// The user's terminal is gone.
     HungUp,
     /// Who read powerdev's output is gone.
@@ -59,12 +57,11 @@ impl Pump {
     ///
     /// # Errors
     /// When standard input can't be read.
-    pub fn start(exec: Exec, sink: Sink, tty: bool, detachable: bool) -> io::Result<Self> {
+    pub fn start(exec: Exec, sink: Sink, tty: bool) -> io::Result<Self> {
         let (tell, left) = mpsc::channel(1);
         let input = StdinReader::open()?;
-        let keys = detachable.then(DetachSequence::default);
         let output = tokio::spawn(drain(exec.output, sink));
-        let input = tokio::spawn(feed(input, exec.input, tty, keys, tell));
+        let input = tokio::spawn(feed(input, exec.input, tty, tell));
         Ok(Self { output, input, left, captured: Captured::default() })
     }
 
@@ -131,23 +128,16 @@ async fn feed(
     mut input: StdinReader,
     mut to: Pin<Box<dyn AsyncWrite + Send>>,
     tty: bool,
-    mut keys: Option<DetachSequence>,
     tell: mpsc::Sender<Finished>,
 ) {
     while let Some(bytes) = input.next().await {
-        let detach = keys.as_mut().and_then(|keys| keys.find(&bytes));
         // A command that reads no more is no reason to stop showing what it writes.
-        if to.write_all(&bytes[..detach.unwrap_or(bytes.len())]).await.is_err() {
-            return;
-        }
-        if detach.is_some() {
-            to.flush().await.ok(); // The connection is given up anyway.
-            tell.send(Finished::Detached).await.ok(); // Nobody waits when the command has just ended.
+        if to.write_all(&bytes).await.is_err() {
             return;
         }
     }
     if tty {
-        tell.send(Finished::HungUp).await.ok(); // As above.
+        tell.send(Finished::HungUp).await.ok(); // Nobody waits when the command has just ended.
     } else {
         to.shutdown().await.ok(); // The command may have ended meanwhile.
     }
