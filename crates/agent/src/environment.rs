@@ -75,18 +75,18 @@ pub fn compose(
     secrets: &BTreeMap<String, String>,
     service: Option<(&str, &Service)>,
 ) -> Vec<(OsString, OsString)> {
-    let user = User::current();
+    let user = UserEntry::current();
     layer(std::env::vars_os(), &user, set, secrets, service)
 }
 
 /// Who the processes run as.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct User {
+struct UserEntry {
     name: OsString,
     shell: OsString,
 }
 
-impl User {
+impl UserEntry {
     /// From `/etc/passwd`, without NSS, which a static executable can't use.
     fn current() -> Self {
         let passwd = std::fs::read("/etc/passwd").unwrap_or_default();
@@ -115,7 +115,7 @@ impl User {
 
 fn layer(
     inherited: impl IntoIterator<Item = (OsString, OsString)>,
-    user: &User,
+    user: &UserEntry,
     set: &ServiceSet,
     secrets: &BTreeMap<String, String>,
     service: Option<(&str, &Service)>,
@@ -181,8 +181,8 @@ mod tests {
 
     const PASSWD: &[u8] = b"root:x:0:0:root:/root:/bin/bash\nbroken\ndev:x:1000:1000::/home/dev:/usr/bin/zsh\n";
 
-    fn user() -> User {
-        User::parse(PASSWD, 1000)
+    fn user() -> UserEntry {
+        UserEntry::parse(PASSWD, 1000)
     }
 
     fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -199,10 +199,10 @@ mod tests {
 
     #[test]
     fn the_user_comes_from_passwd() {
-        assert_eq!(user(), User { name: "dev".into(), shell: "/usr/bin/zsh".into() });
-        assert_eq!(User::parse(PASSWD, 0).name, "root");
-        assert_eq!(User::parse(PASSWD, 4711), User { name: "dev".into(), shell: "".into() });
-        assert_eq!(User::parse(b"", 0).name, "dev");
+        assert_eq!(user(), UserEntry { name: "dev".into(), shell: "/usr/bin/zsh".into() });
+        assert_eq!(UserEntry::parse(PASSWD, 0).name, "root");
+        assert_eq!(UserEntry::parse(PASSWD, 4711), UserEntry { name: "dev".into(), shell: "".into() });
+        assert_eq!(UserEntry::parse(b"", 0).name, "dev");
     }
 
     #[test]

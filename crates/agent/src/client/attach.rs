@@ -15,8 +15,8 @@ use powerdev_protocol::{Request, Response, SessionName, SessionRequest, paths};
 use powerdev_terminal::{Departure, RawMode, Viewer};
 use rustix::event::{PollFd, PollFlags, Timespec};
 
-use super::signals::Signals;
-use super::{ClientError, Connection, Words};
+use super::signals::SignalQueue;
+use super::{ArgumentList, ClientError, Connection};
 use crate::environment;
 
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -31,7 +31,7 @@ const BACKLOG: usize = 256 * 1024;
 
 /// Why it is over.
 #[derive(Debug, PartialEq, Eq)]
-enum End {
+enum AttachEnd {
     /// The agent hung up.
     Agent,
     /// The user left, the session ended, or the agent said why it hangs up.
@@ -41,61 +41,61 @@ enum End {
 }
 
 /// What is attached to.
-enum Target {
+enum AttachTarget {
     Service(String),
     Session(SessionName),
 }
 
-pub fn run(mut words: Words) -> Result<ExitCode, ClientError> {
+pub fn run(mut words: ArgumentList) -> Result<ExitCode, ClientError> {
     let stay = words.flag("--stay");
     let name = words.text("a session's or service's name")?;
     words.end()?;
-    let mut signals = Signals::collect(&[libc::SIGWINCH, libc::SIGTERM, libc::SIGHUP])
+    let mut signals = SignalQueue::collect(&[libc::SIGWINCH, libc::SIGTERM, libc::SIGHUP])
         .map_err(ClientError::io("can't listen for signals"))?;
     let end = if stay {
         keep_attached(&name, &mut signals)?
     } else {
         let target = find(&name)?;
-        if matches!(target, Target::Session(_)) && !powerdev_terminal::has_terminal() {
+        if matches!(target, AttachTarget::Session(_)) && !powerdev_terminal::has_terminal() {
             return Err(ClientError::Usage(format!("{name} is a session: attach needs a terminal")));
         }
         Attached::open(&target, false)?.run(&mut signals)?
     };
     Ok(match end {
-        End::Agent => ExitCode::SUCCESS,
-        End::Departed(Departure::Dismissed(why)) => {
+        AttachEnd::Agent => ExitCode::SUCCESS,
+        AttachEnd::Departed(Departure::Dismissed(why)) => {
             return Err(ClientError::Refused(format!("left {name}: {why}")));
         }
-        End::Departed(Departure::Left) => {
+        AttachEnd::Departed(Departure::Left) => {
             note(&format!("left {name}, which goes on"));
             ExitCode::SUCCESS
         }
-        End::Departed(Departure::Ended(exit)) => ExitCode::from(exit.shell_code()),
-        End::Signal(signal) => ExitCode::from(128 + signal as u8),
+        AttachEnd::Departed(Departure::Ended(exit)) => ExitCode::from(exit.shell_code()),
+        AttachEnd::Signal(signal) => ExitCode::from(128 + signal as u8),
     })
 }
 
 /// A session of this name, else a service.
-fn find(name: &str) -> Result<Target, ClientError> {
-    let Ok(session) = name.parse::<SessionName>() else { return Ok(Target::Service(name.into())) };
+fn find(name: &str) -> Result<AttachTarget, ClientError> {
+    let Ok(session) = name.parse::<SessionName>() else { return Ok(AttachTarget::Service(name.into())) };
     // An agent of before sessions has none.
     let answer = Connection::open(DEADLINE)?.ask(&Request::Session(SessionRequest::List));
     Ok(match answer {
         Ok(Response::Sessions { sessions, .. }) if sessions.iter().any(|one| one.name == session) => {
-            Target::Session(session)
+            AttachTarget::Session(session)
         }
-        _ => Target::Service(name.into()),
+        _ => AttachTarget::Service(name.into()),
     })
 }
 
 /// For tmux's panes: no keys that leave, and a lost agent is waited for.
-fn keep_attached(name: &str, signals: &mut Signals) -> Result<End, ClientError> {
+fn keep_attached(name: &str, signals: &mut SignalQueue) -> Result<AttachEnd, ClientError> {
     let mut told = false;
     loop {
-        match Attached::open(&Target::Service(name.into()), true) {
+        match Attached::open(&AttachTarget::Service(name.into()), true) {
             Ok(attached) => match attached.run(signals)? {
-                End::Agent => told = false,
-                End::Departed(Departure::Dismissed(why)) => {
+                AttachEnd::Agent => told = false,
+                AttachEnd::Departed(Departure::Dismissed(why)) => {
                     told = false;
                     note(&why);
                 }
@@ -109,7 +109,7 @@ fn keep_attached(name: &str, signals: &mut Signals) -> Result<End, ClientError> 
         }
         wait(&mut [PollFd::new(signals, PollFlags::IN)], Some(RETRY))?;
         if let Some(signal) = signals.next().filter(|signal| *signal != libc::SIGWINCH) {
-            return Ok(End::Signal(signal));
+            return Ok(AttachEnd::Signal(signal));
         }
     }
 }
@@ -132,23 +132,23 @@ struct Attached {
 }
 
 impl Attached {
-    fn open(target: &Target, stay: bool) -> Result<Self, ClientError> {
+    fn open(target: &AttachTarget, stay: bool) -> Result<Self, ClientError> {
         let terminal = powerdev_terminal::has_terminal();
         // A service with pipes gets its lines from a terminal that still edits and echoes them.
         let raw = terminal
             && match target {
-                Target::Service(name) => has_terminal(name),
-                Target::Session(_) => true,
+                AttachTarget::Service(name) => has_terminal(name),
+                AttachTarget::Session(_) => true,
             };
         let mut agent = Connection::open(DEADLINE)?;
         let size = if raw { powerdev_terminal::size() } else { None };
         let (request, viewer) = match target {
-            Target::Service(name) => {
+            AttachTarget::Service(name) => {
                 let replay = if terminal { REPLAY } else { 0 };
                 let request = Request::Attach { name: name.clone(), size, replay };
                 (request, Viewer::of_service(raw && !stay))
             }
-            Target::Session(name) => {
+            AttachTarget::Session(name) => {
                 let request = SessionRequest::Attach { name: name.clone(), size };
                 (Request::Session(request), Viewer::of_session())
             }
@@ -165,18 +165,18 @@ impl Attached {
         Ok(attached)
     }
 
-    fn run(mut self, signals: &mut Signals) -> Result<End, ClientError> {
+    fn run(mut self, signals: &mut SignalQueue) -> Result<AttachEnd, ClientError> {
         let end = self.view(signals);
         let farewell = self.viewer.farewell();
         self.viewer.screen().extend(farewell);
         self.show().and(end)
     }
 
-    fn view(&mut self, signals: &mut Signals) -> Result<End, ClientError> {
+    fn view(&mut self, signals: &mut SignalQueue) -> Result<AttachEnd, ClientError> {
         loop {
             self.show()?;
             if let Some(departure) = self.viewer.departure() {
-                return Ok(End::Departed(departure));
+                return Ok(AttachEnd::Departed(departure));
             }
             let ready = self.wait(signals)?;
             if let Some(end) = self.take_signals(signals) {
@@ -189,12 +189,12 @@ impl Attached {
             }
             if self.write_socket().is_err() || (ready.socket && !self.read_socket()?) {
                 self.show()?;
-                return Ok(self.viewer.departure().map_or(End::Agent, End::Departed));
+                return Ok(self.viewer.departure().map_or(AttachEnd::Agent, AttachEnd::Departed));
             }
         }
     }
 
-    fn wait(&mut self, signals: &Signals) -> Result<Ready, ClientError> {
+    fn wait(&mut self, signals: &SignalQueue) -> Result<Ready, ClientError> {
         let waiting = self.viewer.outgoing().len();
         let out = if waiting == 0 { PollFlags::empty() } else { PollFlags::OUT };
         let stdin = rustix::stdio::stdin();
@@ -207,10 +207,10 @@ impl Attached {
         Ok(Ready { socket: came(&fds[0]), input: fds.get(2).is_some_and(came), paused })
     }
 
-    fn take_signals(&mut self, signals: &mut Signals) -> Option<End> {
+    fn take_signals(&mut self, signals: &mut SignalQueue) -> Option<AttachEnd> {
         while let Some(signal) = signals.next() {
             if signal != libc::SIGWINCH {
-                return Some(End::Signal(signal));
+                return Some(AttachEnd::Signal(signal));
             }
             if let (Some(size), true) = (powerdev_terminal::size(), self.terminal) {
                 self.viewer.resized(size);

@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use powerdev_protocol::Response;
 
-use super::{ClientError, Connection, Words};
+use super::{ArgumentList, ClientError, Connection};
 
 const DEADLINE: Duration = Duration::from_secs(5);
 
 /// First says [`Response::Ok`], so that the host knows that it talks to the agent. Ends when the agent hangs up, and
 /// when standard input ends: then the host is gone.
-pub fn run(words: Words) -> Result<ExitCode, ClientError> {
+pub fn run(words: ArgumentList) -> Result<ExitCode, ClientError> {
     words.end()?;
     let broken = ClientError::io;
     let mut agent = Connection::open(DEADLINE)?;

@@ -10,7 +10,7 @@ use powerdev_protocol::{
 };
 use serde::Serialize;
 
-use super::{ClientError, Connection, Words};
+use super::{ArgumentList, ClientError, Connection};
 
 const DEADLINE: Duration = Duration::from_secs(5);
 
@@ -19,7 +19,7 @@ struct Out {
     json: bool,
 }
 
-pub fn run(mut words: Words) -> Result<ExitCode, ClientError> {
+pub fn run(mut words: ArgumentList) -> Result<ExitCode, ClientError> {
     let json = words.flag("--json");
     let verb = words.text("status, services, events, reload, start, stop or restart")?;
     match verb.as_str() {
@@ -102,7 +102,7 @@ fn reload(out: &Out) -> Result<ExitCode, ClientError> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn command(action: Action, mut words: Words, json: bool) -> Result<ExitCode, ClientError> {
+fn command(action: Action, mut words: ArgumentList, json: bool) -> Result<ExitCode, ClientError> {
     let mut out = Out { json: json || words.flag("--json") };
     let mut wait = words.flag("--wait");
     let name = words.text("a service's name")?;
@@ -122,7 +122,7 @@ fn command(action: Action, mut words: Words, json: bool) -> Result<ExitCode, Cli
     }
     let answer = agent.ask(&Request::Service { name: name.clone(), action, wait })?;
     #[derive(Serialize)]
-    struct Done<'a> {
+    struct CommandOutcome<'a> {
         service: &'a str,
         action: Action,
         ok: bool,
@@ -135,7 +135,7 @@ fn command(action: Action, mut words: Words, json: bool) -> Result<ExitCode, Cli
     };
     if out.json {
         let told = error.as_ref().map(ToString::to_string);
-        out.document(&Done { service: &name, action, ok: error.is_none(), error: told.as_deref() })?;
+        out.document(&CommandOutcome { service: &name, action, ok: error.is_none(), error: told.as_deref() })?;
         return Ok(error.map_or(ExitCode::SUCCESS, |error| error.exit_code()));
     }
     error.map_or(Ok(ExitCode::SUCCESS), Err)
@@ -144,12 +144,12 @@ fn command(action: Action, mut words: Words, json: bool) -> Result<ExitCode, Cli
 impl Out {
     fn document(&self, document: &impl Serialize) -> Result<(), ClientError> {
         #[derive(Serialize)]
-        struct Versioned<'a, T> {
+        struct CtlDocument<'a, T> {
             schema_version: u32,
             #[serde(flatten)]
             document: &'a T,
         }
-        let line = serde_json::to_string(&Versioned { schema_version: SCHEMA_VERSION, document })
+        let line = serde_json::to_string(&CtlDocument { schema_version: SCHEMA_VERSION, document })
             .map_err(|error| ClientError::Io { what: "can't write JSON".into(), source: error.into() })?;
         self.lines(&[line])
     }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use powerdev_protocol::{Request, paths};
 
-use super::{ClientError, Connection, Words};
+use super::{ArgumentList, ClientError, Connection};
 use crate::environment::{self, FileError};
 
 /// Registering is a courtesy: an agent that is slower than this doesn't keep the command waiting.
@@ -34,7 +34,7 @@ struct Arguments {
 }
 
 /// Returns only when the command can't be run.
-pub fn run(words: Words) -> Result<ExitCode, ClientError> {
+pub fn run(words: ArgumentList) -> Result<ExitCode, ClientError> {
     let arguments = parse(words)?;
     let services = environment::read_services(Path::new(paths::SERVICES_FILE))?;
     let secrets = secrets()?;
@@ -62,7 +62,7 @@ fn secrets() -> Result<BTreeMap<String, String>, ClientError> {
     }
 }
 
-fn parse(mut words: Words) -> Result<Arguments, ClientError> {
+fn parse(mut words: ArgumentList) -> Result<Arguments, ClientError> {
     let mut arguments = Arguments::default();
     loop {
         if let Some(token) = words.option("--token")? {
@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     fn parsed(list: &[&str]) -> Result<Arguments, ClientError> {
-        parse(Words(list.iter().map(OsString::from).collect()))
+        parse(ArgumentList(list.iter().map(OsString::from).collect()))
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub const USAGE: &str = "\
 
 /// Runs one of these commands. None when `command` is none of them.
 pub fn run(command: &OsStr, arguments: Vec<OsString>) -> Option<ExitCode> {
-    let words = Words(arguments.into());
+    let words = ArgumentList(arguments.into());
     let outcome = match command.to_str()? {
         "health" => health::run(words),
         "ctl" => ctl::run(words),
@@ -119,9 +119,9 @@ impl ClientError {
 }
 
 /// The words of a command line that haven't been looked at yet.
-struct Words(VecDeque<OsString>);
+struct ArgumentList(VecDeque<OsString>);
 
-impl Words {
+impl ArgumentList {
     /// Takes the next word if it is this flag.
     fn flag(&mut self, name: &str) -> bool {
         let found = self.0.front().is_some_and(|word| word == name);
@@ -163,8 +163,8 @@ impl Words {
 mod tests {
     use super::*;
 
-    fn words(list: &[&str]) -> Words {
-        Words(list.iter().map(OsString::from).collect())
+    fn words(list: &[&str]) -> ArgumentList {
+        ArgumentList(list.iter().map(OsString::from).collect())
     }
 
     #[test]

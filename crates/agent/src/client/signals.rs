@@ -1,14 +1,14 @@
-//! Signals, for a command that waits for other things as well.
+//! SignalQueue, for a command that waits for other things as well.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd};
 
-/// Signals as a file descriptor that can be polled.
+/// SignalQueue as a file descriptor that can be polled.
 #[derive(Debug)]
-pub struct Signals(File);
+pub struct SignalQueue(File);
 
-impl Signals {
+impl SignalQueue {
     /// Blocks these signals and collects them instead.
     ///
     /// # Errors
@@ -42,7 +42,7 @@ impl Signals {
     }
 }
 
-impl AsFd for Signals {
+impl AsFd for SignalQueue {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }

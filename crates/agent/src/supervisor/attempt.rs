@@ -8,19 +8,19 @@ use powerdev_protocol::service::{HttpProbe, Probe};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
-use super::poll::{Flags, Key, Poll, Source, Watched};
+use super::poll::{Flags, Key, Poll, PolledFd, Source};
 use super::readiness::SAYING;
-use super::spawn::{self, Launch, Place, Plan, Progress as Launched};
+use super::spawn::{self, Launch, LaunchPlan, LaunchProgress, WorkingDirectory};
 use super::sys;
 use super::units::UnitId;
 
 /// What a probe's command needs to run as the service would: environment and working directory. Asked for only if
 /// there is a command to run.
-pub type Surroundings<'a> = &'a dyn Fn() -> (Vec<(OsString, OsString)>, Place);
+pub type Surroundings<'a> = &'a dyn Fn() -> (Vec<(OsString, OsString)>, WorkingDirectory);
 
 /// How far it has come.
 #[derive(Debug)]
-pub enum Progress {
+pub enum AttemptProgress {
     /// Not decided yet.
     Pending,
     /// Well, or what is wrong.
@@ -30,14 +30,14 @@ pub enum Progress {
 /// A try under way.
 #[derive(Debug)]
 pub struct Attempt {
-    fd: Watched<OwnedFd>,
-    kind: Kind,
+    fd: PolledFd<OwnedFd>,
+    kind: AttemptKind,
     /// What came back so far.
     reply: Vec<u8>,
 }
 
 #[derive(Debug)]
-enum Kind {
+enum AttemptKind {
     Connect { port: u16 },
     Http { port: u16, request: Vec<u8>, connected: bool },
     Process(Launch),
@@ -48,12 +48,12 @@ impl Attempt {
     pub fn start(probe: &Probe, service: UnitId, poll: &Poll, surroundings: Surroundings<'_>) -> Result<Self, String> {
         let source = Source::Probe(service);
         match probe {
-            Probe::Tcp(port) => Self::connect(*port, Kind::Connect { port: *port }, source, poll),
+            Probe::Tcp(port) => Self::connect(*port, AttemptKind::Connect { port: *port }, source, poll),
             Probe::Http(HttpProbe { port, path }) => {
                 let request = format!(
                     "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUser-Agent: powerdev\r\nAccept: */*\r\nConnection: close\r\n\r\n"
                 );
-                let kind = Kind::Http { port: *port, request: request.into(), connected: false };
+                let kind = AttemptKind::Http { port: *port, request: request.into(), connected: false };
                 Self::connect(*port, kind, source, poll)
             }
             Probe::Exec(command) => Self::command(command, source, poll, surroundings),
@@ -61,7 +61,7 @@ impl Attempt {
         }
     }
 
-    fn connect(port: u16, kind: Kind, source: Source, poll: &Poll) -> Result<Self, String> {
+    fn connect(port: u16, kind: AttemptKind, source: Source, poll: &Poll) -> Result<Self, String> {
         let failed = |error: Errno| unreachable(port, error);
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let fd = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, flags, None).map_err(failed)?;
@@ -84,7 +84,7 @@ impl Attempt {
         rustix::io::ioctl_fionbio(&fd, true).map_err(|error| error.to_string())?;
         let null = spawn::null().map_err(|error| error.to_string())?;
         let (environment, place) = surroundings();
-        let plan = Plan {
+        let plan = LaunchPlan {
             command,
             environment: &environment,
             place: &place,
@@ -94,42 +94,44 @@ impl Attempt {
         };
         let fd = poll.watch(fd, Flags::IN, source).map_err(|error| error.to_string())?;
         let launch = Launch::start(&plan).map_err(|error| error.to_string())?;
-        Ok(Self { fd, kind: Kind::Process(launch), reply: Vec::new() })
+        Ok(Self { fd, kind: AttemptKind::Process(launch), reply: Vec::new() })
     }
 
     /// The probe's process, if it is one.
     pub fn process(&self) -> Option<i32> {
         match &self.kind {
-            Kind::Process(launch) => launch.process(),
-            Kind::Connect { .. } | Kind::Http { .. } => None,
+            AttemptKind::Process(launch) => launch.process(),
+            AttemptKind::Connect { .. } | AttemptKind::Http { .. } => None,
         }
     }
 
     /// Why the probe's process, which has ended, never came to run its program.
     pub fn failure(&mut self) -> Option<String> {
         match &mut self.kind {
-            Kind::Process(launch) => match launch.read() {
-                Launched::Failed(error) => Some(error.to_string()),
-                Launched::Running | Launched::Pending => None,
+            AttemptKind::Process(launch) => match launch.read() {
+                LaunchProgress::Failed(error) => Some(error.to_string()),
+                LaunchProgress::Running | LaunchProgress::Pending => None,
             },
-            Kind::Connect { .. } | Kind::Http { .. } => None,
+            AttemptKind::Connect { .. } | AttemptKind::Http { .. } => None,
         }
     }
 
     /// Its descriptor can be read or written.
-    pub fn event(&mut self, key: Key) -> Progress {
+    pub fn event(&mut self, key: Key) -> AttemptProgress {
         if key != self.fd.key() {
-            return Progress::Pending;
+            return AttemptProgress::Pending;
         }
         match &mut self.kind {
-            Kind::Connect { port } => Progress::Done(match rustix::net::sockopt::socket_error(&self.fd) {
-                Ok(Ok(())) => Ok(()),
-                Ok(Err(error)) | Err(error) => Err(unreachable(*port, error)),
-            }),
-            Kind::Http { port, request, connected } => {
+            AttemptKind::Connect { port } => {
+                AttemptProgress::Done(match rustix::net::sockopt::socket_error(&self.fd) {
+                    Ok(Ok(())) => Ok(()),
+                    Ok(Err(error)) | Err(error) => Err(unreachable(*port, error)),
+                })
+            }
+            AttemptKind::Http { port, request, connected } => {
                 if !*connected {
                     if let Ok(Err(error)) | Err(error) = rustix::net::sockopt::socket_error(&self.fd) {
-                        return Progress::Done(Err(unreachable(*port, error)));
+                        return AttemptProgress::Done(Err(unreachable(*port, error)));
                     }
                     *connected = true;
                 }
@@ -139,12 +141,12 @@ impl Attempt {
                 let end = self.read();
                 judge_http(&self.reply, end)
             }
-            Kind::Process(_) => {
+            AttemptKind::Process(_) => {
                 if self.read() {
                     // Its end comes as an exit status; until then there is nothing to wait for here.
                     self.fd.end();
                 }
-                Progress::Pending
+                AttemptProgress::Pending
             }
         }
     }
@@ -154,7 +156,7 @@ impl Attempt {
         if self.process().is_some() {
             self.read();
         }
-        if let Kind::Process(launch) = &self.kind {
+        if let AttemptKind::Process(launch) = &self.kind {
             if let Some(pid) = launch.process() {
                 sys::kill(-pid, libc::SIGKILL).ok(); // Gone already is as good.
             }
@@ -187,42 +189,42 @@ fn unreachable(port: u16, error: Errno) -> String {
     format!("127.0.0.1:{port}: {error}")
 }
 
-fn send(fd: &Watched<OwnedFd>, request: &mut Vec<u8>) -> Progress {
+fn send(fd: &PolledFd<OwnedFd>, request: &mut Vec<u8>) -> AttemptProgress {
     match rustix::net::send(fd, request, rustix::net::SendFlags::NOSIGNAL) {
         Ok(sent) => drop(request.drain(..sent)),
         Err(Errno::AGAIN | Errno::INTR) => {}
-        Err(error) => return Progress::Done(Err(format!("the request could not be sent: {error}"))),
+        Err(error) => return AttemptProgress::Done(Err(format!("the request could not be sent: {error}"))),
     }
     if request.is_empty() {
         fd.want(Flags::IN);
     }
-    Progress::Pending
+    AttemptProgress::Pending
 }
 
 /// Judges by the status line; of a failure the start of the page is told as well.
-fn judge_http(reply: &[u8], end: bool) -> Progress {
+fn judge_http(reply: &[u8], end: bool) -> AttemptProgress {
     let Some(line_end) = reply.windows(2).position(|pair| pair == b"\r\n") else {
         return match (reply.is_empty(), end) {
-            (_, false) => Progress::Pending,
-            (true, true) => Progress::Done(Err("it closed the connection without an answer".into())),
-            (false, true) => Progress::Done(Err(format!("no HTTP: {}", saying(reply)))),
+            (_, false) => AttemptProgress::Pending,
+            (true, true) => AttemptProgress::Done(Err("it closed the connection without an answer".into())),
+            (false, true) => AttemptProgress::Done(Err(format!("no HTTP: {}", saying(reply)))),
         };
     };
     let line = String::from_utf8_lossy(&reply[..line_end]);
     let mut words = line.splitn(3, ' ');
     let status = match (words.next(), words.next().map(str::parse::<u16>)) {
         (Some(version), Some(Ok(status))) if version.starts_with("HTTP/") => status,
-        _ => return Progress::Done(Err(format!("no HTTP: {line}"))),
+        _ => return AttemptProgress::Done(Err(format!("no HTTP: {line}"))),
     };
     if (200..400).contains(&status) {
-        return Progress::Done(Ok(()));
+        return AttemptProgress::Done(Ok(()));
     }
     if !end && reply.len() < SAYING {
-        return Progress::Pending;
+        return AttemptProgress::Pending;
     }
     let body = reply.windows(4).position(|four| four == b"\r\n\r\n").map_or(&[][..], |at| &reply[at + 4..]);
     let reason = words.next().unwrap_or_default();
-    Progress::Done(Err(format!("HTTP {status} {reason}: {}", saying(body)).trim_end_matches([' ', ':']).into()))
+    AttemptProgress::Done(Err(format!("HTTP {status} {reason}: {}", saying(body)).trim_end_matches([' ', ':']).into()))
 }
 
 /// What was said, as one short line of printable text.
@@ -239,8 +241,8 @@ mod tests {
 
     fn judge(reply: &str, end: bool) -> Option<Result<(), String>> {
         match judge_http(reply.as_bytes(), end) {
-            Progress::Pending => None,
-            Progress::Done(result) => Some(result),
+            AttemptProgress::Pending => None,
+            AttemptProgress::Done(result) => Some(result),
         }
     }
 

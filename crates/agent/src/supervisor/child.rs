@@ -17,7 +17,7 @@ pub const REPORT: usize = 5;
 /// What a report is about. Its number is the error, or for `Process` the service's process ID.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Step {
+pub enum LaunchStep {
     /// Session, terminal, descriptors.
     Setup = 1,
     /// The working directory.
@@ -73,7 +73,7 @@ pub unsafe fn run(orders: &Orders) -> ! {
 }
 
 /// Runs the first program that can be run, as `execvp` would. Returns why none can, with errno set.
-unsafe fn execute(orders: &Orders) -> Step {
+unsafe fn execute(orders: &Orders) -> LaunchStep {
     // SAFETY: the caller's promise: lists of NUL-terminated strings that end with a null pointer.
     unsafe {
         let mut kept = libc::ENOENT;
@@ -84,21 +84,21 @@ unsafe fn execute(orders: &Orders) -> Step {
             match error {
                 libc::ENOENT if libc::access(*at, libc::F_OK) == 0 => {
                     *libc::__errno_location() = error;
-                    return Step::Loader;
+                    return LaunchStep::Loader;
                 }
                 libc::ENOENT | libc::ENOTDIR | libc::ENODEV | libc::ESTALE | libc::ETIMEDOUT => {}
                 libc::EACCES => kept = error,
-                _ => return Step::Exec,
+                _ => return LaunchStep::Exec,
             }
             at = at.add(1);
         }
         *libc::__errno_location() = kept;
-        Step::Exec
+        LaunchStep::Exec
     }
 }
 
 /// Becomes the leader of the terminal's session. Returns in a second process only, which is in the foreground.
-unsafe fn enter_terminal(orders: &Orders) -> Result<(), Step> {
+unsafe fn enter_terminal(orders: &Orders) -> Result<(), LaunchStep> {
     let terminal = orders.stdio[0];
     // SAFETY: system calls on integers; the clone is a fork but for the new process's parent.
     unsafe {
@@ -108,13 +108,13 @@ unsafe fn enter_terminal(orders: &Orders) -> Result<(), Step> {
         match libc::syscall(libc::SYS_clone, libc::c_long::from(flags), 0usize, 0usize, 0usize, 0usize) {
             0 => {
                 // Told by itself and first of all: whoever reaps it must know of it, however soon it ends.
-                report(orders.report, Step::Process, libc::getpid());
+                report(orders.report, LaunchStep::Process, libc::getpid());
                 check(libc::setpgid(0, 0))?;
                 // Every signal is still blocked, or this would stop it.
                 check(libc::tcsetpgrp(terminal, libc::getpid()))
             }
             pid if pid > 0 => lead(orders.last),
-            _ => Err(Step::Setup),
+            _ => Err(LaunchStep::Setup),
         }
     }
 }
@@ -136,7 +136,7 @@ unsafe fn lead(last: RawFd) -> ! {
 }
 
 /// Descriptors, signals, working directory.
-unsafe fn prepare(orders: &Orders) -> Result<(), Step> {
+unsafe fn prepare(orders: &Orders) -> Result<(), LaunchStep> {
     // SAFETY: system calls on integers and on what the caller promised; the set is initialised before it is read.
     unsafe {
         for (number, fd) in (0..).zip(orders.stdio) {
@@ -156,17 +156,17 @@ unsafe fn prepare(orders: &Orders) -> Result<(), Step> {
         libc::sigemptyset(none.as_mut_ptr());
         check(libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut()))?;
         let entered = libc::chdir(orders.directory) == 0 || orders.or_root && libc::chdir(c"/".as_ptr()) == 0;
-        if entered { Ok(()) } else { Err(Step::Directory) }
+        if entered { Ok(()) } else { Err(LaunchStep::Directory) }
     }
 }
 
-unsafe fn report(to: RawFd, step: Step, number: i32) {
+unsafe fn report(to: RawFd, step: LaunchStep, number: i32) {
     let [a, b, c, d] = number.to_ne_bytes();
     let message: [u8; REPORT] = [step as u8, a, b, c, d];
     // SAFETY: writes the bytes of a local array.
     unsafe { libc::write(to, message.as_ptr().cast(), message.len()) };
 }
 
-fn check(result: i32) -> Result<(), Step> {
-    if result < 0 { Err(Step::Setup) } else { Ok(()) }
+fn check(result: i32) -> Result<(), LaunchStep> {
+    if result < 0 { Err(LaunchStep::Setup) } else { Ok(()) }
 }

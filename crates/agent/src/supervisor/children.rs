@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use super::processes::{self, Known, Process};
+use super::processes::{self, KnownProcesses, Process};
 
 /// What is known of the children.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl Children {
     }
 
     /// The live processes of each of these.
-    pub fn trees<O: Copy + Ord>(&mut self, known: &[Known<'_, O>]) -> BTreeMap<O, Vec<i32>> {
+    pub fn trees<O: Copy + Ord>(&mut self, known: &[KnownProcesses<'_, O>]) -> BTreeMap<O, Vec<i32>> {
         self.scanned = Instant::now();
         processes::by_owner(std::process::id() as i32, &processes::all(), known, processes::mark)
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::poll::{Flags, Poll, Source, Watched};
+use super::poll::{Flags, Poll, PolledFd, Source};
 
 /// Bytes that wait for a reader at most.
 const QUEUE: usize = 256 * 1024;
@@ -28,7 +28,7 @@ pub struct Console {
     queue: VecDeque<u8>,
     poll: Poll,
     /// Set while it waits for the reader.
-    waiting: Option<Watched<Rc<OwnedFd>>>,
+    waiting: Option<PolledFd<Rc<OwnedFd>>>,
     dropped: u64,
     /// Of these the log itself has been told.
     told: u64,

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::owner::{Owner, TerminalId};
-use super::poll::{Flags, Key, Poll, Source, Watched};
+use super::poll::{Flags, Key, Poll, PolledFd, Source};
 use super::sys;
 use super::units::UnitId;
 
@@ -55,7 +55,7 @@ impl Mode {
 
 /// What a client says.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Message {
+pub enum ClientMessage {
     /// A request, or what is wrong with it.
     Request(Result<Request, String>),
     /// A frame of one who is attached.
@@ -65,8 +65,8 @@ pub enum Message {
 }
 
 #[derive(Debug)]
-struct Client {
-    fd: Watched<OwnedFd>,
+struct Peer {
+    fd: PolledFd<OwnedFd>,
     mode: Mode,
     /// What it has said of itself.
     hello: Hello,
@@ -87,8 +87,8 @@ pub struct Control {
     path: PathBuf,
     poll: Poll,
     /// The socket, and its file's inode.
-    listener: Option<(Watched<OwnedFd>, u64)>,
-    clients: BTreeMap<Key, Client>,
+    listener: Option<(PolledFd<OwnedFd>, u64)>,
+    clients: BTreeMap<Key, Peer>,
     /// Who was hung up on, or left, since it was asked last.
     gone: Vec<Key>,
     clock: u64,
@@ -122,7 +122,7 @@ impl Control {
                 Ok(fd) => {
                     self.clock += 1;
                     if let Ok(fd) = self.poll.watch(fd, Flags::IN, Source::Client) {
-                        self.clients.insert(fd.key(), Client::new(fd, self.clock));
+                        self.clients.insert(fd.key(), Peer::new(fd, self.clock));
                     }
                 }
                 Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
@@ -178,7 +178,7 @@ impl Control {
     }
 
     /// The next thing that a client said, if it is complete and wanted now.
-    pub fn next(&mut self, key: Key) -> Option<Message> {
+    pub fn next(&mut self, key: Key) -> Option<ClientMessage> {
         let client = self.clients.get_mut(&key)?;
         match client.mode {
             Mode::Asking => client.next_request(),
@@ -384,8 +384,8 @@ impl Control {
     }
 }
 
-impl Client {
-    fn new(fd: Watched<OwnedFd>, last: u64) -> Self {
+impl Peer {
+    fn new(fd: PolledFd<OwnedFd>, last: u64) -> Self {
         let (input, output) = (Vec::new(), VecDeque::new());
         Self {
             fd,
@@ -405,27 +405,27 @@ impl Client {
         !self.ended && !self.paused && self.dismissed.is_none() && self.input.len() <= MAX_LINE
     }
 
-    fn next_request(&mut self) -> Option<Message> {
+    fn next_request(&mut self) -> Option<ClientMessage> {
         let Some(end) = self.input.iter().position(|byte| *byte == b'\n') else {
-            return (self.input.len() > MAX_LINE).then_some(Message::Nonsense);
+            return (self.input.len() > MAX_LINE).then_some(ClientMessage::Nonsense);
         };
         let request = serde_json::from_slice(&self.input[..end]).map_err(|error| format!("no request: {error}"));
         self.input.drain(..=end);
-        Some(Message::Request(request))
+        Some(ClientMessage::Request(request))
     }
 
-    fn next_frame(&mut self) -> Option<Message> {
+    fn next_frame(&mut self) -> Option<ClientMessage> {
         let head = self.input.first_chunk::<HEAD>()?;
-        let Some((kind, length)) = frame::parse_head(*head) else { return Some(Message::Nonsense) };
+        let Some((kind, length)) = frame::parse_head(*head) else { return Some(ClientMessage::Nonsense) };
         let payload = self.input.get(HEAD..HEAD + length)?.to_vec();
         self.input.drain(..HEAD + length);
-        Some(Message::Frame(kind, payload))
+        Some(ClientMessage::Frame(kind, payload))
     }
 }
 
 /// Binds and listens. The folder is opened first and the socket bound below it, since a socket's address has room
 /// for 107 bytes only.
-fn listen(path: &Path, poll: &Poll) -> Result<(Watched<OwnedFd>, u64), Errno> {
+fn listen(path: &Path, poll: &Poll) -> Result<(PolledFd<OwnedFd>, u64), Errno> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Err(Errno::INVAL) };
     std::fs::create_dir_all(folder).ok(); // Opening it tells why not.
     let folder = rustix::fs::open(folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Permissions::empty())?;

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use powerdev_protocol::control::TerminalSize;
 use rustix::io::Errno;
 
-use super::poll::{Flags, Poll, Source, Watched};
+use super::poll::{Flags, Poll, PolledFd, Source};
 use super::pty;
 
 /// Bytes that wait for a program to read its input; above it those who type are not listened to.
@@ -15,19 +15,19 @@ const QUEUE: usize = 64 * 1024;
 
 /// The writing end of a program's terminal or input pipe.
 #[derive(Debug)]
-pub struct Input {
+pub struct InputQueue {
     poll: Poll,
     source: Source,
     fd: Option<Rc<OwnedFd>>,
     is_terminal: bool,
     /// Set while input waits to be taken.
-    waiting: Option<Watched<Rc<OwnedFd>>>,
+    waiting: Option<PolledFd<Rc<OwnedFd>>>,
     pending: VecDeque<u8>,
     /// Close it once nothing is pending.
     eof: bool,
 }
 
-impl Input {
+impl InputQueue {
     /// Not open yet.
     pub fn new(source: Source, poll: Poll) -> Self {
         Self { poll, source, fd: None, is_terminal: false, waiting: None, pending: VecDeque::new(), eof: false }

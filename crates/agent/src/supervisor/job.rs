@@ -1,23 +1,23 @@
 //! A program that was started with a process group of its own, and mostly a terminal: from its making until nothing of
 //! it is left.
 
-use super::poll::{Flags, Poll, Source, Watched};
-use super::spawn::{Launch, Plan, Progress, SpawnError};
+use super::poll::{Flags, Poll, PolledFd, Source};
+use super::spawn::{Launch, LaunchPlan, LaunchProgress, SpawnError};
 use super::sys;
 
 /// One program's processes, as far as they are known by themselves.
 #[derive(Debug, Default)]
-pub struct Job {
+pub struct MainProcess {
     /// Its process, while its program doesn't run yet.
-    launch: Option<Watched<Launch>>,
+    launch: Option<PolledFd<Launch>>,
     pid: Option<i32>,
     leader: Option<i32>,
     session: Option<i32>,
 }
 
-impl Job {
-    /// Makes its process, which is then on its way to its program: see [`Job::look`]. `source` is told of news.
-    pub fn start(&mut self, plan: &Plan<'_>, source: Source, poll: &Poll) -> Result<(), SpawnError> {
+impl MainProcess {
+    /// Makes its process, which is then on its way to its program: see [`MainProcess::look`]. `source` is told of news.
+    pub fn start(&mut self, plan: &LaunchPlan<'_>, source: Source, poll: &Poll) -> Result<(), SpawnError> {
         let launch = Launch::start(plan)?;
         let (pid, session) = (launch.process(), launch.session());
         let launch = poll.watch(launch, Flags::IN, source).map_err(|error| {
@@ -37,9 +37,9 @@ impl Job {
         self.pid = launch.process();
         self.leader = self.pid;
         let result = match progress {
-            Progress::Pending => return None,
-            Progress::Running => Ok(()),
-            Progress::Failed(error) => {
+            LaunchProgress::Pending => return None,
+            LaunchProgress::Running => Ok(()),
+            LaunchProgress::Failed(error) => {
                 (self.pid, self.leader) = (None, None);
                 Err(error)
             }

@@ -9,11 +9,11 @@ const REPLAY: usize = 64 * 1024;
 
 /// Bytes in, lines out.
 #[derive(Debug, Default)]
-pub struct Lines {
+pub struct LineCutter {
     partial: Vec<u8>,
 }
 
-impl Lines {
+impl LineCutter {
     /// Takes bytes, and gives each line that they complete, without its end. Of a line that a terminal would have
     /// overwritten (`10 %\r20 %\r`) only what was left standing is given.
     pub fn push(&mut self, mut bytes: &[u8], mut each: impl FnMut(&[u8])) {
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     fn lines_of(chunks: &[&[u8]]) -> Vec<String> {
-        let mut lines = Lines::default();
+        let mut lines = LineCutter::default();
         let mut got = Vec::new();
         let mut keep = |line: &[u8]| got.push(String::from_utf8_lossy(line).into_owned());
         for chunk in chunks {

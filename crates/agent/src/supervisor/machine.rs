@@ -16,7 +16,7 @@ const KILL_AGAIN: Duration = Duration::from_millis(100);
 
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Input {
+pub enum UnitEvent {
     /// All that it depends on has come far enough.
     DependenciesMet,
     /// Something that it depends on failed for good.
@@ -59,8 +59,8 @@ pub enum Input {
 
 /// What is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    /// Make its process, and tell [`Input::Spawned`] or [`Input::SpawnFailed`] once it is known which.
+pub enum Effect {
+    /// Make its process, and tell [`UnitEvent::Spawned`] or [`UnitEvent::SpawnFailed`] once it is known which.
     Spawn,
     /// Send the stop signal to its whole tree.
     Terminate,
@@ -69,7 +69,7 @@ pub enum Action {
 }
 
 #[derive(Debug, Clone, PartialEq)]
-enum Phase {
+enum UnitPhase {
     Waiting {
         again: bool,
     },
@@ -85,7 +85,7 @@ enum Phase {
     },
     Unhealthy,
     Ending {
-        next: Next,
+        next: AfterEnd,
         kill_at: Instant,
     },
     Backoff {
@@ -100,7 +100,7 @@ enum Phase {
 
 /// What comes after the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Next {
+enum AfterEnd {
     Stop,
     Again,
     /// As the restart policy says.
@@ -118,7 +118,7 @@ pub struct Machine {
     grace: Duration,
     /// How long it may take to become ready; None where nothing needs to show it.
     readiness: Option<Duration>,
-    phase: Phase,
+    phase: UnitPhase,
     restarts: u32,
     /// In a row.
     failures: u32,
@@ -136,7 +136,7 @@ impl Machine {
             restart: service.restart.clone(),
             grace: seconds(service.stop.grace),
             readiness: service.ready.as_ref().map(|ready| seconds(ready.deadline)),
-            phase: Phase::Waiting { again: false },
+            phase: UnitPhase::Waiting { again: false },
             restarts: 0,
             failures: 0,
             refusals: 0,
@@ -154,21 +154,21 @@ impl Machine {
     /// Where it stands.
     pub fn state(&self) -> ServiceState {
         match self.phase {
-            Phase::Waiting { .. } => ServiceState::Waiting,
-            Phase::Launching { .. } | Phase::Starting { .. } => ServiceState::Starting,
-            Phase::Ready { .. } => ServiceState::Ready,
-            Phase::Unhealthy => ServiceState::Unhealthy,
-            Phase::Ending { .. } => ServiceState::Stopping,
-            Phase::Backoff { .. } => ServiceState::Backoff,
-            Phase::Stopped => ServiceState::Stopped,
-            Phase::Completed => ServiceState::Completed,
-            Phase::Failed { .. } => ServiceState::Failed,
+            UnitPhase::Waiting { .. } => ServiceState::Waiting,
+            UnitPhase::Launching { .. } | UnitPhase::Starting { .. } => ServiceState::Starting,
+            UnitPhase::Ready { .. } => ServiceState::Ready,
+            UnitPhase::Unhealthy => ServiceState::Unhealthy,
+            UnitPhase::Ending { .. } => ServiceState::Stopping,
+            UnitPhase::Backoff { .. } => ServiceState::Backoff,
+            UnitPhase::Stopped => ServiceState::Stopped,
+            UnitPhase::Completed => ServiceState::Completed,
+            UnitPhase::Failed { .. } => ServiceState::Failed,
         }
     }
 
     /// Its process is made, but its program doesn't run yet.
     pub fn is_launching(&self) -> bool {
-        matches!(self.phase, Phase::Launching { .. })
+        matches!(self.phase, UnitPhase::Launching { .. })
     }
 
     /// Restarts by policy so far.
@@ -183,77 +183,78 @@ impl Machine {
 
     /// Failed, but only since something that it depends on did.
     pub fn failed_by_dependency(&self) -> bool {
-        self.phase == Phase::Failed { by_dependency: true }
+        self.phase == UnitPhase::Failed { by_dependency: true }
     }
 
-    /// When it wants [`Input::Tick`].
+    /// When it wants [`UnitEvent::Tick`].
     pub fn wake_at(&self) -> Option<Instant> {
         match self.phase {
-            Phase::Launching { deadline } => Some(deadline),
-            Phase::Starting { deadline } => deadline,
-            Phase::Ending { kill_at, .. } => Some(kill_at),
-            Phase::Backoff { until } => Some(until),
+            UnitPhase::Launching { deadline } => Some(deadline),
+            UnitPhase::Starting { deadline } => deadline,
+            UnitPhase::Ending { kill_at, .. } => Some(kill_at),
+            UnitPhase::Backoff { until } => Some(until),
             _ => None,
         }
     }
 
     /// Takes what happened. `chance` is a random number from 0 to 1, for the jitter.
-    pub fn step(&mut self, input: Input, now: Instant, chance: f64) -> Option<Action> {
+    pub fn step(&mut self, input: UnitEvent, now: Instant, chance: f64) -> Option<Effect> {
         match input {
-            Input::DependenciesMet => self.dependencies_met(now),
-            Input::DependencyFailed(exit) => {
-                if matches!(self.phase, Phase::Waiting { .. }) {
+            UnitEvent::DependenciesMet => self.dependencies_met(now),
+            UnitEvent::DependencyFailed(exit) => {
+                if matches!(self.phase, UnitPhase::Waiting { .. }) {
                     self.last_exit = Some(exit);
-                    self.phase = Phase::Failed { by_dependency: true };
+                    self.phase = UnitPhase::Failed { by_dependency: true };
                 }
                 None
             }
-            Input::DependencyBack => {
+            UnitEvent::DependencyBack => {
                 if self.failed_by_dependency() {
-                    self.phase = Phase::Waiting { again: false };
+                    self.phase = UnitPhase::Waiting { again: false };
                 }
                 None
             }
-            Input::Spawned => self.spawned(now),
-            Input::SpawnFailed { exit, passing } => self.spawn_failed(exit, passing, now, chance),
-            Input::Good => {
+            UnitEvent::Spawned => self.spawned(now),
+            UnitEvent::SpawnFailed { exit, passing } => self.spawn_failed(exit, passing, now, chance),
+            UnitEvent::Good => {
                 self.note_start();
-                if matches!(self.phase, Phase::Launching { .. } | Phase::Starting { .. } | Phase::Unhealthy) {
-                    self.phase = Phase::Ready { since: now };
+                if matches!(self.phase, UnitPhase::Launching { .. } | UnitPhase::Starting { .. } | UnitPhase::Unhealthy)
+                {
+                    self.phase = UnitPhase::Ready { since: now };
                 }
                 None
             }
-            Input::Bad => {
+            UnitEvent::Bad => {
                 self.note_proof(now);
-                if matches!(self.phase, Phase::Ready { .. }) {
-                    self.phase = Phase::Unhealthy;
+                if matches!(self.phase, UnitPhase::Ready { .. }) {
+                    self.phase = UnitPhase::Unhealthy;
                 }
                 None
             }
-            Input::Died { exit, alone } => self.died(exit, alone, now, chance),
-            Input::Gone => self.gone(now, chance),
-            Input::Tick => self.tick(now),
-            Input::Start => self.start(),
-            Input::Stop => self.end(Next::Stop, now),
-            Input::Restart => {
+            UnitEvent::Died { exit, alone } => self.died(exit, alone, now, chance),
+            UnitEvent::Gone => self.gone(now, chance),
+            UnitEvent::Tick => self.tick(now),
+            UnitEvent::Start => self.start(),
+            UnitEvent::Stop => self.end(AfterEnd::Stop, now),
+            UnitEvent::Restart => {
                 self.failures = 0;
-                self.end(Next::Again, now).or_else(|| self.start())
+                self.end(AfterEnd::Again, now).or_else(|| self.start())
             }
-            Input::Hurry => match &mut self.phase {
-                Phase::Ending { kill_at, .. } => {
+            UnitEvent::Hurry => match &mut self.phase {
+                UnitPhase::Ending { kill_at, .. } => {
                     *kill_at = now + KILL_AGAIN;
-                    Some(Action::Kill)
+                    Some(Effect::Kill)
                 }
                 _ => None,
             },
         }
     }
 
-    fn dependencies_met(&mut self, now: Instant) -> Option<Action> {
-        let Phase::Waiting { again } = self.phase else { return None };
+    fn dependencies_met(&mut self, now: Instant) -> Option<Effect> {
+        let UnitPhase::Waiting { again } = self.phase else { return None };
         self.restarts += u32::from(again);
-        self.phase = Phase::Launching { deadline: now + self.launch_limit() };
-        Some(Action::Spawn)
+        self.phase = UnitPhase::Launching { deadline: now + self.launch_limit() };
+        Some(Effect::Spawn)
     }
 
     /// A program that may not take longer to be ready may not take longer to begin either.
@@ -262,17 +263,17 @@ impl Machine {
         limit.map_or(LAUNCH_LIMIT, |limit| limit.clamp(SHORTEST_LAUNCH, LAUNCH_LIMIT))
     }
 
-    fn spawned(&mut self, now: Instant) -> Option<Action> {
+    fn spawned(&mut self, now: Instant) -> Option<Effect> {
         match self.phase {
-            Phase::Launching { .. } => {}
+            UnitPhase::Launching { .. } => {}
             // It was told to end before there was anybody to hear it.
-            Phase::Ending { .. } => return Some(Action::Terminate),
+            UnitPhase::Ending { .. } => return Some(Effect::Terminate),
             _ => return None,
         }
         self.note_start();
         self.phase = match self.readiness {
-            Some(limit) => Phase::Starting { deadline: (!limit.is_zero()).then(|| now + limit) },
-            None => Phase::Ready { since: now },
+            Some(limit) => UnitPhase::Starting { deadline: (!limit.is_zero()).then(|| now + limit) },
+            None => UnitPhase::Ready { since: now },
         };
         None
     }
@@ -284,32 +285,32 @@ impl Machine {
         }
     }
 
-    fn spawn_failed(&mut self, exit: LastExit, passing: bool, now: Instant, chance: f64) -> Option<Action> {
-        if matches!(self.phase, Phase::Ending { .. }) {
+    fn spawn_failed(&mut self, exit: LastExit, passing: bool, now: Instant, chance: f64) -> Option<Effect> {
+        if matches!(self.phase, UnitPhase::Ending { .. }) {
             return self.died(exit, true, now, chance);
         }
         self.last_exit = Some(exit);
         if passing {
             self.refusals += 1;
-            self.phase = Phase::Backoff { until: now + self.backoff(self.refusals, chance) };
+            self.phase = UnitPhase::Backoff { until: now + self.backoff(self.refusals, chance) };
         } else {
             self.judge(true, now, chance);
         }
         None
     }
 
-    fn died(&mut self, mut exit: LastExit, alone: bool, now: Instant, chance: f64) -> Option<Action> {
+    fn died(&mut self, mut exit: LastExit, alone: bool, now: Instant, chance: f64) -> Option<Effect> {
         self.note_proof(now);
-        if let Phase::Ending { next, .. } = self.phase {
+        if let UnitPhase::Ending { next, .. } = self.phase {
             exit.reason = match next {
-                Next::Stop => "stopped on request".into(),
-                Next::Again => "restarted on request".into(),
-                Next::Late => format!("not ready within {} s", self.readiness.unwrap_or_default().as_secs_f64()),
-                Next::Hung => format!(
+                AfterEnd::Stop => "stopped on request".into(),
+                AfterEnd::Again => "restarted on request".into(),
+                AfterEnd::Late => format!("not ready within {} s", self.readiness.unwrap_or_default().as_secs_f64()),
+                AfterEnd::Hung => format!(
                     "its program did not begin within {} s: does the file system that it lies on answer?",
                     self.launch_limit().as_secs_f64()
                 ),
-                Next::Judge => exit.reason,
+                AfterEnd::Judge => exit.reason,
             };
             self.last_exit = Some(exit);
             return if alone { self.gone(now, chance) } else { None };
@@ -321,77 +322,79 @@ impl Machine {
             self.judge(false, now, chance);
             return None;
         }
-        self.phase = Phase::Ending { next: Next::Judge, kill_at: now + self.grace.min(LEFTOVER_GRACE) };
-        Some(Action::Terminate)
+        self.phase = UnitPhase::Ending { next: AfterEnd::Judge, kill_at: now + self.grace.min(LEFTOVER_GRACE) };
+        Some(Effect::Terminate)
     }
 
-    fn gone(&mut self, now: Instant, chance: f64) -> Option<Action> {
-        let Phase::Ending { next, .. } = self.phase else { return None };
+    fn gone(&mut self, now: Instant, chance: f64) -> Option<Effect> {
+        let UnitPhase::Ending { next, .. } = self.phase else { return None };
         match next {
-            Next::Stop => self.phase = Phase::Stopped,
-            Next::Again => self.phase = Phase::Waiting { again: false },
-            Next::Judge => self.judge(false, now, chance),
-            Next::Late | Next::Hung => self.judge(true, now, chance),
+            AfterEnd::Stop => self.phase = UnitPhase::Stopped,
+            AfterEnd::Again => self.phase = UnitPhase::Waiting { again: false },
+            AfterEnd::Judge => self.judge(false, now, chance),
+            AfterEnd::Late | AfterEnd::Hung => self.judge(true, now, chance),
         }
         None
     }
 
-    fn tick(&mut self, now: Instant) -> Option<Action> {
+    fn tick(&mut self, now: Instant) -> Option<Effect> {
         match self.phase {
-            Phase::Launching { deadline } if deadline <= now => self.end(Next::Hung, now),
-            Phase::Starting { deadline: Some(deadline) } if deadline <= now => self.end(Next::Late, now),
-            Phase::Backoff { until } if until <= now => {
-                self.phase = Phase::Waiting { again: true };
+            UnitPhase::Launching { deadline } if deadline <= now => self.end(AfterEnd::Hung, now),
+            UnitPhase::Starting { deadline: Some(deadline) } if deadline <= now => self.end(AfterEnd::Late, now),
+            UnitPhase::Backoff { until } if until <= now => {
+                self.phase = UnitPhase::Waiting { again: true };
                 None
             }
-            Phase::Ending { next, kill_at } if kill_at <= now => {
-                self.phase = Phase::Ending { next, kill_at: now + KILL_AGAIN };
-                Some(Action::Kill)
+            UnitPhase::Ending { next, kill_at } if kill_at <= now => {
+                self.phase = UnitPhase::Ending { next, kill_at: now + KILL_AGAIN };
+                Some(Effect::Kill)
             }
             _ => None,
         }
     }
 
-    fn start(&mut self) -> Option<Action> {
+    fn start(&mut self) -> Option<Effect> {
         match &mut self.phase {
-            Phase::Ending { next, .. } => *next = Next::Again,
-            Phase::Backoff { .. } | Phase::Stopped | Phase::Completed | Phase::Failed { .. } => {
-                self.phase = Phase::Waiting { again: false };
+            UnitPhase::Ending { next, .. } => *next = AfterEnd::Again,
+            UnitPhase::Backoff { .. } | UnitPhase::Stopped | UnitPhase::Completed | UnitPhase::Failed { .. } => {
+                self.phase = UnitPhase::Waiting { again: false };
             }
-            Phase::Waiting { .. }
-            | Phase::Launching { .. }
-            | Phase::Starting { .. }
-            | Phase::Ready { .. }
-            | Phase::Unhealthy => return None,
+            UnitPhase::Waiting { .. }
+            | UnitPhase::Launching { .. }
+            | UnitPhase::Starting { .. }
+            | UnitPhase::Ready { .. }
+            | UnitPhase::Unhealthy => return None,
         }
         self.failures = 0;
         None
     }
 
     /// Ends what runs; what doesn't run is stopped at once, if that is what was asked for.
-    fn end(&mut self, next: Next, now: Instant) -> Option<Action> {
+    fn end(&mut self, next: AfterEnd, now: Instant) -> Option<Effect> {
         let kill_at = now + self.grace;
         match &mut self.phase {
-            Phase::Launching { .. }
-            | Phase::Starting { .. }
-            | Phase::Ready { .. }
-            | Phase::Unhealthy
-            | Phase::Completed => {
+            UnitPhase::Launching { .. }
+            | UnitPhase::Starting { .. }
+            | UnitPhase::Ready { .. }
+            | UnitPhase::Unhealthy
+            | UnitPhase::Completed => {
                 self.note_proof(now);
-                self.phase = Phase::Ending { next, kill_at };
-                return Some(Action::Terminate);
+                self.phase = UnitPhase::Ending { next, kill_at };
+                return Some(Effect::Terminate);
             }
-            Phase::Ending { next: planned, .. } => *planned = next,
-            Phase::Waiting { .. } | Phase::Backoff { .. } | Phase::Failed { .. } if next == Next::Stop => {
-                self.phase = Phase::Stopped;
+            UnitPhase::Ending { next: planned, .. } => *planned = next,
+            UnitPhase::Waiting { .. } | UnitPhase::Backoff { .. } | UnitPhase::Failed { .. }
+                if next == AfterEnd::Stop =>
+            {
+                self.phase = UnitPhase::Stopped;
             }
-            Phase::Waiting { .. } | Phase::Backoff { .. } | Phase::Failed { .. } | Phase::Stopped => {}
+            UnitPhase::Waiting { .. } | UnitPhase::Backoff { .. } | UnitPhase::Failed { .. } | UnitPhase::Stopped => {}
         }
         None
     }
 
     fn note_proof(&mut self, now: Instant) {
-        if let Phase::Ready { since } = self.phase {
+        if let UnitPhase::Ready { since } = self.phase {
             self.proven |= now.saturating_duration_since(since) >= seconds(self.restart.reset);
         }
     }
@@ -400,19 +403,19 @@ impl Machine {
     fn judge(&mut self, failed: bool, now: Instant, chance: f64) {
         let success = !failed && self.last_exit.as_ref().is_some_and(|exit| exit.code == Some(0));
         match (self.restart.policy, success) {
-            (RestartPolicy::OnFailure | RestartPolicy::Never, true) => self.phase = Phase::Completed,
-            (RestartPolicy::Never, false) => self.phase = Phase::Failed { by_dependency: false },
+            (RestartPolicy::OnFailure | RestartPolicy::Never, true) => self.phase = UnitPhase::Completed,
+            (RestartPolicy::Never, false) => self.phase = UnitPhase::Failed { by_dependency: false },
             (RestartPolicy::Always, _) | (RestartPolicy::OnFailure, false) => {
                 if self.proven {
                     self.failures = 0;
                 }
                 self.failures += 1;
                 if self.restart.limit > 0 && self.failures >= self.restart.limit {
-                    self.phase = Phase::Failed { by_dependency: false };
+                    self.phase = UnitPhase::Failed { by_dependency: false };
                     return;
                 }
                 let wait = if self.proven { Duration::ZERO } else { self.backoff(self.failures, chance) };
-                self.phase = Phase::Backoff { until: now + wait };
+                self.phase = UnitPhase::Backoff { until: now + wait };
             }
         }
         self.proven = false;

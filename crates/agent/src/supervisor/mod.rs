@@ -1,10 +1,10 @@
 //! PID 1: starts the services, reaps every child, restarts what dies, answers for it all, and stops in order.
 //!
-//! One thread, one loop. Signals, child exits, times, clients, terminals and probes all become turns of it, one after
+//! One thread, one loop. SignalQueue, child exits, times, clients, terminals and probes all become turns of it, one after
 //! the other; nothing in it blocks. Whatever breaks (no valid services, a full disk, a log that nobody reads, no
 //! descriptors, no processes to be had) is told through the control socket, and the loop goes on.
 //!
-//! Signals: TERM, INT, QUIT, PWR and RTMIN+3 stop everything in order, a second one without grace. HUP opens the log
+//! SignalQueue: TERM, INT, QUIT, PWR and RTMIN+3 stop everything in order, a second one without grace. HUP opens the log
 //! files anew, and reads the services again if they could not be read before. All others do nothing.
 
 mod attempt;
@@ -54,10 +54,10 @@ use powerdev_protocol::{Event, EventKind};
 use children::Children;
 use console::Console;
 use control::{Control, Mode};
-use options::Options;
+use options::InitOptions;
 use owner::Owner;
-use poll::{Flags, Key, Poll, Source, Timer, Timers, Watched};
-use registry::Registry;
+use poll::{Flags, Key, Poll, PolledFd, Source, Timer, Timers};
+use registry::ExecRegistry;
 use shutdown::Shutdown;
 use terminals::Terminals;
 use units::Units;
@@ -71,14 +71,14 @@ const HOUSEKEEPING: Duration = Duration::from_secs(5);
 const LAST_WORDS: Duration = Duration::from_millis(200);
 /// A turn that panicked is followed by a rest, so that one that always does costs no CPU.
 const AFTER_PANIC: Duration = Duration::from_millis(100);
-/// Signals that are dealt with in one turn: somebody who sends one after the other keeps nothing else waiting.
+/// SignalQueue that are dealt with in one turn: somebody who sends one after the other keeps nothing else waiting.
 const SIGNALS: usize = 64;
 
 /// `init`: runs until told to stop.
 pub fn run(arguments: Vec<OsString>) -> ExitCode {
     spawn::fill_stdio();
     sys::keep_descriptors();
-    let (options, complaints) = Options::parse(arguments);
+    let (options, complaints) = InitOptions::parse(arguments);
     // PID 1 must not end for want of a descriptor or a bit of memory: what is needed is tried for until it is there.
     let mut supervisor = loop {
         match Supervisor::new(options.clone()) {
@@ -103,14 +103,14 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
 
 /// PID 1: what it is made of. Each part looks after its own; what happens between them is here.
 struct Supervisor {
-    options: Options,
+    options: InitOptions,
     io: Io,
     control: Control,
     units: Units,
     terminals: Terminals,
     children: Children,
     vitals: Vitals,
-    registry: Registry,
+    registry: ExecRegistry,
     shutdown: Option<Shutdown>,
     /// For the jitter of back-offs.
     rng: fastrand::Rng,
@@ -120,7 +120,7 @@ struct Supervisor {
 struct Io {
     poll: Poll,
     timers: Timers,
-    signals: Watched<OwnedFd>,
+    signals: PolledFd<OwnedFd>,
     console: Console,
     /// What was read last.
     buffer: Vec<u8>,
@@ -136,7 +136,7 @@ impl Io {
 }
 
 impl Supervisor {
-    fn new(options: Options) -> io::Result<Self> {
+    fn new(options: InitOptions) -> io::Result<Self> {
         let children = Children::new();
         if !children.is_pid_1 {
             sys::become_subreaper()?;
@@ -150,7 +150,7 @@ impl Supervisor {
             terminals: Terminals::default(),
             children,
             vitals: Vitals::new(),
-            registry: Registry::default(),
+            registry: ExecRegistry::default(),
             shutdown: None,
             rng: fastrand::Rng::new(),
         })
@@ -231,7 +231,7 @@ impl Supervisor {
 
     fn timer(&mut self, timer: Timer) {
         match timer {
-            Timer::Service(id) => self.feed(id, machine::Input::Tick),
+            Timer::Service(id) => self.feed(id, machine::UnitEvent::Tick),
             Timer::Probe(id) => self.probe_tick(id),
             Timer::Remains => self.children.reaped = true, // Settling looks again.
             Timer::Housekeeping => {

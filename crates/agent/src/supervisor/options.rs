@@ -7,7 +7,7 @@ use powerdev_protocol::paths;
 
 /// Where things lie.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Options {
+pub struct InitOptions {
     /// The services: JSON of [`powerdev_protocol::ServiceSet`].
     pub services: PathBuf,
     /// The secrets: one flat JSON object.
@@ -18,7 +18,7 @@ pub struct Options {
     pub log_dir: PathBuf,
 }
 
-impl Default for Options {
+impl Default for InitOptions {
     fn default() -> Self {
         Self {
             services: paths::SERVICES_FILE.into(),
@@ -29,7 +29,7 @@ impl Default for Options {
     }
 }
 
-impl Options {
+impl InitOptions {
     /// Reads the arguments. PID 1 must come up whatever it is told: what isn't understood is returned as complaints
     /// beside the options.
     pub fn parse(arguments: Vec<OsString>) -> (Self, Vec<String>) {
@@ -62,7 +62,8 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_is_told_and_ignored() {
-        let (options, complaints) = Options::parse(["--run-dir", "/r", "--frob", "--log-dir"].map(Into::into).into());
+        let (options, complaints) =
+            InitOptions::parse(["--run-dir", "/r", "--frob", "--log-dir"].map(Into::into).into());
         assert_eq!(options.run_dir, PathBuf::from("/r"));
         assert_eq!(options.log_dir, PathBuf::from(paths::LOG_DIR));
         assert_eq!(

@@ -43,10 +43,10 @@ pub enum Source {
 
 /// An epoll instance and who registered with it. Whoever has descriptors to watch holds a handle of it.
 #[derive(Debug, Clone)]
-pub struct Poll(Rc<Registry>);
+pub struct Poll(Rc<Registrations>);
 
 #[derive(Debug)]
-struct Registry {
+struct Registrations {
     epoll: OwnedFd,
     sources: RefCell<BTreeMap<Key, Source>>,
     next: Cell<u64>,
@@ -56,16 +56,16 @@ impl Poll {
     /// An empty one.
     pub fn new() -> Result<Self, Errno> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        Ok(Self(Rc::new(Registry { epoll, sources: RefCell::default(), next: Cell::new(0) })))
+        Ok(Self(Rc::new(Registrations { epoll, sources: RefCell::default(), next: Cell::new(0) })))
     }
 
     /// Watches a descriptor for as long as what is returned is kept.
-    pub fn watch<T: AsFd>(&self, fd: T, flags: Flags, source: Source) -> Result<Watched<T>, Errno> {
+    pub fn watch<T: AsFd>(&self, fd: T, flags: Flags, source: Source) -> Result<PolledFd<T>, Errno> {
         let key = Key(self.0.next.get());
         epoll::add(&self.0.epoll, &fd, epoll::EventData::new_u64(key.0), flags)?;
         self.0.next.set(key.0 + 1);
         self.0.sources.borrow_mut().insert(key, source);
-        Ok(Watched { fd, key, registry: Rc::clone(&self.0) })
+        Ok(PolledFd { fd, key, registry: Rc::clone(&self.0) })
     }
 
     /// Who registered under this key, if still registered.
@@ -86,13 +86,13 @@ impl Poll {
 
 /// A descriptor that is watched. Dropping it ends that before the descriptor is closed.
 #[derive(Debug)]
-pub struct Watched<T: AsFd> {
+pub struct PolledFd<T: AsFd> {
     fd: T,
     key: Key,
-    registry: Rc<Registry>,
+    registry: Rc<Registrations>,
 }
 
-impl<T: AsFd> Watched<T> {
+impl<T: AsFd> PolledFd<T> {
     /// What its events are told under.
     pub fn key(&self) -> Key {
         self.key
@@ -111,7 +111,7 @@ impl<T: AsFd> Watched<T> {
     }
 }
 
-impl<T: AsFd> Deref for Watched<T> {
+impl<T: AsFd> Deref for PolledFd<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -119,19 +119,19 @@ impl<T: AsFd> Deref for Watched<T> {
     }
 }
 
-impl<T: AsFd> DerefMut for Watched<T> {
+impl<T: AsFd> DerefMut for PolledFd<T> {
     fn deref_mut(&mut self) -> &mut T {
         &mut self.fd
     }
 }
 
-impl<T: AsFd> AsFd for Watched<T> {
+impl<T: AsFd> AsFd for PolledFd<T> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
 }
 
-impl<T: AsFd> Drop for Watched<T> {
+impl<T: AsFd> Drop for PolledFd<T> {
     fn drop(&mut self) {
         self.end();
     }

@@ -86,7 +86,7 @@ pub fn below(root: i32, processes: &[Process]) -> Vec<&Process> {
 
 /// What is known of the processes of one service or session.
 #[derive(Debug, Clone, Copy)]
-pub struct Known<'a, O> {
+pub struct KnownProcesses<'a, O> {
     /// Whose they are.
     pub owner: O,
     /// The mark that they carry.
@@ -103,7 +103,7 @@ pub struct Known<'a, O> {
 pub fn by_owner<O: Copy + Ord>(
     root: i32,
     processes: &[Process],
-    all_known: &[Known<'_, O>],
+    all_known: &[KnownProcesses<'_, O>],
     mark: impl Fn(i32) -> Option<Mark>,
 ) -> BTreeMap<O, Vec<i32>> {
     let mut found: BTreeMap<O, Vec<i32>> = all_known.iter().map(|known| (known.owner, Vec::new())).collect();
@@ -168,7 +168,7 @@ mod tests {
         ];
         let mark = |pid| (pid == 14).then(|| Mark::Service("web".into()));
         let marks = ["web", "db", "new", "tty"].map(|name| Mark::Service(name.into()));
-        let known = |owner, mark, leader, session| Known { owner, mark, leader, session, probe: None };
+        let known = |owner, mark, leader, session| KnownProcesses { owner, mark, leader, session, probe: None };
         let services = [
             known("web", &marks[0], Some(10), None),
             known("db", &marks[1], Some(20), None),

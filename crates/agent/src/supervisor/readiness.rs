@@ -11,8 +11,8 @@ use powerdev_protocol::service::Probe;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SocketAddrUnix, SocketFlags, SocketType};
 
-use super::attempt::{Attempt, Progress, Surroundings};
-use super::poll::{Flags, Key, Poll, Source, Watched};
+use super::attempt::{Attempt, AttemptProgress, Surroundings};
+use super::poll::{Flags, Key, Poll, PolledFd, Source};
 use super::units::UnitId;
 
 /// Bytes that a failed probe may say.
@@ -22,7 +22,7 @@ const FIRST_INTERVAL: Duration = Duration::from_millis(10);
 
 /// What a service's probing comes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum ProbeVerdict {
     /// Ready, or well again.
     Good,
     /// Failed so often that it counts.
@@ -44,7 +44,7 @@ pub struct Prober {
     config: Readiness,
     service: UnitId,
     poll: Poll,
-    listening: Option<(Watched<OwnedFd>, Option<PathBuf>)>,
+    listening: Option<(PolledFd<OwnedFd>, Option<PathBuf>)>,
     attempt: Option<(Attempt, Instant)>,
     next_at: Option<Instant>,
     tries: u32,
@@ -137,7 +137,7 @@ impl Prober {
     }
 
     /// A time has come: a probe took too long, or the next is due.
-    pub fn tick(&mut self, now: Instant, surroundings: Surroundings<'_>) -> Option<Verdict> {
+    pub fn tick(&mut self, now: Instant, surroundings: Surroundings<'_>) -> Option<ProbeVerdict> {
         if let Some((_, until)) = &self.attempt {
             if *until > now {
                 return None;
@@ -162,14 +162,14 @@ impl Prober {
     }
 
     /// Something can be read or written.
-    pub fn event(&mut self, key: Key, now: Instant) -> Option<Verdict> {
+    pub fn event(&mut self, key: Key, now: Instant) -> Option<ProbeVerdict> {
         if self.listening.as_ref().is_some_and(|(fd, _)| fd.key() == key) {
             return self.listen(now);
         }
         let (attempt, _) = self.attempt.as_mut()?;
         match attempt.event(key) {
-            Progress::Pending => None,
-            Progress::Done(result) => {
+            AttemptProgress::Pending => None,
+            AttemptProgress::Done(result) => {
                 if let Some((attempt, _)) = self.attempt.take() {
                     attempt.abandon(false);
                 }
@@ -179,7 +179,7 @@ impl Prober {
     }
 
     /// The process of a probe ended. None in the outer place: it wasn't this one's.
-    pub fn exited(&mut self, pid: i32, code: Option<i32>, now: Instant) -> Option<Option<Verdict>> {
+    pub fn exited(&mut self, pid: i32, code: Option<i32>, now: Instant) -> Option<Option<ProbeVerdict>> {
         if self.process() != Some(pid) {
             return None;
         }
@@ -197,13 +197,13 @@ impl Prober {
     }
 
     /// The service wrote a line.
-    pub fn line(&mut self, line: &[u8]) -> Option<Verdict> {
+    pub fn line(&mut self, line: &[u8]) -> Option<ProbeVerdict> {
         let Probe::Log(wanted) = &self.config.probe else { return None };
         let wanted = wanted.as_bytes();
         let found = wanted.is_empty() || line.windows(wanted.len()).any(|part| part == wanted);
         (found && self.running && !self.ready).then(|| {
             self.ready = true;
-            Verdict::Good
+            ProbeVerdict::Good
         })
     }
 
@@ -212,18 +212,18 @@ impl Prober {
         matches!(self.config.probe, Probe::Tcp(_) | Probe::Http(_) | Probe::Exec(_))
     }
 
-    fn conclude(&mut self, result: Result<(), String>, now: Instant) -> Option<Verdict> {
+    fn conclude(&mut self, result: Result<(), String>, now: Instant) -> Option<ProbeVerdict> {
         let verdict = match result {
             Ok(()) => {
                 let news = !self.ready || self.failures >= self.config.retries.max(1);
                 (self.ready, self.failures, self.said) = (true, 0, None);
-                news.then_some(Verdict::Good)
+                news.then_some(ProbeVerdict::Good)
             }
             Err(said) => {
                 let end = (0..=SAYING.min(said.len())).rev().find(|at| said.is_char_boundary(*at)).unwrap_or(0);
                 self.said = Some(said[..end].into());
                 self.failures = self.failures.saturating_add(1);
-                (self.ready && self.failures == self.config.retries.max(1)).then_some(Verdict::Bad)
+                (self.ready && self.failures == self.config.retries.max(1)).then_some(ProbeVerdict::Bad)
             }
         };
         self.next_at = self.next_interval().map(|interval| now + interval);
@@ -245,7 +245,7 @@ impl Prober {
     }
 
     /// Reads what the service says of itself.
-    fn listen(&mut self, now: Instant) -> Option<Verdict> {
+    fn listen(&mut self, now: Instant) -> Option<ProbeVerdict> {
         let (fd, socket) = self.listening.as_ref()?;
         let mut buffer = [0; 4096];
         let (read, ready) = match socket {

@@ -11,9 +11,9 @@ const TOKEN: usize = 256;
 
 /// Process ID and start time by token.
 #[derive(Debug, Default)]
-pub struct Registry(BTreeMap<String, (i32, u64)>);
+pub struct ExecRegistry(BTreeMap<String, (i32, u64)>);
 
-impl Registry {
+impl ExecRegistry {
     /// Remembers a process under a token. An error says why not.
     pub fn add(&mut self, token: String, pid: Option<i32>) -> Result<(), String> {
         if token.is_empty() || token.len() > TOKEN {
@@ -31,7 +31,7 @@ impl Registry {
         Ok(())
     }
 
-    /// Signals what was registered: its process group where it leads one, as a terminal would.
+    /// SignalQueue what was registered: its process group where it leads one, as a terminal would.
     pub fn signal(&mut self, token: &str, signal: i32) -> Result<(), String> {
         let (pid, started) = *self.0.get(token).ok_or("no process is registered under this token")?;
         if processes::start_time(pid) != Some(started) {

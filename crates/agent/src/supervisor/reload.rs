@@ -9,7 +9,7 @@ use powerdev_protocol::{Service, ServiceSet, ServiceState};
 
 use super::Supervisor;
 use super::control::Mode;
-use super::machine::Input;
+use super::machine::UnitEvent;
 use super::owner::Owner;
 use super::poll::Timer;
 use super::unit::Unit;
@@ -89,7 +89,7 @@ impl Supervisor {
             (false, _) => reloaded.kept.push(name),
         }
         if is_going || differs && !stays_down {
-            self.feed(id, Input::Restart);
+            self.feed(id, UnitEvent::Restart);
         }
     }
 
@@ -115,7 +115,7 @@ impl Supervisor {
                 ServiceState::Stopping => {}
                 _ if self.is_needed(id) => {}
                 _ => {
-                    self.feed(id, Input::Stop);
+                    self.feed(id, UnitEvent::Stop);
                     changed = true;
                 }
             }

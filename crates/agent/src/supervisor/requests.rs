@@ -8,8 +8,8 @@ use powerdev_protocol::{
     ServiceState, frame,
 };
 
-use super::control::{Message, Mode};
-use super::machine::Input;
+use super::control::{ClientMessage, Mode};
+use super::machine::UnitEvent;
 use super::owner::Owner;
 use super::poll::Key;
 use super::unit::state_name;
@@ -21,10 +21,10 @@ impl Supervisor {
     pub(super) fn hear(&mut self, key: Key) {
         while let Some(message) = self.control.next(key) {
             match message {
-                Message::Request(Ok(request)) => self.request(key, request),
-                Message::Request(Err(message)) => self.answer(key, &Response::refused(message)),
-                Message::Frame(kind, payload) => self.frame(key, kind, &payload),
-                Message::Nonsense => return self.control.hang_up(key),
+                ClientMessage::Request(Ok(request)) => self.request(key, request),
+                ClientMessage::Request(Err(message)) => self.answer(key, &Response::refused(message)),
+                ClientMessage::Frame(kind, payload) => self.frame(key, kind, &payload),
+                ClientMessage::Nonsense => return self.control.hang_up(key),
             }
         }
         self.control.dealt_with(key);
@@ -122,9 +122,9 @@ impl Supervisor {
             return Some(Response::refused("the environment is stopping"));
         }
         let (input, ready) = match action {
-            Action::Start => (Input::Start, true),
-            Action::Stop => (Input::Stop, false),
-            Action::Restart => (Input::Restart, true),
+            Action::Start => (UnitEvent::Start, true),
+            Action::Stop => (UnitEvent::Stop, false),
+            Action::Restart => (UnitEvent::Restart, true),
         };
         if wait {
             self.control.set_mode(key, Mode::Waiting { service: id, ready });

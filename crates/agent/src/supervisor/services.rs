@@ -10,11 +10,11 @@ use rustix::process::{WaitOptions, WaitStatus};
 
 use super::children::Children;
 use super::control::Mode;
-use super::machine::{Action, Input};
+use super::machine::{Effect, UnitEvent};
 use super::owner::{Owner, TerminalId};
 use super::poll::{Key, Timer};
-use super::processes::Known;
-use super::readiness::Verdict;
+use super::processes::KnownProcesses;
+use super::readiness::ProbeVerdict;
 use super::reload::read_secrets;
 use super::spawn::SpawnError;
 use super::terminal::Terminal;
@@ -37,23 +37,23 @@ enum Dependencies {
 
 impl Supervisor {
     /// Gives a service's state machine what happened, and does what it says until it says nothing more.
-    pub(super) fn feed(&mut self, id: UnitId, input: Input) {
+    pub(super) fn feed(&mut self, id: UnitId, input: UnitEvent) {
         let mut next = Some(input);
         while let Some(input) = next.take() {
             let chance = self.rng.f64();
             let machine = &mut self.units[id].machine;
             let action = machine.step(input, Instant::now(), chance);
             let state = machine.state();
-            if action != Some(Action::Spawn) && state != ServiceState::Waiting {
+            if action != Some(Effect::Spawn) && state != ServiceState::Waiting {
                 self.publish(id);
             }
             next = match action {
-                Some(Action::Spawn) => self.spawn(id),
-                Some(Action::Terminate) => {
+                Some(Effect::Spawn) => self.spawn(id),
+                Some(Effect::Terminate) => {
                     let signal = signal_number(&self.units[id].service.stop.signal).unwrap_or(libc::SIGTERM);
                     self.signal_tree(id, signal)
                 }
-                Some(Action::Kill) => self.signal_tree(id, libc::SIGKILL),
+                Some(Effect::Kill) => self.signal_tree(id, libc::SIGKILL),
                 None => None,
             };
         }
@@ -71,7 +71,7 @@ impl Supervisor {
     }
 
     /// Makes its process. What comes of it is told by [`Supervisor::launch_event`], unless there is none.
-    fn spawn(&mut self, id: UnitId) -> Option<Input> {
+    fn spawn(&mut self, id: UnitId) -> Option<UnitEvent> {
         // Read anew for each process, and not kept.
         let secrets = read_secrets(&self.options.secrets).unwrap_or_else(|trouble| {
             self.notice(trouble);
@@ -89,7 +89,7 @@ impl Supervisor {
         }
     }
 
-    fn not_launched(&mut self, id: UnitId, error: &SpawnError) -> Input {
+    fn not_launched(&mut self, id: UnitId, error: &SpawnError) -> UnitEvent {
         let unit = &mut self.units[id];
         unit.ended();
         unit.job.release();
@@ -97,7 +97,7 @@ impl Supervisor {
         if passing {
             self.look_at_counters();
         }
-        Input::SpawnFailed { exit: exits::of_failure(error, now_ms()), passing }
+        UnitEvent::SpawnFailed { exit: exits::of_failure(error, now_ms()), passing }
     }
 
     /// A service's process tells how far it has come on the way to its program.
@@ -119,18 +119,18 @@ impl Supervisor {
         if let Some(prober) = &mut self.units[id].prober {
             prober.ask(Instant::now());
         }
-        self.feed(id, Input::Spawned);
+        self.feed(id, UnitEvent::Spawned);
     }
 
     /// The live processes of each service and session.
     pub(super) fn trees(&mut self) -> BTreeMap<Owner, Vec<i32>> {
         let terminals = self.terminals.open().map(Terminal::known);
-        let known: Vec<Known<'_, Owner>> = self.units.iter().map(Unit::known).chain(terminals).collect();
+        let known: Vec<KnownProcesses<'_, Owner>> = self.units.iter().map(Unit::known).chain(terminals).collect();
         self.children.trees(&known)
     }
 
-    /// Signals all of a service. Tells it when there was nothing left to signal.
-    fn signal_tree(&mut self, id: UnitId, signal: i32) -> Option<Input> {
+    /// SignalQueue all of a service. Tells it when there was nothing left to signal.
+    fn signal_tree(&mut self, id: UnitId, signal: i32) -> Option<UnitEvent> {
         let tree = self.trees().remove(&Owner::Unit(id)).unwrap_or_default();
         for pid in &tree {
             sys::kill(*pid, signal).ok(); // Gone meanwhile is as good.
@@ -145,7 +145,7 @@ impl Supervisor {
         let gone = tree.is_empty() && job.is_idle();
         gone.then(|| {
             job.release();
-            Input::Gone
+            UnitEvent::Gone
         })
     }
 
@@ -201,7 +201,7 @@ impl Supervisor {
         if alone {
             self.units[id].job.release();
         }
-        self.feed(id, Input::Died { exit: exits::of_status(status, oom, now_ms()), alone });
+        self.feed(id, UnitEvent::Died { exit: exits::of_status(status, oom, now_ms()), alone });
     }
 
     /// A service's terminal or pipe can be read, or takes input again.
@@ -256,10 +256,10 @@ impl Supervisor {
         self.verdict(id, verdict);
     }
 
-    fn verdict(&mut self, id: UnitId, verdict: Option<Verdict>) {
+    fn verdict(&mut self, id: UnitId, verdict: Option<ProbeVerdict>) {
         match verdict {
-            Some(Verdict::Good) => self.feed(id, Input::Good),
-            Some(Verdict::Bad) => self.feed(id, Input::Bad),
+            Some(ProbeVerdict::Good) => self.feed(id, UnitEvent::Good),
+            Some(ProbeVerdict::Bad) => self.feed(id, UnitEvent::Bad),
             None => self.arm_probe(id),
         }
     }
@@ -293,7 +293,7 @@ impl Supervisor {
             match owner {
                 Owner::Unit(id) if ending(&self.units[id]) => {
                     self.units[id].job.release();
-                    self.feed(id, Input::Gone);
+                    self.feed(id, UnitEvent::Gone);
                 }
                 Owner::Terminal(id) if sessions.contains(&id) => self.session_gone(id),
                 Owner::Unit(_) | Owner::Terminal(_) => {}
@@ -316,9 +316,11 @@ impl Supervisor {
                 continue;
             }
             let input = match (self.dependencies(id), waiting) {
-                (Dependencies::Met, true) => Input::DependenciesMet,
-                (Dependencies::Failed(name), true) => Input::DependencyFailed(exits::of_dependency(&name, now_ms())),
-                (Dependencies::Met | Dependencies::Pending, false) => Input::DependencyBack,
+                (Dependencies::Met, true) => UnitEvent::DependenciesMet,
+                (Dependencies::Failed(name), true) => {
+                    UnitEvent::DependencyFailed(exits::of_dependency(&name, now_ms()))
+                }
+                (Dependencies::Met | Dependencies::Pending, false) => UnitEvent::DependencyBack,
                 (Dependencies::Pending, true) | (Dependencies::Failed(_), false) => continue,
             };
             self.feed(id, input);

@@ -14,8 +14,8 @@ use super::control::Mode;
 use super::owner::{Owner, TerminalId};
 use super::poll::{Key, Timer};
 use super::reload::read_secrets;
-use super::spawn::{Place, SpawnError};
-use super::terminal::{Next, Opening, Terminal};
+use super::spawn::{SpawnError, WorkingDirectory};
+use super::terminal::{NextFrame, SessionSpec, Terminal};
 use super::{Supervisor, exits, now_ms, sys, terminal, terminals};
 use crate::environment;
 
@@ -108,7 +108,7 @@ impl Supervisor {
         }
         environment::set(&mut environment, SESSION_VARIABLE, &self.terminals.next_id().to_string());
         let home = environment::find(&environment, "HOME").unwrap_or(OsStr::new("/"));
-        let opening = Opening {
+        let opening = SessionSpec {
             place: place(open.directory, home),
             command: if open.command.is_empty() { login_shell(&environment) } else { open.command },
             environment: &environment,
@@ -117,7 +117,8 @@ impl Supervisor {
         };
         let program = opening.command.first().cloned().unwrap_or_default();
         let is_taken = |name: &str| self.terminals.open().any(|terminal| terminal.name.as_str() == name);
-        let opening = Opening { name: open.name.unwrap_or_else(|| SessionName::after(&program, is_taken)), ..opening };
+        let opening =
+            SessionSpec { name: open.name.unwrap_or_else(|| SessionName::after(&program, is_taken)), ..opening };
         let poll = self.io.poll.clone();
         let terminal = self.terminals.add(|id| Terminal::open(id, opening, &poll)).map_err(|error| refusal(&error))?;
         self.children.add(terminal.job.made());
@@ -187,16 +188,16 @@ impl Supervisor {
         let mut skipped = false;
         while self.control.takes_more(key) {
             match terminal.next_for(key, &mut self.io.buffer) {
-                Next::Data(count) => self.control.send_data(key, &self.io.buffer[..count]),
-                Next::Frame(kind, payload) => {
+                NextFrame::Data(count) => self.control.send_data(key, &self.io.buffer[..count]),
+                NextFrame::Frame(kind, payload) => {
                     skipped |= kind == frame::Kind::Notice;
                     self.control.send_frame(key, kind, &payload);
                 }
-                Next::Last(kind, payload) => {
+                NextFrame::Last(kind, payload) => {
                     terminal.remove_viewer(key);
                     self.control.last(key, kind, &payload);
                 }
-                Next::Nothing => break,
+                NextFrame::Nothing => break,
             }
         }
         if skipped {
@@ -376,12 +377,12 @@ fn refusal(error: &SpawnError) -> Response {
 }
 
 /// Where a session begins: where it is told to, else in the image's working directory, or home where that is the root.
-fn place(directory: Option<String>, home: &OsStr) -> Place {
+fn place(directory: Option<String>, home: &OsStr) -> WorkingDirectory {
     match directory {
-        Some(directory) => Place { directory: directory.into(), or_root: false },
+        Some(directory) => WorkingDirectory { directory: directory.into(), or_root: false },
         None => {
             let here = std::env::current_dir().ok().filter(|here| here.parent().is_some());
-            Place { directory: here.unwrap_or_else(|| PathBuf::from(home)), or_root: true }
+            WorkingDirectory { directory: here.unwrap_or_else(|| PathBuf::from(home)), or_root: true }
         }
     }
 }

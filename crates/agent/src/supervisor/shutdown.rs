@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use powerdev_protocol::service::signal_name;
 use powerdev_protocol::{EventKind, ServiceState};
 
-use super::machine::Input;
+use super::machine::UnitEvent;
 use super::poll::Timer;
 use super::processes::Process;
 use super::unit::Unit;
@@ -75,8 +75,8 @@ impl Supervisor {
             }
         }
         for id in self.units.ids() {
-            self.feed(id, Input::Stop);
-            self.feed(id, Input::Hurry);
+            self.feed(id, UnitEvent::Stop);
+            self.feed(id, UnitEvent::Hurry);
         }
     }
 
@@ -97,7 +97,7 @@ impl Supervisor {
             if matches!(unit.machine.state(), ServiceState::Stopped | ServiceState::Stopping) || in_use && !hurry {
                 continue;
             }
-            self.feed(id, Input::Stop);
+            self.feed(id, UnitEvent::Stop);
             changed = true;
         }
         if self.units.iter().all(|unit| unit.machine.state() == ServiceState::Stopped) {

@@ -11,18 +11,18 @@ use std::path::PathBuf;
 
 use rustix::io::Errno;
 
-use super::child::{self, Orders, REPORT, Step};
+use super::child::{self, LaunchStep, Orders, REPORT};
 use super::sys;
 
 /// A process to be made.
 #[derive(Debug)]
-pub struct Plan<'a> {
+pub struct LaunchPlan<'a> {
     /// Program and arguments.
     pub command: &'a [String],
     /// The whole environment.
     pub environment: &'a [(OsString, OsString)],
     /// Working directory.
-    pub place: &'a Place,
+    pub place: &'a WorkingDirectory,
     /// What become its descriptors 0, 1 and 2.
     pub stdio: [BorrowedFd<'a>; 3],
     /// Descriptor 0 is a terminal, to become its controlling one.
@@ -33,7 +33,7 @@ pub struct Plan<'a> {
 
 /// Where a process runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct WorkingDirectory {
     /// The directory.
     pub directory: PathBuf,
     /// The root will do where that can't be entered.
@@ -96,7 +96,7 @@ struct Prepared {
 
 /// How far a launch has come.
 #[derive(Debug)]
-pub enum Progress {
+pub enum LaunchProgress {
     /// Its program doesn't run yet.
     Pending,
     /// Its program runs, or has ended since.
@@ -119,7 +119,7 @@ pub struct Launch {
 
 impl Launch {
     /// Makes the process, and returns without waiting for its program.
-    pub fn start(plan: &Plan<'_>) -> Result<Self, SpawnError> {
+    pub fn start(plan: &LaunchPlan<'_>) -> Result<Self, SpawnError> {
         let prepared = prepare(plan)?;
         let pointers = |strings: &[CString]| {
             strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect::<Vec<*const libc::c_char>>()
@@ -171,23 +171,23 @@ impl Launch {
     }
 
     /// Reads the news.
-    pub fn read(&mut self) -> Progress {
+    pub fn read(&mut self) -> LaunchProgress {
         loop {
             let mut message = [0; REPORT];
             match rustix::io::read(&self.report, &mut message) {
                 Ok(REPORT) => {}
                 Err(Errno::INTR) => continue,
-                Err(Errno::AGAIN) => return Progress::Pending,
+                Err(Errno::AGAIN) => return LaunchProgress::Pending,
                 // Exec closed the last copy of the pipe's other end, or a death did.
-                Ok(_) | Err(_) if self.process.is_some() => return Progress::Running,
-                Ok(_) | Err(_) => return Progress::Failed(SpawnError::Killed),
+                Ok(_) | Err(_) if self.process.is_some() => return LaunchProgress::Running,
+                Ok(_) | Err(_) => return LaunchProgress::Failed(SpawnError::Killed),
             }
             let [step, number @ ..] = message;
             let number = i32::from_ne_bytes(number);
-            if step == Step::Process as u8 {
+            if step == LaunchStep::Process as u8 {
                 self.process = Some(number);
             } else {
-                return Progress::Failed(self.explain(step, number));
+                return LaunchProgress::Failed(self.explain(step, number));
             }
         }
     }
@@ -201,18 +201,18 @@ impl Launch {
 
     fn explain(&self, step: u8, errno: i32) -> SpawnError {
         let error = io::Error::from_raw_os_error(errno);
-        if step == Step::Directory as u8 {
+        if step == LaunchStep::Directory as u8 {
             return SpawnError::Directory(self.directory.clone(), error);
         }
-        if step == Step::Setup as u8 {
+        if step == LaunchStep::Setup as u8 {
             return SpawnError::Setup(error);
         }
-        if step == Step::Exec as u8 && errno == libc::ENOENT && !self.program.contains('/') {
+        if step == LaunchStep::Exec as u8 && errno == libc::ENOENT && !self.program.contains('/') {
             return SpawnError::NotFound(self.program.clone());
         }
         let hint = match errno {
             libc::ENOEXEC => " (a script needs `#!` and its interpreter in the first line)",
-            _ if step == Step::Loader as u8 => " (the interpreter or loader that it names is missing)",
+            _ if step == LaunchStep::Loader as u8 => " (the interpreter or loader that it names is missing)",
             _ => "",
         };
         SpawnError::Exec(self.program.clone(), error, hint)
@@ -225,7 +225,7 @@ impl AsFd for Launch {
     }
 }
 
-fn prepare(plan: &Plan<'_>) -> Result<Prepared, SpawnError> {
+fn prepare(plan: &LaunchPlan<'_>) -> Result<Prepared, SpawnError> {
     let text = |bytes: &[u8]| CString::new(bytes).map_err(|_| SpawnError::Nul);
     let mut environment = Vec::with_capacity(plan.environment.len());
     for (name, value) in plan.environment {
@@ -241,7 +241,7 @@ fn prepare(plan: &Plan<'_>) -> Result<Prepared, SpawnError> {
 
 /// Where the program may lie: in the process's own PATH, as `execvp` would have it in the caller's. Not looked at
 /// here; what is relative is so to the process's directory.
-fn candidates(plan: &Plan<'_>) -> Vec<PathBuf> {
+fn candidates(plan: &LaunchPlan<'_>) -> Vec<PathBuf> {
     let name = plan.command.first().map_or("", String::as_str);
     if name.contains('/') {
         return vec![name.into()];
@@ -253,7 +253,7 @@ fn candidates(plan: &Plan<'_>) -> Vec<PathBuf> {
 
 /// The pipe on which the child tells what failed; exec closes it. Its end in the child lies above all numbers that
 /// the child's own descriptors get.
-fn error_pipe(plan: &Plan<'_>) -> Result<(OwnedFd, OwnedFd), Errno> {
+fn error_pipe(plan: &LaunchPlan<'_>) -> Result<(OwnedFd, OwnedFd), Errno> {
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     rustix::io::ioctl_fionbio(&read, true)?;
     let above = plan.extra.map_or(3, |(_, number)| number.saturating_add(1).max(3));
@@ -286,10 +286,10 @@ mod tests {
         let null = null().expect("/dev/null");
         let command: Vec<String> = command.iter().map(ToString::to_string).collect();
         let environment = [("PATH".into(), "/no/such/folder:/etc/passwd:/usr/bin:/bin".into())];
-        let mut launch = Launch::start(&Plan {
+        let mut launch = Launch::start(&LaunchPlan {
             command: &command,
             environment: &environment,
-            place: &Place { directory: directory.into(), or_root: false },
+            place: &WorkingDirectory { directory: directory.into(), or_root: false },
             stdio: [null.as_fd(); 3],
             terminal: false,
             extra: None,
@@ -297,9 +297,9 @@ mod tests {
         let mut news = [rustix::event::PollFd::new(&launch, rustix::event::PollFlags::IN)];
         rustix::event::poll(&mut news, None).expect("it ends or runs");
         match launch.read() {
-            Progress::Failed(error) => Err(error),
-            Progress::Running => Ok(()),
-            Progress::Pending => panic!("there was news"),
+            LaunchProgress::Failed(error) => Err(error),
+            LaunchProgress::Running => Ok(()),
+            LaunchProgress::Pending => panic!("there was news"),
         }
     }
 

@@ -5,9 +5,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use powerdev_protocol::control::TerminalSize;
 use rustix::io::Errno;
 
-use super::input::Input;
-use super::lines::Lines;
-use super::poll::{Flags, Key, Poll, Source, Watched};
+use super::input::InputQueue;
+use super::lines::LineCutter;
+use super::poll::{Flags, Key, Poll, PolledFd, Source};
 use super::pty;
 
 /// Outputs that are read at a time: that of the process, and those that earlier ones left to others.
@@ -15,7 +15,7 @@ const OUTPUTS: usize = 8;
 
 /// What an output is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum OutputKind {
     /// A terminal: output and errors.
     Terminal,
     /// The output's pipe.
@@ -25,17 +25,17 @@ pub enum Kind {
 }
 
 #[derive(Debug)]
-struct Output {
-    fd: Watched<OwnedFd>,
-    kind: Kind,
-    lines: Lines,
+struct OutputStream {
+    fd: PolledFd<OwnedFd>,
+    kind: OutputKind,
+    lines: LineCutter,
 }
 
 /// What a read brought.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Read {
+pub enum OutputRead {
     /// So many bytes.
-    Bytes(Kind, usize),
+    Bytes(OutputKind, usize),
     /// Nothing now.
     Nothing,
     /// The end: the output is closed.
@@ -72,14 +72,14 @@ pub struct Streams {
     poll: Poll,
     /// Who is told of them.
     source: Source,
-    outputs: Vec<Output>,
-    input: Input,
+    outputs: Vec<OutputStream>,
+    input: InputQueue,
 }
 
 impl Streams {
     /// None are open yet.
     pub fn new(source: Source, poll: Poll) -> Self {
-        let input = Input::new(source, poll.clone());
+        let input = InputQueue::new(source, poll.clone());
         Self { poll, source, outputs: Vec::new(), input }
     }
 
@@ -90,7 +90,7 @@ impl Streams {
             Some(size) => {
                 let (master, slave) = pty::open(size)?;
                 let input = rustix::io::fcntl_dupfd_cloexec(&master, 3)?;
-                self.listen(master, Kind::Terminal)?;
+                self.listen(master, OutputKind::Terminal)?;
                 self.input.open(input, true);
                 Ok(Ends { terminal: Some(slave), pipes: None })
             }
@@ -100,25 +100,25 @@ impl Streams {
                 for ours in [&input, &output, &errors] {
                     rustix::io::ioctl_fionbio(ours, true)?;
                 }
-                self.listen(output, Kind::Stdout)?;
-                self.listen(errors, Kind::Stderr)?;
+                self.listen(output, OutputKind::Stdout)?;
+                self.listen(errors, OutputKind::Stderr)?;
                 self.input.open(input, false);
                 Ok(Ends { terminal: None, pipes: Some([stdin, stdout, stderr]) })
             }
         }
     }
 
-    fn listen(&mut self, fd: OwnedFd, kind: Kind) -> Result<(), Errno> {
+    fn listen(&mut self, fd: OwnedFd, kind: OutputKind) -> Result<(), Errno> {
         if self.outputs.len() >= OUTPUTS {
             self.outputs.remove(0);
         }
         let fd = self.poll.watch(fd, Flags::IN, self.source)?;
-        self.outputs.push(Output { fd, kind, lines: Lines::default() });
+        self.outputs.push(OutputStream { fd, kind, lines: LineCutter::default() });
         Ok(())
     }
 
     /// What is typed, or piped in.
-    pub fn input(&mut self) -> &mut Input {
+    pub fn input(&mut self) -> &mut InputQueue {
         &mut self.input
     }
 
@@ -133,20 +133,22 @@ impl Streams {
     }
 
     /// Reads from one output; `each` gets the lines that are complete now, and at the end the rest.
-    pub fn read(&mut self, key: Key, buffer: &mut [u8], mut each: impl FnMut(&[u8])) -> Read {
-        let Some(at) = self.outputs.iter().position(|output| output.fd.key() == key) else { return Read::Nothing };
+    pub fn read(&mut self, key: Key, buffer: &mut [u8], mut each: impl FnMut(&[u8])) -> OutputRead {
+        let Some(at) = self.outputs.iter().position(|output| output.fd.key() == key) else {
+            return OutputRead::Nothing;
+        };
         let output = &mut self.outputs[at];
         match rustix::io::read(&output.fd, &mut *buffer) {
             Ok(n) if n > 0 => {
                 output.lines.push(&buffer[..n], &mut each);
-                Read::Bytes(output.kind, n)
+                OutputRead::Bytes(output.kind, n)
             }
-            Err(Errno::AGAIN | Errno::INTR) => Read::Nothing,
+            Err(Errno::AGAIN | Errno::INTR) => OutputRead::Nothing,
             // A terminal says EIO when its last process is gone.
             Ok(_) | Err(_) => {
                 output.lines.finish(&mut each);
                 self.outputs.remove(at);
-                Read::End
+                OutputRead::End
             }
         }
     }

@@ -16,13 +16,13 @@ use powerdev_protocol::session::SCROLLBACK;
 use powerdev_protocol::{LastExit, SessionName, SessionStatus};
 use rustix::io::Errno;
 
-use super::input::Input;
-use super::job::Job;
+use super::input::InputQueue;
+use super::job::MainProcess;
 use super::owner::{Mark, Owner, TerminalId};
-use super::poll::{Flags, Key, Poll, Source, Watched};
-use super::processes::Known;
+use super::poll::{Flags, Key, Poll, PolledFd, Source};
+use super::processes::KnownProcesses;
 use super::ring::{Offset, Ring};
-use super::spawn::{Place, Plan, SpawnError};
+use super::spawn::{LaunchPlan, SpawnError, WorkingDirectory};
 use super::{now_ms, pty};
 
 /// As long as its fastest viewer took something this short a time ago, the program waits for it, as it would for any
@@ -39,9 +39,9 @@ pub struct Terminal {
     pub id: TerminalId,
     pub name: SessionName,
     /// Its processes.
-    pub job: Job,
+    pub job: MainProcess,
     /// What is typed.
-    pub input: Input,
+    pub input: InputQueue,
     /// It was told to end, and is killed then.
     pub kill_at: Option<Instant>,
     /// How its main process ended, while others of it are still being ended.
@@ -49,7 +49,7 @@ pub struct Terminal {
     command: Vec<String>,
     directory: String,
     created_ms: u64,
-    output: Option<Watched<OwnedFd>>,
+    output: Option<PolledFd<OwnedFd>>,
     /// The output isn't read until a viewer has caught up.
     held: bool,
     ring: Ring,
@@ -77,7 +77,7 @@ struct Onlooker {
 
 /// What a viewer is to get next.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Next {
+pub enum NextFrame {
     /// This.
     Frame(Kind, Vec<u8>),
     /// So many bytes of data, which are in the buffer.
@@ -90,11 +90,11 @@ pub enum Next {
 
 /// A session to be made, with all that was settled about it.
 #[derive(Debug)]
-pub struct Opening<'a> {
+pub struct SessionSpec<'a> {
     pub name: SessionName,
     pub command: Vec<String>,
     pub environment: &'a [(OsString, OsString)],
-    pub place: Place,
+    pub place: WorkingDirectory,
     pub size: Option<TerminalSize>,
 }
 
@@ -103,17 +103,17 @@ impl Terminal {
     ///
     /// # Errors
     /// When no terminal, memory or process is to be had.
-    pub fn open(id: TerminalId, opening: Opening<'_>, poll: &Poll) -> Result<Self, SpawnError> {
+    pub fn open(id: TerminalId, opening: SessionSpec<'_>, poll: &Poll) -> Result<Self, SpawnError> {
         let failed = |error: Errno| SpawnError::Setup(error.into());
         let size = opening.size.filter(|size| size.rows > 0 && size.cols > 0).unwrap_or(pty::DEFAULT_SIZE);
         let ring = Ring::new(SCROLLBACK).map_err(SpawnError::Setup)?;
         let (master, slave) = pty::open(size).map_err(failed)?;
         let owner = Owner::Terminal(id);
-        let mut input = Input::new(Source::Stream(owner), poll.clone());
+        let mut input = InputQueue::new(Source::Stream(owner), poll.clone());
         input.open(rustix::io::fcntl_dupfd_cloexec(&master, 3).map_err(failed)?, true);
         let output = poll.watch(master, Flags::IN, Source::Stream(owner)).map_err(failed)?;
-        let mut job = Job::default();
-        let plan = Plan {
+        let mut job = MainProcess::default();
+        let plan = LaunchPlan {
             command: &opening.command,
             environment: opening.environment,
             place: &opening.place,
@@ -143,9 +143,9 @@ impl Terminal {
     }
 
     /// By what its processes are known.
-    pub fn known(&self) -> Known<'_, Owner> {
+    pub fn known(&self) -> KnownProcesses<'_, Owner> {
         let (leader, session) = (self.job.leader(), self.job.session());
-        Known { owner: Owner::Terminal(self.id), mark: &self.mark, leader, session, probe: None }
+        KnownProcesses { owner: Owner::Terminal(self.id), mark: &self.mark, leader, session, probe: None }
     }
 
     /// What `sessions` shows of it.
@@ -293,20 +293,20 @@ impl Terminal {
     }
 
     /// What a viewer is to get next; data is read into the buffer.
-    pub fn next_for(&mut self, key: Key, buffer: &mut [u8]) -> Next {
+    pub fn next_for(&mut self, key: Key, buffer: &mut [u8]) -> NextFrame {
         let leader = self.viewers.keys().next() == Some(&key);
-        let Some(viewer) = self.viewers.get_mut(&key) else { return Next::Nothing };
+        let Some(viewer) = self.viewers.get_mut(&key) else { return NextFrame::Nothing };
         if !std::mem::replace(&mut viewer.begun, true) {
             let modes = self.ring.modes();
             if !modes.is_empty() {
-                return Next::Frame(Kind::Data, modes);
+                return NextFrame::Frame(Kind::Data, modes);
             }
         }
         if viewer.seen < self.ring.start() {
             let from = self.ring.end();
             let missed = from - std::mem::replace(&mut viewer.seen, from);
             let text = format!("{missed} bytes of output were skipped: they weren't taken in time");
-            return Next::Frame(Kind::Notice, text.into());
+            return NextFrame::Frame(Kind::Notice, text.into());
         }
         let until = viewer.replay_end.unwrap_or(self.ring.end());
         let count = (until.saturating_sub(viewer.seen)).min(buffer.len() as u64) as usize;
@@ -315,21 +315,21 @@ impl Terminal {
             return match self.ring.read(viewer.seen, &mut buffer[..count]) {
                 Ok(count) => {
                     viewer.seen += count as u64;
-                    Next::Data(count)
+                    NextFrame::Data(count)
                 }
-                Err(error) => Next::Last(Kind::Notice, cannot_read(&error)),
+                Err(error) => NextFrame::Last(Kind::Notice, cannot_read(&error)),
             };
         }
         if viewer.replay_end.take().is_some() {
-            return Next::Frame(Kind::Replayed, Vec::new());
+            return NextFrame::Frame(Kind::Replayed, Vec::new());
         }
         if viewer.leads != leader {
             viewer.leads = leader;
-            return Next::Frame(Kind::Lead, vec![u8::from(leader)]);
+            return NextFrame::Frame(Kind::Lead, vec![u8::from(leader)]);
         }
         match self.exit.as_ref().map(serde_json::to_vec) {
-            Some(exit) => Next::Last(Kind::Exit, exit.unwrap_or_default()),
-            None => Next::Nothing,
+            Some(exit) => NextFrame::Last(Kind::Exit, exit.unwrap_or_default()),
+            None => NextFrame::Nothing,
         }
     }
 }

@@ -9,16 +9,16 @@ use powerdev_protocol::control::TerminalSize;
 use powerdev_protocol::{LastExit, Service, ServiceState, ServiceStatus};
 
 use super::console::Console;
-use super::job::Job;
+use super::job::MainProcess;
 use super::lines::Replay;
 use super::logfile::{LogFile, timestamp};
 use super::machine::Machine;
 use super::owner::{Mark, Owner};
 use super::poll::{Key, Poll, Source};
-use super::processes::Known;
-use super::readiness::{Preparation, Prober, Verdict};
-use super::spawn::{Place, Plan, SpawnError};
-use super::streams::{Kind, Read, Streams};
+use super::processes::KnownProcesses;
+use super::readiness::{Preparation, ProbeVerdict, Prober};
+use super::spawn::{LaunchPlan, SpawnError, WorkingDirectory};
+use super::streams::{OutputKind, OutputRead, Streams};
 use super::units::UnitId;
 use super::{now_ms, pty};
 
@@ -38,7 +38,7 @@ pub struct Unit {
     /// Its state.
     pub machine: Machine,
     /// Its processes.
-    pub job: Job,
+    pub job: MainProcess,
     /// Its probe.
     pub prober: Option<Prober>,
     /// Its terminal or pipes.
@@ -64,7 +64,7 @@ pub struct Taken {
     /// Bytes for those who attached.
     pub raw: usize,
     /// The line that it was waited for.
-    pub verdict: Option<Verdict>,
+    pub verdict: Option<ProbeVerdict>,
     /// There may be more.
     pub more: bool,
 }
@@ -81,7 +81,7 @@ impl Unit {
             retired: false,
             told: (machine.state(), None, 0),
             machine,
-            job: Job::default(),
+            job: MainProcess::default(),
             prober: service.ready.as_ref().map(|ready| Prober::new(ready, id, poll.clone())),
             streams: Streams::new(Source::Stream(Owner::Unit(id)), poll.clone()),
             replay: Replay::default(),
@@ -95,15 +95,15 @@ impl Unit {
     }
 
     /// Where it runs.
-    pub fn place(&self, environment: &[(OsString, OsString)]) -> Place {
+    pub fn place(&self, environment: &[(OsString, OsString)]) -> WorkingDirectory {
         if let Some(directory) = &self.service.directory {
-            return Place { directory: directory.into(), or_root: false };
+            return WorkingDirectory { directory: directory.into(), or_root: false };
         }
         let home = environment.iter().find(|(name, _)| name == "HOME").map(|(_, value)| value.as_os_str());
-        Place { directory: home.unwrap_or(OsStr::new("/")).into(), or_root: true }
+        WorkingDirectory { directory: home.unwrap_or(OsStr::new("/")).into(), or_root: true }
     }
 
-    /// Makes its process, which is then on its way to its program: see [`Job::look`].
+    /// Makes its process, which is then on its way to its program: see [`MainProcess::look`].
     pub fn spawn(&mut self, mut environment: Vec<(OsString, OsString)>, run_dir: &Path) -> Result<(), SpawnError> {
         self.job.release();
         let failed = |error: rustix::io::Errno| SpawnError::Setup(error.into());
@@ -123,7 +123,7 @@ impl Unit {
             self.streams.open(None)
         });
         let ends = ends.map_err(failed)?;
-        let plan = Plan {
+        let plan = LaunchPlan {
             command: &self.service.command,
             environment: &environment,
             place: &self.place(&environment),
@@ -157,9 +157,9 @@ impl Unit {
     }
 
     /// By what its processes are known.
-    pub fn known(&self) -> Known<'_, Owner> {
+    pub fn known(&self) -> KnownProcesses<'_, Owner> {
         let probe = self.prober.as_ref().and_then(Prober::process);
-        Known {
+        KnownProcesses {
             owner: Owner::Unit(self.id),
             mark: &self.mark,
             leader: self.job.leader(),
@@ -185,11 +185,11 @@ impl Unit {
             self.log.append(&logged, Instant::now());
         }
         let raw = match read {
-            Read::Bytes(Kind::Terminal | Kind::Stdout, count) => count,
-            Read::Bytes(Kind::Stderr, _) | Read::Nothing | Read::End => 0,
+            OutputRead::Bytes(OutputKind::Terminal | OutputKind::Stdout, count) => count,
+            OutputRead::Bytes(OutputKind::Stderr, _) | OutputRead::Nothing | OutputRead::End => 0,
         };
         self.replay.push(&buffer[..raw]);
-        Taken { raw, verdict, more: matches!(read, Read::Bytes(..)) }
+        Taken { raw, verdict, more: matches!(read, OutputRead::Bytes(..)) }
     }
 
     /// Sets its terminal's size, that of a later process included.
