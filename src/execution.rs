@@ -20,8 +20,8 @@ use crate::ui::Ui;
 use crate::ui::terminal;
 
 pub use pump::Captured;
-use pump::{Pump, Sink};
-use signals::{Signals, Verdict};
+use pump::{Sink, StreamPump};
+use signals::{SignalForwarder, SignalVerdict};
 
 /// The agent's executable, in its folder.
 const AGENT: &str = "bin/powerdev-agent";
@@ -30,7 +30,7 @@ const HANG_UP_GRACE: Duration = Duration::from_secs(2);
 
 /// What to run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Command {
+pub struct ExecCommand {
     /// Program and arguments; empty: the user's login shell.
     pub words: Vec<String>,
     /// On a terminal: powerdev's own, which must be one then.
@@ -69,28 +69,28 @@ impl Execution {
     ///
     /// # Errors
     /// Among others: the Engine went away, or the environment was stopped meanwhile.
-    pub async fn run(&self, command: &Command, ui: &Ui) -> anyhow::Result<u8> {
+    pub async fn run(&self, command: &ExecCommand, ui: &Ui) -> anyhow::Result<u8> {
         let token = token()?;
-        let mut signals = Signals::catch(command.tty, self.environment.clone(), token.clone())?;
+        let mut signals = SignalForwarder::catch(command.tty, self.environment.clone(), token.clone())?;
         let exec = self.start(command, &token, ui).await?;
         let raw = command.tty.then(RawMode::enter).transpose().context("can't use the terminal")?;
         if command.tty {
             size_terminal(self.engine.clone(), exec.id.clone());
         }
         let id = exec.id.clone();
-        let mut pump = Pump::start(exec, Sink::Inherit, command.tty)?;
+        let mut pump = StreamPump::start(exec, Sink::Inherit, command.tty)?;
         let end = loop {
             tokio::select! {
                 finished = pump.finished() => break self.finish(&id, finished?, &mut signals).await?,
                 verdict = signals.pass_on() => match verdict {
-                    Verdict::Passed => {}
-                    Verdict::Resized if command.tty => size_terminal(self.engine.clone(), id.clone()),
-                    Verdict::Resized => {}
-                    Verdict::HangUp(code) => {
+                    SignalVerdict::Passed => {}
+                    SignalVerdict::Resized if command.tty => size_terminal(self.engine.clone(), id.clone()),
+                    SignalVerdict::Resized => {}
+                    SignalVerdict::HangUp(code) => {
                         tokio::time::timeout(HANG_UP_GRACE, pump.finished()).await.ok();
                         break code;
                     }
-                    Verdict::GiveUp { code, why } => {
+                    SignalVerdict::GiveUp { code, why } => {
                         drop(raw);
                         ui.notice(format_args!("{why}; the command may go on in the environment"));
                         return Ok(code);
@@ -107,25 +107,25 @@ impl Execution {
     ///
     /// # Errors
     /// As [`Execution::run`].
-    pub async fn capture(&self, command: &Command, limit: usize, ui: &Ui) -> anyhow::Result<(u8, Captured)> {
+    pub async fn capture(&self, command: &ExecCommand, limit: usize, ui: &Ui) -> anyhow::Result<(u8, Captured)> {
         let token = token()?;
-        let mut signals = Signals::catch(false, self.environment.clone(), token.clone())?;
+        let mut signals = SignalForwarder::catch(false, self.environment.clone(), token.clone())?;
         let exec = self.start(command, &token, ui).await?;
         let id = exec.id.clone();
-        let mut pump = Pump::start(exec, Sink::Capture(limit), false)?;
+        let mut pump = StreamPump::start(exec, Sink::Capture(limit), false)?;
         let code = loop {
             tokio::select! {
                 finished = pump.finished() => break self.finish(&id, finished?, &mut signals).await?,
                 verdict = signals.pass_on() => match verdict {
-                    Verdict::Passed | Verdict::Resized => {}
-                    Verdict::HangUp(code) | Verdict::GiveUp { code, .. } => break code,
+                    SignalVerdict::Passed | SignalVerdict::Resized => {}
+                    SignalVerdict::HangUp(code) | SignalVerdict::GiveUp { code, .. } => break code,
                 },
             }
         };
         Ok((code, pump.captured()))
     }
 
-    async fn start(&self, command: &Command, token: &str, ui: &Ui) -> anyhow::Result<Exec> {
+    async fn start(&self, command: &ExecCommand, token: &str, ui: &Ui) -> anyhow::Result<Exec> {
         let with_agent = self.has_agent();
         if !with_agent {
             ui.notice(format_args!(
@@ -152,7 +152,7 @@ impl Execution {
         folder.is_none_or(|folder| folder != self.environment.state().agent_dir() || folder.join(AGENT).exists())
     }
 
-    async fn finish(&self, id: &str, finished: pump::Finished, signals: &mut Signals) -> anyhow::Result<u8> {
+    async fn finish(&self, id: &str, finished: pump::Finished, signals: &mut SignalForwarder) -> anyhow::Result<u8> {
         match finished {
             pump::Finished::HungUp => {
                 signals.hang_up().await;
@@ -181,10 +181,10 @@ impl Execution {
 /// As [`Execution::open`] and [`Execution::run`].
 pub async fn shell(environment: &Environment, ui: &Ui) -> anyhow::Result<u8> {
     let execution = Execution::open(environment).await?;
-    execution.run(&Command { tty: terminal::is_interactive(), ..Command::default() }, ui).await
+    execution.run(&ExecCommand { tty: terminal::is_interactive(), ..ExecCommand::default() }, ui).await
 }
 
-fn through_agent(command: &Command, token: &str) -> Vec<String> {
+fn through_agent(command: &ExecCommand, token: &str) -> Vec<String> {
     let mut words = vec![paths::AGENT_BIN.to_owned(), "exec".into(), "--token".into(), token.to_owned()];
     if let Some(directory) = &command.directory {
         words.extend(["--directory".into(), directory.clone()]);
@@ -199,7 +199,7 @@ fn through_agent(command: &Command, token: &str) -> Vec<String> {
     words
 }
 
-fn directly(command: &Command) -> Vec<String> {
+fn directly(command: &ExecCommand) -> Vec<String> {
     let shell = || vec!["/bin/sh".to_owned(), "-l".to_owned()];
     let words = if command.words.is_empty() { shell() } else { command.words.clone() };
     if command.variables.is_empty() {
@@ -237,17 +237,17 @@ mod tests {
 
     #[test]
     fn the_agent_gets_what_it_needs_and_nothing_of_the_command() {
-        let command = Command {
+        let command = ExecCommand {
             words: vec!["ls".into(), "--token".into()],
             directory: Some("/tmp".into()),
             variables: vec!["A=b".into()],
-            ..Command::default()
+            ..ExecCommand::default()
         };
         let words = through_agent(&command, "t");
         let expected = ["exec", "--token", "t", "--directory", "/tmp", "--env", "A=b", "--", "ls", "--token"];
         assert_eq!(words[1..], expected);
         assert_eq!(directly(&command), ["env", "A=b", "ls", "--token"]);
-        assert_eq!(directly(&Command::default()), ["/bin/sh", "-l"]);
+        assert_eq!(directly(&ExecCommand::default()), ["/bin/sh", "-l"]);
     }
 
     #[test]

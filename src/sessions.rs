@@ -22,7 +22,7 @@ const CHUNK: usize = 64 * 1024;
 
 /// How looking at a session came to its end. In all cases but the first it goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum End {
+pub enum ViewEnd {
     /// The session has ended.
     Ended(LastExit),
     /// The user typed the keys that leave.
@@ -66,9 +66,9 @@ pub async fn open(environment: &Environment, mut session: OpenSession) -> anyhow
 ///
 /// # Errors
 /// When there is no such session, or the environment is stopped meanwhile.
-pub async fn attach(environment: &Environment, name: &SessionName) -> anyhow::Result<End> {
+pub async fn attach(environment: &Environment, name: &SessionName) -> anyhow::Result<ViewEnd> {
     let client = environment.agent(Patience::Answer).await?;
-    let signals = Signals::catch().context("can't catch signals")?;
+    let signals = ViewerSignals::catch().context("can't catch signals")?;
     let stream = client.attach_session(name.clone(), powerdev_terminal::size()).await?;
     let raw = RawMode::enter().context("can't use the terminal")?;
     let mut output = StandardStreams::open();
@@ -83,19 +83,19 @@ async fn view(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin,
     viewer: &mut Viewer,
     output: &mut StandardStreams,
-    mut signals: Signals,
-) -> anyhow::Result<End> {
+    mut signals: ViewerSignals,
+) -> anyhow::Result<ViewEnd> {
     let (mut from_agent, mut to_agent) = tokio::io::split(stream);
     let mut input = StdinReader::open().context("can't read the terminal")?;
     let mut buffer = vec![0; CHUNK];
     loop {
         let screen = std::mem::take(viewer.screen());
         if output.stdout(&screen).await.is_err() {
-            return Ok(End::Signal(signals::HANG_UP));
+            return Ok(ViewEnd::Signal(signals::HANG_UP));
         }
         match viewer.departure() {
-            Some(Departure::Left) => return Ok(End::Left),
-            Some(Departure::Ended(exit)) => return Ok(End::Ended(exit)),
+            Some(Departure::Left) => return Ok(ViewEnd::Left),
+            Some(Departure::Ended(exit)) => return Ok(ViewEnd::Ended(exit)),
             Some(Departure::Dismissed(why)) => return Err(gone(why)),
             None => {}
         }
@@ -111,7 +111,7 @@ async fn view(
             }
             typed = input.next(), if waiting < BACKLOG => match typed {
                 Some(bytes) => viewer.typed(&bytes),
-                None => return Ok(End::Signal(signals::HANG_UP)),
+                None => return Ok(ViewEnd::Signal(signals::HANG_UP)),
             },
             () = tokio::time::sleep(KEY_PAUSE), if holds_key => viewer.nothing_follows(),
             signal = signals.next() => match signal {
@@ -120,7 +120,7 @@ async fn view(
                         viewer.resized(size);
                     }
                 }
-                signal => return Ok(End::Signal(signal)),
+                signal => return Ok(ViewEnd::Signal(signal)),
             },
         }
     }
@@ -139,7 +139,7 @@ fn gone(why: String) -> anyhow::Error {
 
 /// The signals that matter to who looks at a session.
 #[derive(Debug)]
-struct Signals {
+struct ViewerSignals {
     resized: Signal,
     hang_up: Signal,
     terminate: Signal,
@@ -153,7 +153,7 @@ mod signals {
     pub const RESIZE: i32 = 28;
 }
 
-impl Signals {
+impl ViewerSignals {
     fn catch() -> std::io::Result<Self> {
         Ok(Self {
             resized: signal(SignalKind::window_change())?,

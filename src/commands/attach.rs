@@ -8,7 +8,7 @@ use super::Context;
 use crate::control::Patience;
 use crate::environment::Environment;
 use crate::failure::Failure;
-use crate::sessions::{self, End};
+use crate::sessions::{self, ViewEnd};
 
 /// Enter a session in this terminal; Ctrl-P Ctrl-Q leaves it running
 ///
@@ -69,14 +69,14 @@ pub(super) async fn enter(
     context: &Context<'_>,
 ) -> anyhow::Result<ExitCode> {
     Ok(match sessions::attach(environment, name).await? {
-        End::Ended(exit) => {
+        ViewEnd::Ended(exit) => {
             context.ui.status(format_args!("The session {name} has ended: {}", exit.reason));
             exit.shell_code().into()
         }
-        End::Left => {
+        ViewEnd::Left => {
             context.ui.status(format_args!("Left {name}, which goes on; `powerdev attach {name}` enters it again"));
             ExitCode::SUCCESS
         }
-        End::Signal(signal) => ((128 + signal) as u8).into(),
+        ViewEnd::Signal(signal) => ((128 + signal) as u8).into(),
     })
 }

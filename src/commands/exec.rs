@@ -6,7 +6,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::Context;
-use crate::execution::{Command, Execution};
+use crate::execution::{ExecCommand, Execution};
 use crate::failure::Failure;
 use crate::ui::terminal;
 
@@ -63,7 +63,7 @@ pub async fn run(args: ExecArgs, context: &Context<'_>) -> anyhow::Result<ExitCo
     let environment = context.environment()?;
     let tty = !args.no_tty && !context.ui.json() && terminal::is_interactive();
     let command =
-        Command { words: args.command, tty, user: args.user, directory: args.workdir, variables: args.variables };
+        ExecCommand { words: args.command, tty, user: args.user, directory: args.workdir, variables: args.variables };
     if context.ui.json() && command.words.is_empty() {
         return Err(Failure::usage("a login shell has no JSON").hint("give a command, or leave out --json").into());
     }

@@ -13,7 +13,7 @@ use crate::environment::Environment;
 use crate::sessions;
 use crate::ui::table::Table;
 
-/// List the sessions, or make, end or rename one
+/// SessionList the sessions, or make, end or rename one
 ///
 /// A session is a terminal inside with a program on it. It goes on whether somebody looks at it or not: `powerdev attach`
 /// enters it. MAX_SESSIONS says how many there may be.
@@ -25,7 +25,7 @@ pub struct SessionsArgs {
 
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
-    /// List them with their command, age and viewers [default]
+    /// SessionList them with their command, age and viewers [default]
     List,
     /// Make one, and leave it running: a command, or a login shell
     New(New),
@@ -69,20 +69,20 @@ struct Rename {
 }
 
 #[derive(Debug, Serialize)]
-struct List<'a> {
+struct SessionList<'a> {
     name: &'a str,
     limit: usize,
     sessions: &'a [SessionStatus],
 }
 
 #[derive(Debug, Serialize)]
-struct Made<'a> {
+struct SessionMade<'a> {
     name: &'a str,
     session: &'a SessionStatus,
 }
 
 #[derive(Debug, Serialize)]
-struct Done<'a> {
+struct SessionDone<'a> {
     name: &'a str,
     action: &'static str,
     session: &'a SessionName,
@@ -101,19 +101,20 @@ pub async fn run(args: SessionsArgs, context: &Context<'_>) -> anyhow::Result<Ex
         Verb::New(new) => make(&environment, new, context).await?,
         Verb::Kill(Kill { name }) => {
             environment.agent(Patience::Unlimited).await?.kill_session(name.clone()).await?;
-            let document = Done { name: environment.name().as_str(), action: "kill", session: &name, to: None };
+            let document = SessionDone { name: environment.name().as_str(), action: "kill", session: &name, to: None };
             done(&document, &format!("{name} is gone"), context)?;
         }
         Verb::Rename(Rename { name, to }) => {
             environment.agent(Patience::Answer).await?.rename_session(name.clone(), to.clone()).await?;
-            let document = Done { name: environment.name().as_str(), action: "rename", session: &name, to: Some(&to) };
+            let document =
+                SessionDone { name: environment.name().as_str(), action: "rename", session: &name, to: Some(&to) };
             done(&document, &format!("{name} is {to} now"), context)?;
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn done(document: &Done<'_>, words: &str, context: &Context<'_>) -> anyhow::Result<()> {
+fn done(document: &SessionDone<'_>, words: &str, context: &Context<'_>) -> anyhow::Result<()> {
     if context.ui.json() {
         return context.ui.document(document);
     }
@@ -124,7 +125,7 @@ fn done(document: &Done<'_>, words: &str, context: &Context<'_>) -> anyhow::Resu
 async fn list(environment: &Environment, context: &Context<'_>) -> anyhow::Result<()> {
     let (sessions, limit) = environment.agent(Patience::Answer).await?.sessions().await?;
     if context.ui.json() {
-        context.ui.document(&List { name: environment.name().as_str(), limit, sessions: &sessions })
+        context.ui.document(&SessionList { name: environment.name().as_str(), limit, sessions: &sessions })
     } else if sessions.is_empty() {
         context.ui.status("no sessions: `powerdev start`, `powerdev claude` and `powerdev sessions new` make one");
         Ok(())
@@ -144,7 +145,7 @@ async fn make(environment: &Environment, new: New, context: &Context<'_>) -> any
     };
     let session = sessions::open(environment, session).await?;
     if context.ui.json() {
-        return context.ui.document(&Made { name: environment.name().as_str(), session: &session });
+        return context.ui.document(&SessionMade { name: environment.name().as_str(), session: &session });
     }
     context.ui.print(session.name.as_str())?;
     context.ui.status(format_args!("`powerdev attach {}` enters it", session.name));

@@ -12,7 +12,7 @@ use crate::deployment::Deployment;
 use crate::environment::Environment;
 use crate::execution;
 use crate::lifecycle::{self, Build, Done, LOCK_PATIENCE};
-use crate::sessions::{self, End};
+use crate::sessions::{self, ViewEnd};
 use crate::ui::Ui;
 use crate::ui::terminal;
 
@@ -39,7 +39,7 @@ pub async fn run(args: StartArgs, context: &Context<'_>) -> anyhow::Result<ExitC
         return Ok(ExitCode::SUCCESS);
     }
     let end = shell(&deployment.environment, context.ui).await;
-    if let Ok(Shell::GoesOn(code)) = end {
+    if let Ok(ShellEnd::GoesOn(code)) = end {
         return Ok(code);
     }
     // However the shell ended, what this start began doesn't stay behind, unless it is of use to others.
@@ -50,34 +50,34 @@ pub async fn run(args: StartArgs, context: &Context<'_>) -> anyhow::Result<ExitC
 }
 
 /// What became of the shell.
-enum Shell {
+enum ShellEnd {
     Ended,
     /// powerdev ends, with this code.
     GoesOn(ExitCode),
 }
 
-async fn shell(environment: &Environment, ui: &Ui) -> anyhow::Result<Shell> {
+async fn shell(environment: &Environment, ui: &Ui) -> anyhow::Result<ShellEnd> {
     if !terminal::is_interactive() {
         execution::shell(environment, ui).await?;
-        return Ok(Shell::Ended);
+        return Ok(ShellEnd::Ended);
     }
     let session = match sessions::open(environment, OpenSession::default()).await {
         Ok(session) => session,
         // One of before sessions, that still runs: its shell ends with its terminal.
         Err(error) if matches!(error.downcast_ref(), Some(AgentError::OtherRelease(_))) => {
             execution::shell(environment, ui).await?;
-            return Ok(Shell::Ended);
+            return Ok(ShellEnd::Ended);
         }
         Err(error) => return Err(error),
     };
     Ok(match sessions::attach(environment, &session.name).await? {
-        End::Ended(_) => Shell::Ended,
-        End::Left => {
+        ViewEnd::Ended(_) => ShellEnd::Ended,
+        ViewEnd::Left => {
             let name = environment.name();
             ui.status(format_args!("Left {name} running; `powerdev attach {}` enters its shell again", session.name));
-            Shell::GoesOn(ExitCode::SUCCESS)
+            ShellEnd::GoesOn(ExitCode::SUCCESS)
         }
-        End::Signal(signal) => Shell::GoesOn(((128 + signal) as u8).into()),
+        ViewEnd::Signal(signal) => ShellEnd::GoesOn(((128 + signal) as u8).into()),
     })
 }
 

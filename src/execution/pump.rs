@@ -44,7 +44,7 @@ pub enum Finished {
 }
 
 /// The two tasks. Dropping it ends them.
-pub struct Pump {
+pub struct StreamPump {
     output: JoinHandle<Result<(Finished, Captured), EngineError>>,
     input: JoinHandle<()>,
     /// Told by the input's task.
@@ -52,7 +52,7 @@ pub struct Pump {
     captured: Captured,
 }
 
-impl Pump {
+impl StreamPump {
     /// Starts both. With `tty`, the end of input is a terminal that hung up.
     ///
     /// # Errors
@@ -86,7 +86,7 @@ impl Pump {
     }
 }
 
-impl Drop for Pump {
+impl Drop for StreamPump {
     fn drop(&mut self) {
         self.output.abort();
         self.input.abort();

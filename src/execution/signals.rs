@@ -1,4 +1,4 @@
-//! Signals that powerdev gets while a command runs inside, passed on to that command through the agent.
+//! SignalForwarder that powerdev gets while a command runs inside, passed on to that command through the agent.
 
 use std::io;
 use std::time::Duration;
@@ -34,7 +34,7 @@ pub fn code(signal: i32) -> u8 {
 
 /// What came of a signal.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum SignalVerdict {
     /// The command has it.
     Passed,
     /// The terminal has another size.
@@ -52,7 +52,7 @@ pub enum Verdict {
 
 /// Catches the signals.
 #[derive(Debug)]
-pub struct Signals {
+pub struct SignalForwarder {
     caught: Vec<(i32, Signal)>,
     tty: bool,
     environment: Environment,
@@ -61,7 +61,7 @@ pub struct Signals {
     asked_to_end: u32,
 }
 
-impl Signals {
+impl SignalForwarder {
     /// From now on none of them ends powerdev.
     ///
     /// # Errors
@@ -91,27 +91,27 @@ impl Signals {
     }
 
     /// Waits for a signal and passes it on.
-    pub async fn pass_on(&mut self) -> Verdict {
+    pub async fn pass_on(&mut self) -> SignalVerdict {
         let number = self.next().await;
         if number == RESIZE {
-            return Verdict::Resized;
+            return SignalVerdict::Resized;
         }
         let ends = !matches!(number, USER_1 | USER_2);
         // A shell on a terminal ignores SIGTERM, as it should; what ends it is the terminal's end.
         if self.tty && matches!(number, TERMINATE | HANG_UP) {
             self.hang_up().await;
-            return Verdict::HangUp(code(number));
+            return SignalVerdict::HangUp(code(number));
         }
         self.asked_to_end += u32::from(ends);
         if self.asked_to_end >= PATIENCE {
-            return Verdict::GiveUp { code: code(number), why: format!("asked to end {PATIENCE} times") };
+            return SignalVerdict::GiveUp { code: code(number), why: format!("asked to end {PATIENCE} times") };
         }
         match self.send(number).await {
             Err(error) if ends => {
                 let why = format!("can't pass on {}: {error}", powerdev_protocol::service::signal_name(number));
-                Verdict::GiveUp { code: code(number), why }
+                SignalVerdict::GiveUp { code: code(number), why }
             }
-            _ => Verdict::Passed,
+            _ => SignalVerdict::Passed,
         }
     }
 

@@ -26,18 +26,14 @@ pub enum FileError {
     /// It can't be read.
     #[error("can't read {}", .path.display())]
     Read {
-        /// The file.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
     /// It doesn't hold what it should.
     #[error("can't understand {}", .path.display())]
     Parse {
-        /// The file.
         path: PathBuf,
-        /// Why.
         #[source]
         source: serde_json::Error,
     },

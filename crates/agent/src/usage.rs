@@ -66,8 +66,12 @@ impl Sampler {
 #[derive(Debug, PartialEq, Eq)]
 enum Cgroup {
     /// One folder a controller.
-    V1 { memory: PathBuf, cpu: PathBuf, cpuacct: PathBuf, pids: PathBuf },
-    /// One folder.
+    V1 {
+        memory: PathBuf,
+        cpu: PathBuf,
+        cpuacct: PathBuf,
+        pids: PathBuf,
+    },
     V2(PathBuf),
 }
 

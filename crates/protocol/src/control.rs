@@ -54,12 +54,12 @@ pub enum Request {
     },
     /// Send a signal to what was registered under the token.
     Signal {
-        /// The token.
+        /// The token that it was registered under.
         token: String,
-        /// Signal number.
+        /// The signal, by Linux's number: 1 to 64.
         signal: i32,
     },
-    /// About sessions.
+    /// What is asked about sessions; each answer stands with its question.
     Session(SessionRequest),
 }
 
@@ -102,9 +102,9 @@ impl Request {
 /// Rows and columns of a terminal, in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TerminalSize {
-    /// Rows.
+    /// Lines of text, one below the other.
     pub rows: u16,
-    /// Columns.
+    /// Characters in a line.
     pub cols: u16,
 }
 
@@ -151,14 +151,14 @@ pub enum Response {
     Session(SessionStatus),
     /// To [`SessionRequest::List`].
     Sessions {
-        /// By name.
+        /// Those that are open, sorted by their names.
         sessions: Vec<SessionStatus>,
         /// How many there may be at a time.
         limit: usize,
     },
     /// Refused or failed: what, and what to do.
     Error {
-        /// One line.
+        /// One line for people, with what they can do.
         message: String,
         /// What was asked about isn't there: no such service.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -183,7 +183,7 @@ impl Response {
 pub struct Event {
     /// When, in milliseconds since the Unix epoch.
     pub at_ms: u64,
-    /// What.
+    /// What it was, with what belongs to it.
     #[serde(flatten)]
     pub kind: EventKind,
 }
@@ -196,9 +196,9 @@ pub enum EventKind {
     Service {
         /// The service's name.
         name: String,
-        /// Before.
+        /// The state that it left.
         from: ServiceState,
-        /// Now.
+        /// The state that it is in now.
         to: ServiceState,
         /// Its process, if one runs now.
         pid: Option<i32>,
@@ -237,7 +237,7 @@ pub enum EventKind {
     SessionEnded {
         /// The session's name.
         name: SessionName,
-        /// How.
+        /// How it ended: its code, or the signal that killed it.
         exit: LastExit,
     },
     /// A session got another name.

@@ -3,7 +3,7 @@
 /// What a frame holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Kind {
+pub enum FrameKind {
     /// Bytes of the terminal, either way.
     Data = 0,
     /// Client to agent: [`crate::control::TerminalSize`] as JSON.
@@ -30,22 +30,22 @@ pub const MAX_PAYLOAD: usize = 64 * 1024;
 ///
 /// # Panics
 /// When `length` is over [`MAX_PAYLOAD`]: senders split.
-pub fn head(kind: Kind, length: usize) -> [u8; HEAD] {
+pub fn head(kind: FrameKind, length: usize) -> [u8; HEAD] {
     assert!(length <= MAX_PAYLOAD, "a frame's payload is at most {MAX_PAYLOAD} bytes");
     let [a, b, c, d] = (length as u32).to_be_bytes();
     [kind as u8, a, b, c, d]
 }
 
 /// Reads a head. None when the kind is unknown or the length too large: the peer isn't speaking frames.
-pub fn parse_head(head: [u8; HEAD]) -> Option<(Kind, usize)> {
+pub fn parse_head(head: [u8; HEAD]) -> Option<(FrameKind, usize)> {
     let kind = match head[0] {
-        0 => Kind::Data,
-        1 => Kind::Resize,
-        2 => Kind::Eof,
-        3 => Kind::Notice,
-        4 => Kind::Exit,
-        5 => Kind::Replayed,
-        6 => Kind::Lead,
+        0 => FrameKind::Data,
+        1 => FrameKind::Resize,
+        2 => FrameKind::Eof,
+        3 => FrameKind::Notice,
+        4 => FrameKind::Exit,
+        5 => FrameKind::Replayed,
+        6 => FrameKind::Lead,
         _ => return None,
     };
     let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
@@ -79,7 +79,7 @@ impl Decoder {
     /// # Errors
     /// When its head is none.
     #[expect(clippy::should_implement_trait, reason = "it lends out of itself, which no iterator can")]
-    pub fn next(&mut self) -> Result<Option<(Kind, &[u8])>, NoFrame> {
+    pub fn next(&mut self) -> Result<Option<(FrameKind, &[u8])>, NoFrame> {
         let Some(head) = self.bytes[self.at..].first_chunk::<HEAD>() else { return Ok(None) };
         let (kind, length) = parse_head(*head).ok_or(NoFrame)?;
         let start = self.at + HEAD;
@@ -93,7 +93,7 @@ impl Decoder {
 ///
 /// # Panics
 /// As [`head`].
-pub fn encode(kind: Kind, payload: &[u8]) -> Vec<u8> {
+pub fn encode(kind: FrameKind, payload: &[u8]) -> Vec<u8> {
     [&head(kind, payload.len())[..], payload].concat()
 }
 
@@ -103,14 +103,15 @@ mod tests {
 
     #[test]
     fn head_round_trips_and_refuses_nonsense() {
-        assert_eq!(parse_head(head(Kind::Resize, 300)), Some((Kind::Resize, 300)));
+        assert_eq!(parse_head(head(FrameKind::Resize, 300)), Some((FrameKind::Resize, 300)));
         assert_eq!(parse_head([9, 0, 0, 0, 1]), None);
         assert_eq!(parse_head([0, 255, 0, 0, 0]), None);
     }
 
     #[test]
     fn frames_are_cut_out_however_they_come() {
-        let bytes = [encode(Kind::Data, b"abc"), encode(Kind::Replayed, b""), encode(Kind::Data, b"d")].concat();
+        let bytes =
+            [encode(FrameKind::Data, b"abc"), encode(FrameKind::Replayed, b""), encode(FrameKind::Data, b"d")].concat();
         for size in [1, 2, 7, bytes.len()] {
             let mut decoder = Decoder::default();
             let mut got = Vec::new();
@@ -120,7 +121,8 @@ mod tests {
                     got.push((kind, payload.to_vec()));
                 }
             }
-            let expected = [(Kind::Data, b"abc".to_vec()), (Kind::Replayed, vec![]), (Kind::Data, b"d".to_vec())];
+            let expected =
+                [(FrameKind::Data, b"abc".to_vec()), (FrameKind::Replayed, vec![]), (FrameKind::Data, b"d".to_vec())];
             assert_eq!(got, expected, "{size}");
         }
         let mut decoder = Decoder::default();

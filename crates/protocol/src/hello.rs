@@ -15,14 +15,14 @@ pub const OLDEST_PROTOCOL: u32 = 1;
 pub struct Hello {
     /// The newest protocol that it talks.
     pub protocol: u32,
-    /// The oldest.
+    /// The oldest protocol that it still talks.
     pub oldest: u32,
     /// Its release, for people. Empty of one that doesn't greet.
     pub release: String,
 }
 
 impl Hello {
-    /// This release's.
+    /// What this release says of itself.
     pub fn ours() -> Self {
         Self { protocol: PROTOCOL_VERSION, oldest: OLDEST_PROTOCOL, release: env!("CARGO_PKG_VERSION").into() }
     }
@@ -43,7 +43,7 @@ impl Hello {
     /// Whether there is a protocol that both talk.
     ///
     /// # Errors
-    /// In words, for the side that `self` is.
+    /// When there is none: with both releases, for people.
     pub fn check(&self, agent: &Self) -> Result<(), OtherRelease> {
         if self.protocol >= agent.oldest && agent.protocol >= self.oldest {
             return Ok(());
@@ -54,7 +54,7 @@ impl Hello {
     /// Whether an agent that said this understands the request.
     ///
     /// # Errors
-    /// In words.
+    /// When it doesn't: with both releases, for people.
     pub fn knows(&self, request: &Request) -> Result<(), OtherRelease> {
         if request.since() <= self.protocol { Ok(()) } else { Err(Self::ours().refused_by(self)) }
     }

@@ -25,7 +25,7 @@ pub struct ServiceSet {
 pub struct Service {
     /// Program and arguments. A plain string is run by `/bin/sh -c`.
     #[serde(with = "command")]
-    #[cfg_attr(feature = "schema", schemars(with = "command::Form"))]
+    #[cfg_attr(feature = "schema", schemars(with = "command::CommandForm"))]
     pub command: Vec<String>,
     /// Variables of this service alone.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -137,7 +137,7 @@ pub enum Probe {
     /// This command, run in the service's environment, ends with code 0.
     Exec(
         #[serde(with = "command")]
-        #[cfg_attr(feature = "schema", schemars(with = "command::Form"))]
+        #[cfg_attr(feature = "schema", schemars(with = "command::CommandForm"))]
         Vec<String>,
     ),
     /// A line of its output contains this text.
@@ -423,7 +423,7 @@ mod command {
     #[derive(Deserialize)]
     #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
     #[serde(untagged, expecting = "a command: a list of words, or one string for the shell")]
-    pub(super) enum Form {
+    pub(super) enum CommandForm {
         /// Run by `/bin/sh -c`.
         Shell(String),
         /// Program and arguments.
@@ -431,10 +431,10 @@ mod command {
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-        Ok(match Form::deserialize(deserializer)? {
-            Form::Shell(line) if line.trim().is_empty() => Vec::new(),
-            Form::Shell(line) => vec!["/bin/sh".into(), "-c".into(), line],
-            Form::Words(words) => words,
+        Ok(match CommandForm::deserialize(deserializer)? {
+            CommandForm::Shell(line) if line.trim().is_empty() => Vec::new(),
+            CommandForm::Shell(line) => vec!["/bin/sh".into(), "-c".into(), line],
+            CommandForm::Words(words) => words,
         })
     }
 

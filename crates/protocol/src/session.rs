@@ -32,7 +32,7 @@ pub struct SessionName(String);
 pub struct BadSessionName(String);
 
 impl SessionName {
-    /// As text.
+    /// The name, as people type it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -103,13 +103,13 @@ pub enum SessionRequest {
     },
     /// End one with all of its processes: HUP and TERM, grace, KILL. [`crate::Response::Ok`] when it is gone.
     Kill {
-        /// Its name.
+        /// The session's name.
         name: SessionName,
     },
     /// Look at one and type into it: [`crate::Response::Ok`], then [frames](crate::frame) both ways. What it showed
-    /// before comes first, and then [`Replayed`](crate::frame::Kind::Replayed).
+    /// before comes first, and then [`Replayed`](crate::frame::FrameKind::Replayed).
     Attach {
-        /// Its name.
+        /// The session's name.
         name: SessionName,
         /// The viewer's terminal. The session's gets the smallest of all viewers' sizes; None has no say in it.
         #[serde(default)]
@@ -140,7 +140,7 @@ pub struct OpenSession {
 /// One session, as `sessions` shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionStatus {
-    /// Its name.
+    /// The name that it has now.
     pub name: SessionName,
     /// Program and arguments.
     pub command: Vec<String>,

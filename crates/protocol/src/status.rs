@@ -153,7 +153,7 @@ pub struct Usage {
     pub memory_bytes: u64,
     /// Memory limit, if any.
     pub memory_limit_bytes: Option<u64>,
-    /// Tasks.
+    /// Processes and threads.
     pub pids: u64,
     /// Limit of tasks, if any.
     pub pids_limit: Option<u64>,

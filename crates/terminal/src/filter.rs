@@ -17,7 +17,7 @@ pub enum Hearing {
 
 /// What a piece does beside being shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Effect {
+enum SideEffect {
     None,
     /// Something outside of the screen: it rings, prints, copies, notifies.
     Outside,
@@ -50,8 +50,8 @@ impl Filter {
         let (hearing, passing) = (self.hearing, &mut self.passing);
         let passes = |effect| match hearing {
             Hearing::Full => true,
-            Hearing::Silent => effect != Effect::Question,
-            Hearing::Replay => effect == Effect::None,
+            Hearing::Silent => effect != SideEffect::Question,
+            Hearing::Replay => effect == SideEffect::None,
         };
         self.scanner.feed(bytes, &mut |piece| match piece {
             Piece::Text(text) => out.extend_from_slice(text),
@@ -75,62 +75,62 @@ impl Filter {
     }
 }
 
-fn of_control(byte: u8) -> Effect {
+fn of_control(byte: u8) -> SideEffect {
     match byte {
-        0x05 => Effect::Question,
-        0x07 => Effect::Outside,
-        _ => Effect::None,
+        0x05 => SideEffect::Question,
+        0x07 => SideEffect::Outside,
+        _ => SideEffect::None,
     }
 }
 
-fn of_sequence(opening: Opening, body: &[u8]) -> Effect {
+fn of_sequence(opening: Opening, body: &[u8]) -> SideEffect {
     match opening {
         // DECID
-        Opening::Escape if body == b"Z" => Effect::Question,
-        Opening::Escape | Opening::Ignored => Effect::None,
+        Opening::Escape if body == b"Z" => SideEffect::Question,
+        Opening::Escape | Opening::Ignored => SideEffect::None,
         Opening::Csi => of_csi(body),
         Opening::Osc => of_osc(body),
         Opening::Dcs => of_dcs(body),
         // Kitty's graphics are acknowledged.
-        Opening::Apc if body.first() == Some(&b'G') => Effect::Question,
-        Opening::Apc => Effect::None,
+        Opening::Apc if body.first() == Some(&b'G') => SideEffect::Question,
+        Opening::Apc => SideEffect::None,
     }
 }
 
 /// Control sequences: by their private mark, what stands before the last byte, and that.
-fn of_csi(body: &[u8]) -> Effect {
-    let Some((last, rest)) = body.split_last() else { return Effect::None };
+fn of_csi(body: &[u8]) -> SideEffect {
+    let Some((last, rest)) = body.split_last() else { return SideEffect::None };
     let private = rest.first().copied().filter(|byte| (0x3c..=0x3f).contains(byte));
     let intermediate = rest.iter().rposition(|byte| !(0x20..=0x2f).contains(byte)).map_or(rest, |at| &rest[at + 1..]);
     match (private, intermediate, last) {
         // Device attributes; `?` is the Linux console's cursor.
-        (None | Some(b'>' | b'='), b"", b'c') => Effect::Question,
+        (None | Some(b'>' | b'='), b"", b'c') => SideEffect::Question,
         // Device status, cursor position; `>` switches modifyOtherKeys off.
-        (None | Some(b'?'), b"", b'n') => Effect::Question,
+        (None | Some(b'?'), b"", b'n') => SideEffect::Question,
         // DECRQM, XTVERSION, DECREQTPARM, DECRQPSR, DECRQCRA, DECRQLP, DECRQUPSS, XTREPORTSGR.
-        (None | Some(b'?'), b"$", b'p') | (Some(b'>'), b"", b'q') | (None, b"", b'x') => Effect::Question,
-        (None, b"$", b'w') | (None, b"*", b'y') | (None, b"'", b'|') | (None, b"&", b'u') => Effect::Question,
-        (None, b"#", b'|') => Effect::Question,
+        (None | Some(b'?'), b"$", b'p') | (Some(b'>'), b"", b'q') | (None, b"", b'x') => SideEffect::Question,
+        (None, b"$", b'w') | (None, b"*", b'y') | (None, b"'", b'|') | (None, b"&", b'u') => SideEffect::Question,
+        (None, b"#", b'|') => SideEffect::Question,
         // Kitty's keyboard, XTSMGRAPHICS, XTQMODKEYS.
-        (Some(b'?'), b"", b'u' | b'S' | b'm') => Effect::Question,
+        (Some(b'?'), b"", b'u' | b'S' | b'm') => SideEffect::Question,
         (None, b"", b't') => of_window(rest),
         // Printing.
-        (None | Some(b'?'), b"", b'i') => Effect::Outside,
-        _ => Effect::None,
+        (None | Some(b'?'), b"", b'i') => SideEffect::Outside,
+        _ => SideEffect::None,
     }
 }
 
 /// Window operations: reports, titles kept and brought back, moves.
-fn of_window(parameters: &[u8]) -> Effect {
+fn of_window(parameters: &[u8]) -> SideEffect {
     let number = parameters.split(|byte| *byte == b';').next().and_then(|first| std::str::from_utf8(first).ok());
     match number.and_then(|text| text.parse::<u32>().ok()) {
-        Some(11..=21) => Effect::Question,
-        Some(22 | 23) => Effect::None,
-        _ => Effect::Outside,
+        Some(11..=21) => SideEffect::Question,
+        Some(22 | 23) => SideEffect::None,
+        _ => SideEffect::Outside,
     }
 }
 
-fn of_osc(body: &[u8]) -> Effect {
+fn of_osc(body: &[u8]) -> SideEffect {
     let (number, rest) = match body.iter().position(|byte| *byte == b';') {
         Some(at) => (&body[..at], &body[at + 1..]),
         None => (body, &b""[..]),
@@ -138,24 +138,24 @@ fn of_osc(body: &[u8]) -> Effect {
     let asks = rest.contains(&b'?');
     match std::str::from_utf8(number).ok().and_then(|text| text.parse::<u32>().ok()) {
         // Colours, font, clipboard.
-        Some(4 | 5 | 10..=19 | 21 | 50 | 52 | 60 | 61) if asks => Effect::Question,
-        Some(1337) if rest.starts_with(b"Report") || rest.starts_with(b"Request") => Effect::Question,
-        Some(99) if asks => Effect::Question,
+        Some(4 | 5 | 10..=19 | 21 | 50 | 52 | 60 | 61) if asks => SideEffect::Question,
+        Some(1337) if rest.starts_with(b"Report") || rest.starts_with(b"Request") => SideEffect::Question,
+        Some(99) if asks => SideEffect::Question,
         // Clipboard, notifications, iTerm's files and more.
-        Some(9 | 52 | 99 | 777 | 1337) => Effect::Outside,
-        _ => Effect::None,
+        Some(9 | 52 | 99 | 777 | 1337) => SideEffect::Outside,
+        _ => SideEffect::None,
     }
 }
 
-fn of_dcs(body: &[u8]) -> Effect {
+fn of_dcs(body: &[u8]) -> SideEffect {
     let end = body.iter().position(|byte| (0x40..=0x7e).contains(byte)).unwrap_or(body.len());
     let (head, last) = (&body[..end], body.get(end));
     match last {
         // DECRQSS, XTGETTCAP.
-        Some(b'q') if head.ends_with(b"$") || head.ends_with(b"+") => Effect::Question,
+        Some(b'q') if head.ends_with(b"$") || head.ends_with(b"+") => SideEffect::Question,
         // What tmux passes on to the terminal around it may hold anything.
-        Some(b't') if body.starts_with(b"tmux;") => Effect::Question,
-        _ => Effect::None,
+        Some(b't') if body.starts_with(b"tmux;") => SideEffect::Question,
+        _ => SideEffect::None,
     }
 }
 

@@ -8,7 +8,7 @@ const CTRL_Q: u8 = 0x11;
 pub struct Typed {
     /// Pass these on.
     pub pass: Vec<u8>,
-    /// Then leave.
+    /// The keys were complete: leave once those bytes are passed on.
     pub leave: bool,
 }
 

@@ -36,7 +36,6 @@ struct Changed {
     colours: bool,
     /// Levels of kitty's keyboard.
     keyboard: Vec<Vec<u8>>,
-    /// Modified keys.
     modified: bool,
     /// Anything was shown at all.
     shown: bool,

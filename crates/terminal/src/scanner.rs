@@ -42,7 +42,7 @@ pub enum Piece<'a> {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum State {
+enum ScannerState {
     #[default]
     Ground,
     /// After 0xC2, which begins a control of eight bits in UTF-8.
@@ -58,7 +58,7 @@ enum State {
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Scanner {
-    state: State,
+    state: ScannerState,
     held: Vec<u8>,
     /// How long the opening in `held` is.
     opening: usize,
@@ -69,7 +69,7 @@ impl Scanner {
     pub fn feed(&mut self, bytes: &[u8], each: &mut impl FnMut(Piece<'_>)) {
         let mut rest = bytes;
         while let Some(&byte) = rest.first() {
-            if self.state == State::Ground {
+            if self.state == ScannerState::Ground {
                 let end = rest.iter().position(|byte| is_special(*byte)).unwrap_or(rest.len());
                 if end > 0 {
                     each(Piece::Text(&rest[..end]));
@@ -77,7 +77,7 @@ impl Scanner {
                     continue;
                 }
             }
-            if let State::Long(opening) = self.state {
+            if let ScannerState::Long(opening) = self.state {
                 let end = rest.iter().position(|byte| ends_string(*byte, opening)).unwrap_or(rest.len());
                 if end > 0 {
                     each(Piece::More(&rest[..end]));
@@ -94,44 +94,44 @@ impl Scanner {
     /// Takes one byte. False: it is to be looked at again in the new state.
     fn step(&mut self, byte: u8, each: &mut impl FnMut(Piece<'_>)) -> bool {
         match self.state {
-            State::Ground => match byte {
-                ESC => self.begin(State::Escape, byte),
-                0xc2 => self.begin(State::Eight, byte),
+            ScannerState::Ground => match byte {
+                ESC => self.begin(ScannerState::Escape, byte),
+                0xc2 => self.begin(ScannerState::Eight, byte),
                 control => each(Piece::Control(control)),
             },
-            State::Eight => return self.eight(byte, each),
-            State::Escape => return self.escape(byte, each),
-            State::Csi => return self.csi(byte, each),
-            State::Text(opening) => return self.string(byte, opening, each),
-            State::TextEscape(opening) if byte == b'\\' => {
+            ScannerState::Eight => return self.eight(byte, each),
+            ScannerState::Escape => return self.escape(byte, each),
+            ScannerState::Csi => return self.csi(byte, each),
+            ScannerState::Text(opening) => return self.string(byte, opening, each),
+            ScannerState::TextEscape(opening) if byte == b'\\' => {
                 self.held.extend([ESC, byte]);
                 self.complete(opening, 2, each);
             }
-            State::TextEscape(opening) => {
+            ScannerState::TextEscape(opening) => {
                 self.complete(opening, 0, each);
-                self.begin(State::Escape, ESC);
+                self.begin(ScannerState::Escape, ESC);
                 return false;
             }
-            State::Long(opening) => match byte {
-                ESC => self.state = State::LongEscape(opening),
+            ScannerState::Long(opening) => match byte {
+                ESC => self.state = ScannerState::LongEscape(opening),
                 end => {
                     each(Piece::More(&[end]));
-                    self.state = State::Ground;
+                    self.state = ScannerState::Ground;
                 }
             },
-            State::LongEscape(_) if byte == b'\\' => {
+            ScannerState::LongEscape(_) if byte == b'\\' => {
                 each(Piece::More(&[ESC, byte]));
-                self.state = State::Ground;
+                self.state = ScannerState::Ground;
             }
-            State::LongEscape(_) => {
-                self.begin(State::Escape, ESC);
+            ScannerState::LongEscape(_) => {
+                self.begin(ScannerState::Escape, ESC);
                 return false;
             }
         }
         true
     }
 
-    fn begin(&mut self, state: State, byte: u8) {
+    fn begin(&mut self, state: ScannerState, byte: u8) {
         self.held.clear();
         self.held.push(byte);
         self.state = state;
@@ -141,7 +141,7 @@ impl Scanner {
         // Only these mean more than what is shown.
         if !matches!(byte, 0x90 | 0x98 | 0x9a | 0x9b | 0x9d..=0x9f) {
             each(Piece::Text(&self.held));
-            self.state = State::Ground;
+            self.state = ScannerState::Ground;
             // The other half of a letter is text like all else.
             if (0x80..0xc0).contains(&byte) {
                 each(Piece::Text(&[byte]));
@@ -158,17 +158,17 @@ impl Scanner {
     fn open(&mut self, byte: u8, each: &mut impl FnMut(Piece<'_>)) {
         self.opening = self.held.len();
         self.state = match byte {
-            b'[' => State::Csi,
-            b']' => State::Text(Opening::Osc),
-            b'P' => State::Text(Opening::Dcs),
-            b'_' => State::Text(Opening::Apc),
-            b'X' | b'^' => State::Text(Opening::Ignored),
+            b'[' => ScannerState::Csi,
+            b']' => ScannerState::Text(Opening::Osc),
+            b'P' => ScannerState::Text(Opening::Dcs),
+            b'_' => ScannerState::Text(Opening::Apc),
+            b'X' | b'^' => ScannerState::Text(Opening::Ignored),
             other => {
                 let at = self.held.len() - 1;
                 let intermediates = if self.held[0] == ESC { &self.held[1..at] } else { &[] };
                 let body = [intermediates, &[other]].concat();
                 each(Piece::Sequence(Opening::Escape, &body, &self.held));
-                State::Ground
+                ScannerState::Ground
             }
         };
     }
@@ -182,7 +182,7 @@ impl Scanner {
                     self.open(byte, each);
                 } else {
                     each(Piece::Sequence(Opening::Escape, &self.held[1..], &self.held));
-                    self.state = State::Ground;
+                    self.state = ScannerState::Ground;
                 }
             }
             0x20..=0x2f if self.held.len() < 8 => self.held.push(byte),
@@ -208,7 +208,7 @@ impl Scanner {
 
     fn string(&mut self, byte: u8, opening: Opening, each: &mut impl FnMut(Piece<'_>)) -> bool {
         match byte {
-            ESC => self.state = State::TextEscape(opening),
+            ESC => self.state = ScannerState::TextEscape(opening),
             end if ends_string(end, opening) && end != 0x9c => {
                 self.held.push(end);
                 self.complete(opening, 1, each);
@@ -221,7 +221,7 @@ impl Scanner {
                 self.held.push(other);
                 if self.held.len() >= LONGEST {
                     each(Piece::Sequence(opening, &self.held[self.opening..], &self.held));
-                    self.state = State::Long(opening);
+                    self.state = ScannerState::Long(opening);
                 }
             }
         }
@@ -232,14 +232,14 @@ impl Scanner {
     fn complete(&mut self, opening: Opening, terminator: usize, each: &mut impl FnMut(Piece<'_>)) {
         let end = self.held.len() - terminator;
         each(Piece::Sequence(opening, &self.held[self.opening..end], &self.held));
-        self.state = State::Ground;
+        self.state = ScannerState::Ground;
     }
 
     /// What is held is no sequence: a terminal forgets it, too.
     fn give_up(&mut self, each: &mut impl FnMut(Piece<'_>)) -> bool {
         // Without its ESC it could be shown, with it nothing else comes of it: the next byte isn't its end.
         each(Piece::Sequence(Opening::Ignored, &[], &self.held));
-        self.state = State::Ground;
+        self.state = ScannerState::Ground;
         false
     }
 }

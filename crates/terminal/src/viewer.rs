@@ -3,7 +3,7 @@
 
 use powerdev_protocol::LastExit;
 use powerdev_protocol::control::TerminalSize;
-use powerdev_protocol::frame::{self, Decoder, Kind, NoFrame};
+use powerdev_protocol::frame::{self, Decoder, FrameKind, NoFrame};
 
 use super::filter::{Filter, Hearing};
 use super::keys::DetachKeys;
@@ -68,20 +68,20 @@ impl Viewer {
         let shown = self.screen.len();
         while let Some((kind, payload)) = self.decoder.next()? {
             match kind {
-                Kind::Data => self.filter.pass(payload, &mut self.screen),
-                Kind::Replayed => self.filter.set(Hearing::Silent),
-                Kind::Lead => {
+                FrameKind::Data => self.filter.pass(payload, &mut self.screen),
+                FrameKind::Replayed => self.filter.set(Hearing::Silent),
+                FrameKind::Lead => {
                     self.filter.set(if payload == [1] { Hearing::Full } else { Hearing::Silent });
                 }
-                Kind::Notice if self.of_session => {
+                FrameKind::Notice if self.of_session => {
                     let text = String::from_utf8_lossy(payload);
                     self.screen.extend(format!("\r\n[powerdev: {text}]\r\n").bytes());
                 }
-                Kind::Notice => {
+                FrameKind::Notice => {
                     self.departure = Some(Departure::Dismissed(String::from_utf8_lossy(payload).into_owned()));
                 }
-                Kind::Exit => self.departure = serde_json::from_slice(payload).ok().map(Departure::Ended),
-                Kind::Resize | Kind::Eof => {}
+                FrameKind::Exit => self.departure = serde_json::from_slice(payload).ok().map(Departure::Ended),
+                FrameKind::Resize | FrameKind::Eof => {}
             }
         }
         self.modes.follow(&self.screen[shown..]);
@@ -108,7 +108,7 @@ impl Viewer {
         if is_terminal {
             self.departure = Some(Departure::Left);
         } else {
-            self.outgoing.extend(frame::encode(Kind::Eof, &[]));
+            self.outgoing.extend(frame::encode(FrameKind::Eof, &[]));
         }
     }
 
@@ -126,7 +126,7 @@ impl Viewer {
     /// The user's terminal has this size now.
     pub fn resized(&mut self, size: TerminalSize) {
         if let Ok(size) = serde_json::to_vec(&size) {
-            self.outgoing.extend(frame::encode(Kind::Resize, &size));
+            self.outgoing.extend(frame::encode(FrameKind::Resize, &size));
         }
     }
 
@@ -152,7 +152,7 @@ impl Viewer {
 
     fn send_data(&mut self, bytes: &[u8]) {
         for part in bytes.chunks(frame::MAX_PAYLOAD) {
-            self.outgoing.extend(frame::encode(Kind::Data, part));
+            self.outgoing.extend(frame::encode(FrameKind::Data, part));
         }
     }
 }
@@ -165,11 +165,11 @@ mod tests {
     fn a_replay_is_filtered_and_what_follows_is_not() {
         let mut viewer = Viewer::of_session();
         let frames = [
-            frame::encode(Kind::Data, b"before\x07\x1b[c"),
-            frame::encode(Kind::Replayed, b""),
-            frame::encode(Kind::Data, b"\x07\x1b[c"),
-            frame::encode(Kind::Lead, &[1]),
-            frame::encode(Kind::Data, b"\x1b[c\x1b[?1049h"),
+            frame::encode(FrameKind::Data, b"before\x07\x1b[c"),
+            frame::encode(FrameKind::Replayed, b""),
+            frame::encode(FrameKind::Data, b"\x07\x1b[c"),
+            frame::encode(FrameKind::Lead, &[1]),
+            frame::encode(FrameKind::Data, b"\x1b[c\x1b[?1049h"),
         ];
         viewer.received(&frames.concat()).expect("frames");
         assert_eq!(viewer.screen().escape_ascii().to_string(), r"before\x07\x1b[c\x1b[?1049h");
@@ -185,7 +185,7 @@ mod tests {
         viewer.nothing_follows();
         viewer.typed(b"\x10\x11never");
         assert_eq!(viewer.departure(), Some(Departure::Left));
-        let expected = [frame::encode(Kind::Data, b"ls"), frame::encode(Kind::Data, b"\x10")].concat();
+        let expected = [frame::encode(FrameKind::Data, b"ls"), frame::encode(FrameKind::Data, b"\x10")].concat();
         assert_eq!(*viewer.outgoing(), expected);
     }
 
@@ -194,7 +194,7 @@ mod tests {
         let exit = LastExit { code: Some(3), signal: None, oom: false, at_ms: 0, reason: "exited with 3".into() };
         let mut viewer = Viewer::of_session();
         let json = serde_json::to_vec(&exit).expect("plain data");
-        let frames = [frame::encode(Kind::Data, b"bye"), frame::encode(Kind::Exit, &json)].concat();
+        let frames = [frame::encode(FrameKind::Data, b"bye"), frame::encode(FrameKind::Exit, &json)].concat();
         viewer.received(&frames).expect("frames");
         assert_eq!(viewer.departure(), Some(Departure::Ended(exit)));
         assert_eq!(*viewer.screen(), b"bye");

@@ -18,14 +18,12 @@ pub enum ConnectionError {
     /// Nobody listens, or nobody accepts.
     #[error("the agent doesn't answer at {}", paths::SOCKET)]
     Unreachable {
-        /// Why.
         #[source]
         source: io::Error,
     },
     /// The connection broke, or the answer took too long.
     #[error("the agent hung up or took too long")]
     Broken {
-        /// Why.
         #[source]
         source: io::Error,
     },
@@ -39,7 +37,6 @@ pub enum ConnectionError {
     /// The answer is none that this release knows.
     #[error("the agent's answer makes no sense to this release")]
     Nonsense {
-        /// Why.
         #[source]
         source: serde_json::Error,
     },

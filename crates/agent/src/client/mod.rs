@@ -82,7 +82,6 @@ enum ClientError {
     NotRun {
         /// Its name, as given.
         program: String,
-        /// Why.
         reason: String,
         /// 127: there is no such program; 126: it can't be run.
         code: u8,

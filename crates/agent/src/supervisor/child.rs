@@ -22,7 +22,6 @@ pub enum LaunchStep {
     Setup = 1,
     /// The working directory.
     Directory = 2,
-    /// The program.
     Exec = 3,
     /// No failure: the process behind a terminal's session leader.
     Process = 4,
@@ -35,9 +34,7 @@ pub enum LaunchStep {
 pub struct Orders {
     /// The paths at which the program may lie. The first that can be run is.
     pub programs: *const *const libc::c_char,
-    /// Its arguments.
     pub arguments: *const *const libc::c_char,
-    /// Its environment.
     pub environment: *const *const libc::c_char,
     /// Its working directory.
     pub directory: *const libc::c_char,

@@ -21,7 +21,6 @@ pub struct Children {
 }
 
 impl Children {
-    /// None yet.
     pub fn new() -> Self {
         let is_pid_1 = std::process::id() == 1;
         Self { is_pid_1, made: BTreeSet::new(), orphans: 0, reaped: false, scanned: Instant::now() }

@@ -31,7 +31,6 @@ pub enum Mode {
     Asking,
     /// Waits until a service is where it was asked to go; it is not listened to meanwhile.
     Waiting {
-        /// The service.
         service: UnitId,
         /// Until it is ready; otherwise until it is gone.
         ready: bool,
@@ -59,7 +58,7 @@ pub enum ClientMessage {
     /// A request, or what is wrong with it.
     Request(Result<Request, String>),
     /// A frame of one who is attached.
-    Frame(frame::Kind, Vec<u8>),
+    Frame(frame::FrameKind, Vec<u8>),
     /// It doesn't speak our language: hang up.
     Nonsense,
 }
@@ -247,7 +246,6 @@ impl Control {
         }
     }
 
-    /// Answers.
     pub fn answer(&mut self, key: Key, response: &Response) {
         let mut line = serde_json::to_vec(response).unwrap_or_else(|error| {
             format!(r#"{{"answer":"error","message":"the answer can't be told: {error}"}}"#).into_bytes()
@@ -277,12 +275,12 @@ impl Control {
     /// Sends terminal data to one who is attached.
     pub fn send_data(&mut self, key: Key, bytes: &[u8]) {
         for part in bytes.chunks(frame::MAX_PAYLOAD) {
-            self.send_frame(key, frame::Kind::Data, part);
+            self.send_frame(key, frame::FrameKind::Data, part);
         }
     }
 
     /// Sends a frame to one who is attached.
-    pub fn send_frame(&mut self, key: Key, kind: frame::Kind, payload: &[u8]) {
+    pub fn send_frame(&mut self, key: Key, kind: frame::FrameKind, payload: &[u8]) {
         self.send(key, &[&frame::head(kind, payload.len()), payload]);
     }
 
@@ -318,11 +316,11 @@ impl Control {
 
     /// Tells one who is attached, after all that waits for it, why it is hung up on then.
     pub fn dismiss(&mut self, key: Key, reason: &str) {
-        self.last(key, frame::Kind::Notice, reason.as_bytes());
+        self.last(key, frame::FrameKind::Notice, reason.as_bytes());
     }
 
     /// Sends a frame after all that waits for a client, and hangs up then.
-    pub fn last(&mut self, key: Key, kind: frame::Kind, payload: &[u8]) {
+    pub fn last(&mut self, key: Key, kind: frame::FrameKind, payload: &[u8]) {
         let Some(client) = self.clients.get_mut(&key).filter(|client| client.dismissed.is_none()) else { return };
         client.dismissed = Some(0);
         client.output.extend(frame::head(kind, payload.len()));
@@ -369,7 +367,6 @@ impl Control {
         client.fd.want(wanted);
     }
 
-    /// Hangs up.
     pub fn hang_up(&mut self, key: Key) {
         if self.clients.remove(&key).is_some_and(|client| client.mode.is_view()) {
             self.gone.push(key);

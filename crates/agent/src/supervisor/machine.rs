@@ -14,7 +14,6 @@ const SHORTEST_LAUNCH: Duration = Duration::from_secs(1);
 /// How often what survives a KILL is killed again: it may have forked in between.
 const KILL_AGAIN: Duration = Duration::from_millis(100);
 
-/// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum UnitEvent {
     /// All that it depends on has come far enough.
@@ -38,7 +37,6 @@ pub enum UnitEvent {
     Bad,
     /// Its main process ended.
     Died {
-        /// How.
         exit: LastExit,
         /// Nothing else of it is left.
         alone: bool,
@@ -111,7 +109,6 @@ enum AfterEnd {
     Hung,
 }
 
-/// One service.
 #[derive(Debug)]
 pub struct Machine {
     restart: Restart,

@@ -7,16 +7,13 @@ use powerdev_protocol::paths::{SERVICE_VARIABLE, SESSION_VARIABLE};
 
 use super::owner::Mark;
 
-/// One process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Process {
-    /// Its ID.
     pub pid: i32,
     /// Its parent's ID.
     pub parent: i32,
     /// Its process group.
     pub group: i32,
-    /// Its session.
     pub session: i32,
     /// It has ended, and waits to be reaped.
     pub zombie: bool,

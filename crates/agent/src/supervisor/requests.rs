@@ -181,7 +181,7 @@ impl Supervisor {
         }
     }
 
-    fn frame(&mut self, key: Key, kind: frame::Kind, payload: &[u8]) {
+    fn frame(&mut self, key: Key, kind: frame::FrameKind, payload: &[u8]) {
         let id = match self.control.mode(key) {
             Some(Mode::Attached(Owner::Unit(id))) => id,
             Some(Mode::Attached(Owner::Terminal(id))) => return self.session_frame(id, key, kind, payload),
@@ -189,21 +189,21 @@ impl Supervisor {
         };
         let Some(unit) = self.units.get_mut(id) else { return };
         match kind {
-            frame::Kind::Data => {
+            frame::FrameKind::Data => {
                 unit.streams.input().write(payload);
                 if unit.streams.input().is_full() {
                     self.control.pause(key, true);
                 }
             }
-            frame::Kind::Resize => match serde_json::from_slice(payload) {
+            frame::FrameKind::Resize => match serde_json::from_slice(payload) {
                 Ok(size) => unit.resize(size),
                 Err(_) => self.control.hang_up(key),
             },
             // Not for a client to send.
-            frame::Kind::Notice | frame::Kind::Exit | frame::Kind::Replayed | frame::Kind::Lead => {
+            frame::FrameKind::Notice | frame::FrameKind::Exit | frame::FrameKind::Replayed | frame::FrameKind::Lead => {
                 self.control.hang_up(key);
             }
-            frame::Kind::Eof => unit.streams.input().finish(),
+            frame::FrameKind::Eof => unit.streams.input().finish(),
         }
     }
 }

@@ -143,7 +143,7 @@ impl Supervisor {
                     self.answer_late(key, &refusal);
                 }
                 for key in terminal.viewers() {
-                    self.control.last(key, frame::Kind::Notice, error.to_string().as_bytes());
+                    self.control.last(key, frame::FrameKind::Notice, error.to_string().as_bytes());
                 }
             }
         }
@@ -190,7 +190,7 @@ impl Supervisor {
             match terminal.next_for(key, &mut self.io.buffer) {
                 NextFrame::Data(count) => self.control.send_data(key, &self.io.buffer[..count]),
                 NextFrame::Frame(kind, payload) => {
-                    skipped |= kind == frame::Kind::Notice;
+                    skipped |= kind == frame::FrameKind::Notice;
                     self.control.send_frame(key, kind, &payload);
                 }
                 NextFrame::Last(kind, payload) => {
@@ -243,24 +243,24 @@ impl Supervisor {
     }
 
     /// A viewer says something.
-    pub(super) fn session_frame(&mut self, id: TerminalId, key: Key, kind: frame::Kind, payload: &[u8]) {
+    pub(super) fn session_frame(&mut self, id: TerminalId, key: Key, kind: frame::FrameKind, payload: &[u8]) {
         let Some(terminal) = self.terminals.get_mut(id) else { return };
         match kind {
-            frame::Kind::Data => {
+            frame::FrameKind::Data => {
                 terminal.input.write(payload);
                 if terminal.input.is_full() {
                     self.control.pause(key, true);
                 }
             }
-            frame::Kind::Resize => match serde_json::from_slice(payload) {
+            frame::FrameKind::Resize => match serde_json::from_slice(payload) {
                 Ok(size) => {
                     terminal.resize_viewer(key, size);
                     terminal.fit();
                 }
                 Err(_) => self.control.hang_up(key),
             },
-            frame::Kind::Eof => {} // A terminal has no such end.
-            frame::Kind::Notice | frame::Kind::Exit | frame::Kind::Replayed | frame::Kind::Lead => {
+            frame::FrameKind::Eof => {} // A terminal has no such end.
+            frame::FrameKind::Notice | frame::FrameKind::Exit | frame::FrameKind::Replayed | frame::FrameKind::Lead => {
                 self.control.hang_up(key); // Not for a client to send.
             }
         }

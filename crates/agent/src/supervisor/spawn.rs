@@ -21,7 +21,6 @@ pub struct LaunchPlan<'a> {
     pub command: &'a [String],
     /// The whole environment.
     pub environment: &'a [(OsString, OsString)],
-    /// Working directory.
     pub place: &'a WorkingDirectory,
     /// What become its descriptors 0, 1 and 2.
     pub stdio: [BorrowedFd<'a>; 3],
@@ -34,7 +33,6 @@ pub struct LaunchPlan<'a> {
 /// Where a process runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkingDirectory {
-    /// The directory.
     pub directory: PathBuf,
     /// The root will do where that can't be entered.
     pub or_root: bool,

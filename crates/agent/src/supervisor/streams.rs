@@ -36,7 +36,6 @@ struct OutputStream {
 pub enum OutputRead {
     /// So many bytes.
     Bytes(OutputKind, usize),
-    /// Nothing now.
     Nothing,
     /// The end: the output is closed.
     End,

@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use powerdev_protocol::control::TerminalSize;
-use powerdev_protocol::frame::Kind;
+use powerdev_protocol::frame::FrameKind;
 use powerdev_protocol::session::SCROLLBACK;
 use powerdev_protocol::{LastExit, SessionName, SessionStatus};
 use rustix::io::Errno;
@@ -38,7 +38,6 @@ const LAST_LOOK: Duration = Duration::from_secs(30);
 pub struct Terminal {
     pub id: TerminalId,
     pub name: SessionName,
-    /// Its processes.
     pub job: MainProcess,
     /// What is typed.
     pub input: InputQueue,
@@ -78,12 +77,11 @@ struct Onlooker {
 /// What a viewer is to get next.
 #[derive(Debug, PartialEq, Eq)]
 pub enum NextFrame {
-    /// This.
-    Frame(Kind, Vec<u8>),
+    Frame(FrameKind, Vec<u8>),
     /// So many bytes of data, which are in the buffer.
     Data(usize),
     /// The last frame: then it is hung up on.
-    Last(Kind, Vec<u8>),
+    Last(FrameKind, Vec<u8>),
     /// It has seen all that there is.
     Nothing,
 }
@@ -232,7 +230,6 @@ impl Terminal {
         self.viewers.insert(key, viewer);
     }
 
-    /// Somebody left.
     pub fn remove_viewer(&mut self, key: Key) {
         self.viewers.remove(&key);
     }
@@ -242,7 +239,6 @@ impl Terminal {
         self.viewers.is_empty()
     }
 
-    /// Who looks.
     pub fn viewers(&self) -> Vec<Key> {
         self.viewers.keys().copied().collect()
     }
@@ -299,14 +295,14 @@ impl Terminal {
         if !std::mem::replace(&mut viewer.begun, true) {
             let modes = self.ring.modes();
             if !modes.is_empty() {
-                return NextFrame::Frame(Kind::Data, modes);
+                return NextFrame::Frame(FrameKind::Data, modes);
             }
         }
         if viewer.seen < self.ring.start() {
             let from = self.ring.end();
             let missed = from - std::mem::replace(&mut viewer.seen, from);
             let text = format!("{missed} bytes of output were skipped: they weren't taken in time");
-            return NextFrame::Frame(Kind::Notice, text.into());
+            return NextFrame::Frame(FrameKind::Notice, text.into());
         }
         let until = viewer.replay_end.unwrap_or(self.ring.end());
         let count = (until.saturating_sub(viewer.seen)).min(buffer.len() as u64) as usize;
@@ -317,18 +313,18 @@ impl Terminal {
                     viewer.seen += count as u64;
                     NextFrame::Data(count)
                 }
-                Err(error) => NextFrame::Last(Kind::Notice, cannot_read(&error)),
+                Err(error) => NextFrame::Last(FrameKind::Notice, cannot_read(&error)),
             };
         }
         if viewer.replay_end.take().is_some() {
-            return NextFrame::Frame(Kind::Replayed, Vec::new());
+            return NextFrame::Frame(FrameKind::Replayed, Vec::new());
         }
         if viewer.leads != leader {
             viewer.leads = leader;
-            return NextFrame::Frame(Kind::Lead, vec![u8::from(leader)]);
+            return NextFrame::Frame(FrameKind::Lead, vec![u8::from(leader)]);
         }
         match self.exit.as_ref().map(serde_json::to_vec) {
-            Some(exit) => NextFrame::Last(Kind::Exit, exit.unwrap_or_default()),
+            Some(exit) => NextFrame::Last(FrameKind::Exit, exit.unwrap_or_default()),
             None => NextFrame::Nothing,
         }
     }

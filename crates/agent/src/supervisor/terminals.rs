@@ -36,7 +36,6 @@ impl Terminals {
         TerminalId(self.next)
     }
 
-    /// Forgets one.
     pub fn remove(&mut self, id: TerminalId) -> Option<Terminal> {
         self.by_id.remove(&id)
     }

@@ -25,27 +25,21 @@ use super::{now_ms, pty};
 /// A service and all that is known of it.
 #[derive(Debug)]
 pub struct Unit {
-    /// Its name.
     pub name: String,
     /// What names it here.
     pub id: UnitId,
-    /// Its configuration.
     pub service: Service,
     /// What takes that one's place as soon as nothing runs by it any more.
     pub replacement: Option<Service>,
     /// It was taken out of the services: it is stopped, and its place is free once it is gone.
     pub retired: bool,
-    /// Its state.
     pub machine: Machine,
-    /// Its processes.
     pub job: MainProcess,
-    /// Its probe.
     pub prober: Option<Prober>,
     /// Its terminal or pipes.
     pub streams: Streams,
     /// The last of its output.
     pub replay: Replay,
-    /// Its log.
     pub log: LogFile,
     /// What was last told of it.
     pub told: (ServiceState, Option<i32>, u32),

@@ -13,7 +13,6 @@ pub struct UnitId(u32);
 
 #[cfg(test)]
 impl UnitId {
-    /// Any.
     pub fn new(number: u32) -> Self {
         Self(number)
     }
