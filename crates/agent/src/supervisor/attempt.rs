@@ -14,6 +14,9 @@ use super::spawn::{self, Launch, LaunchPlan, LaunchProgress, WorkingDirectory};
 use super::sys;
 use super::units::UnitId;
 
+/// Headers of an answer that are read; what an answer has more is no matter.
+const HEADERS: usize = 64;
+
 /// What a probe's command needs to run as the service would: environment and working directory. Asked for only if
 /// there is a command to run.
 pub type Surroundings<'a> = &'a dyn Fn() -> (Vec<(OsString, OsString)>, WorkingDirectory);
@@ -203,18 +206,15 @@ fn send(fd: &PolledFd<OwnedFd>, request: &mut Vec<u8>) -> AttemptProgress {
 
 /// Judges by the status line; of a failure the start of the page is told as well.
 fn judge_http(reply: &[u8], end: bool) -> AttemptProgress {
-    let Some(line_end) = reply.windows(2).position(|pair| pair == b"\r\n") else {
-        return match (reply.is_empty(), end) {
-            (_, false) => AttemptProgress::Pending,
-            (true, true) => AttemptProgress::Done(Err("it closed the connection without an answer".into())),
-            (false, true) => AttemptProgress::Done(Err(format!("no HTTP: {}", saying(reply)))),
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS];
+    let mut response = httparse::Response::new(&mut headers);
+    let parsed = response.parse(reply);
+    let Some(status) = response.code else {
+        return match parsed {
+            Ok(_) if !end => AttemptProgress::Pending,
+            _ if reply.is_empty() => AttemptProgress::Done(Err("it closed the connection without an answer".into())),
+            _ => AttemptProgress::Done(Err(format!("no HTTP: {}", saying(reply)))),
         };
-    };
-    let line = String::from_utf8_lossy(&reply[..line_end]);
-    let mut words = line.splitn(3, ' ');
-    let status = match (words.next(), words.next().map(str::parse::<u16>)) {
-        (Some(version), Some(Ok(status))) if version.starts_with("HTTP/") => status,
-        _ => return AttemptProgress::Done(Err(format!("no HTTP: {line}"))),
     };
     if (200..400).contains(&status) {
         return AttemptProgress::Done(Ok(()));
@@ -222,9 +222,13 @@ fn judge_http(reply: &[u8], end: bool) -> AttemptProgress {
     if !end && reply.len() < SAYING {
         return AttemptProgress::Pending;
     }
-    let body = reply.windows(4).position(|four| four == b"\r\n\r\n").map_or(&[][..], |at| &reply[at + 4..]);
-    let reason = words.next().unwrap_or_default();
-    AttemptProgress::Done(Err(format!("HTTP {status} {reason}: {}", saying(body)).trim_end_matches([' ', ':']).into()))
+    let body = match parsed {
+        Ok(httparse::Status::Complete(head)) => &reply[head..],
+        _ => &[],
+    };
+    let reason = response.reason.unwrap_or_default();
+    let told = format!("HTTP {status} {reason}: {}", saying(body));
+    AttemptProgress::Done(Err(told.trim_end_matches([' ', ':']).into()))
 }
 
 /// What was said, as one short line of printable text.
