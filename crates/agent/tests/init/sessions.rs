@@ -209,6 +209,24 @@ fn killing_one_takes_all_that_it_left_anywhere() {
 }
 
 #[test]
+fn stopping_ends_them_soon_and_tells_who_looks() {
+    let mut agent = start(10);
+    for number in 0..5 {
+        open(&agent, &format!("s{number}"), "echo ready; read line");
+    }
+    let shell = greeted(&agent).ask(json!({"op": "session", "verb": "open", "name": "shell"}));
+    assert_eq!(shell["answer"], "session", "{shell}");
+    let mut viewer = Viewer::attach(&agent, "s0", None);
+    viewer.until("ready");
+    let begun = Instant::now();
+    agent.signal(libc::SIGTERM);
+    let exit: Value = serde_json::from_slice(&viewer.until_told(EXIT)).unwrap();
+    assert!(exit["signal"].is_i64(), "{exit}");
+    assert_eq!(agent.exit_code(), 0);
+    assert!(begun.elapsed() < Duration::from_millis(1500), "{:?}", begun.elapsed());
+}
+
+#[test]
 fn names_are_checked_given_and_changed() {
     let agent = start(10);
     for name in ["a b", "", "../x", "-n", "a\u{1b}[m"] {
