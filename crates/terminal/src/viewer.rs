@@ -120,7 +120,7 @@ impl Viewer {
     /// Nothing was typed for a moment.
     pub fn nothing_follows(&mut self) {
         let held = self.keys.as_mut().map(DetachKeys::give_up).unwrap_or_default();
-        self.send_data(held);
+        self.send_data(&held);
     }
 
     /// The user's terminal has this size now.
