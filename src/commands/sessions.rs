@@ -162,7 +162,7 @@ fn table(sessions: &[SessionStatus]) -> Table {
             session.viewers.to_string(),
             format!("{}x{}", session.size.cols, session.size.rows),
             session.pid.map_or("-".to_owned(), |pid| pid.to_string()),
-            session.directory.clone(),
+            session.directory.escape_debug().to_string(),
             session.command.join(" ").escape_debug().to_string(),
         ]);
     }
