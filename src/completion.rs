@@ -12,8 +12,8 @@ use powerdev_protocol::SessionStatus;
 use crate::backup::Store;
 use crate::cli::Cli;
 use crate::config;
-use crate::control::Client;
 use crate::control::Patience;
+use crate::environment::Environment;
 use crate::state::StateDir;
 
 /// Set by the shells' scripts when they want candidates.
@@ -122,8 +122,8 @@ fn services() -> Vec<CompletionCandidate> {
 fn sessions() -> Vec<CompletionCandidate> {
     let (project, env_file) = given();
     let ask = async {
-        let (name, _) = config::identity_with(project.as_deref(), env_file.as_deref()).ok()?;
-        let mut agent = Client::connect(&StateDir::of(&name).ok()?.run_dir(), Patience::Brief.limit()).await.ok()?;
+        let (name, dir) = config::identity_with(project.as_deref(), env_file.as_deref()).ok()?;
+        let mut agent = Environment::new(name, &dir).ok()?.agent_nearby(Patience::Brief).await?;
         Some(agent.sessions().await.ok()?.0)
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -9,7 +9,7 @@ use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use crate::config::Name;
-use crate::control::{self, Client, Patience};
+use crate::control::{self, AgentError, Client, Patience};
 use crate::engine::{Container, Engine, EngineError, RunState};
 use crate::failure::Failure;
 use crate::site::Site;
@@ -173,16 +173,25 @@ impl Environment {
         }
     }
 
+    /// Its agent, if that can be asked without any Engine: for completions, which must be quick or say nothing.
+    pub async fn agent_nearby(&self, patience: Patience) -> Option<Client> {
+        self.nearby(None, patience).await?.ok()
+    }
+
+    /// By the socket that this machine shares with the container. None: it shares none.
+    async fn nearby(&self, spec: Option<&ContainerSpec>, patience: Patience) -> Option<Result<Client, AgentError>> {
+        let shared = self.site().and_then(|site| site.socket_folder(&self.state));
+        let mounts = |folder: &PathBuf| spec.is_none_or(|spec| spec.folder_at(paths::RUN_DIR) == Some(folder));
+        Some(Client::connect(&shared.filter(mounts)?, patience.limit()).await)
+    }
+
     /// By the socket or through the Engine: by what its container was made from, where that is known. Otherwise both, in
     /// this order.
     async fn reach(&self, spec: Option<&ContainerSpec>, patience: Patience) -> anyhow::Result<Client> {
-        let shared = self.site().and_then(|site| site.socket_folder(&self.state));
-        let mounts = |folder: &PathBuf| spec.is_none_or(|spec| spec.folder_at(paths::RUN_DIR) == Some(folder));
-        if let Some(folder) = shared.filter(mounts) {
-            match Client::connect(&folder, patience.limit()).await {
-                Err(error) if spec.is_none() && error.is_absence() => {}
-                connected => return Ok(connected?),
-            }
+        match self.nearby(spec, patience).await {
+            Some(Err(error)) if spec.is_none() && error.is_absence() => {}
+            Some(connected) => return Ok(connected?),
+            None => {}
         }
         if spec.is_none() {
             self.running().await?;

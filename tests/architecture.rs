@@ -72,7 +72,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     // They see everything; nothing below sees them.
     ("commands", &["*"]),
     ("cli", &["commands"]),
-    ("completion", &["backup", "cli", "config", "control", "state"]),
+    ("completion", &["backup", "cli", "config", "control", "environment", "state"]),
     ("reference", &["cli", "config"]),
 ];
 
