@@ -106,6 +106,17 @@ fn every_module_is_written_down_and_none_imports_in_a_circle() {
 /// Doctor reads errors as the renderer does, which knows every kind of error.
 const DIAGNOSED: &[(&str, &str)] = &[("doctor", "diagnostics")];
 
+/// A module with parts of its own lies in the folder with them: nobody has to look for it beside.
+#[test]
+fn modules_with_parts_are_folders() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let files = ["src", "crates"].map(|folder| walkdir::WalkDir::new(root.join(folder)).into_iter());
+    let files = files.into_iter().flatten().filter_map(Result::ok).map(walkdir::DirEntry::into_path);
+    let is_code = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "rs");
+    let beside = files.filter(|path| is_code(path) && path.with_extension("").is_dir());
+    assert_eq!(beside.collect::<Vec<_>>(), Vec::<PathBuf>::new());
+}
+
 #[test]
 fn an_arrow_that_runs_up_is_found_however_it_is_written() {
     for (module, planted) in [

@@ -16,11 +16,11 @@ use crate::failure::Failure;
 #[derive(Debug, clap::Args)]
 pub struct ServicesArgs {
     #[command(subcommand)]
-    verb: Option<Verb>,
+    verb: Option<ServicesVerb>,
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum Verb {
+enum ServicesVerb {
     /// List them with their state, restarts and last exit [default]
     List,
     /// Start one, and forget its failures
@@ -63,11 +63,11 @@ struct Commanded<'a> {
 /// When the environment isn't running, there is no such service, or it doesn't do as told in time.
 pub async fn run(args: ServicesArgs, context: &Context<'_>) -> anyhow::Result<ExitCode> {
     let environment = context.environment()?;
-    match args.verb.unwrap_or(Verb::List) {
-        Verb::List => list(&environment, context).await,
-        Verb::Start(one) => command(&environment, Action::Start, &one, context).await,
-        Verb::Stop(one) => command(&environment, Action::Stop, &one, context).await,
-        Verb::Restart(one) => command(&environment, Action::Restart, &one, context).await,
+    match args.verb.unwrap_or(ServicesVerb::List) {
+        ServicesVerb::List => list(&environment, context).await,
+        ServicesVerb::Start(one) => command(&environment, Action::Start, &one, context).await,
+        ServicesVerb::Stop(one) => command(&environment, Action::Stop, &one, context).await,
+        ServicesVerb::Restart(one) => command(&environment, Action::Restart, &one, context).await,
     }
 }
 

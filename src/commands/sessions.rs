@@ -20,11 +20,11 @@ use crate::ui::table::Table;
 #[derive(Debug, clap::Args)]
 pub struct SessionsArgs {
     #[command(subcommand)]
-    verb: Option<Verb>,
+    verb: Option<SessionsVerb>,
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum Verb {
+enum SessionsVerb {
     /// SessionList them with their command, age and viewers [default]
     List,
     /// Make one, and leave it running: a command, or a login shell
@@ -96,15 +96,15 @@ struct SessionDone<'a> {
 /// When the environment isn't running, there is no such session, or the agent refuses.
 pub async fn run(args: SessionsArgs, context: &Context<'_>) -> anyhow::Result<ExitCode> {
     let environment = context.environment()?;
-    match args.verb.unwrap_or(Verb::List) {
-        Verb::List => list(&environment, context).await?,
-        Verb::New(new) => make(&environment, new, context).await?,
-        Verb::Kill(Kill { name }) => {
+    match args.verb.unwrap_or(SessionsVerb::List) {
+        SessionsVerb::List => list(&environment, context).await?,
+        SessionsVerb::New(new) => make(&environment, new, context).await?,
+        SessionsVerb::Kill(Kill { name }) => {
             environment.agent(Patience::Unlimited).await?.kill_session(name.clone()).await?;
             let document = SessionDone { name: environment.name().as_str(), action: "kill", session: &name, to: None };
             done(&document, &format!("{name} is gone"), context)?;
         }
-        Verb::Rename(Rename { name, to }) => {
+        SessionsVerb::Rename(Rename { name, to }) => {
             environment.agent(Patience::Answer).await?.rename_session(name.clone(), to.clone()).await?;
             let document =
                 SessionDone { name: environment.name().as_str(), action: "rename", session: &name, to: Some(&to) };
