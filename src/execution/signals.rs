@@ -1,4 +1,4 @@
-//! SignalForwarder that powerdev gets while a command runs inside, passed on to that command through the agent.
+//! Signals that powerdev gets while a command runs inside, passed on to that command through the agent.
 
 use std::io;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use crate::control::AgentError;
 use crate::control::Patience;
 use crate::environment::Environment;
 
+// The numbers are Linux's, where the command runs: this machine's own may be others.
 /// SIGHUP.
 pub const HANG_UP: i32 = 1;
 /// SIGPIPE.

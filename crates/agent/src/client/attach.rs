@@ -16,7 +16,7 @@ use powerdev_terminal::{Departure, RawMode, Viewer};
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::signals::SignalQueue;
-use super::{ArgumentList, ClientError, Connection};
+use super::{ClientError, Connection, Line};
 use crate::environment;
 
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -46,10 +46,11 @@ enum AttachTarget {
     Session(SessionName),
 }
 
-pub fn run(mut words: ArgumentList) -> Result<ExitCode, ClientError> {
-    let stay = words.flag("--stay");
-    let name = words.text("a session's or service's name")?;
-    words.end()?;
+pub fn run(arguments: lexopt::Parser) -> Result<ExitCode, ClientError> {
+    let mut line = Line::read(arguments, &["stay"])?;
+    let stay = line.has("stay");
+    let name = line.word("a session's or service's name")?;
+    line.end()?;
     let mut signals = SignalQueue::collect(&[libc::SIGWINCH, libc::SIGTERM, libc::SIGHUP])
         .map_err(ClientError::io("can't listen for signals"))?;
     let end = if stay {

@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use powerdev_protocol::Response;
 
-use super::{ArgumentList, ClientError, Connection};
+use super::{ClientError, Connection, Line};
 
 const DEADLINE: Duration = Duration::from_secs(5);
 
 /// First says [`Response::Ok`], so that the host knows that it talks to the agent. Ends when the agent hangs up, and
 /// when standard input ends: then the host is gone.
-pub fn run(words: ArgumentList) -> Result<ExitCode, ClientError> {
-    words.end()?;
+pub fn run(arguments: lexopt::Parser) -> Result<ExitCode, ClientError> {
+    Line::read(arguments, &[])?.end()?;
     let broken = ClientError::io;
     let mut agent = Connection::open(DEADLINE)?;
     agent.be_patient()?;

@@ -10,7 +10,7 @@ use powerdev_protocol::{
 };
 use serde::Serialize;
 
-use super::{ArgumentList, ClientError, Connection};
+use super::{ClientError, Connection, Line};
 
 const DEADLINE: Duration = Duration::from_secs(5);
 
@@ -19,27 +19,33 @@ struct Out {
     json: bool,
 }
 
-pub fn run(mut words: ArgumentList) -> Result<ExitCode, ClientError> {
-    let json = words.flag("--json");
-    let verb = words.text("status, services, events, reload, start, stop or restart")?;
-    match verb.as_str() {
-        "status" | "services" | "events" => {
-            let out = Out { json: words.flag("--json") || json };
-            words.end()?;
-            match verb.as_str() {
-                "events" => events(&out),
-                verb => status(&out, verb == "services"),
-            }
-        }
-        "reload" => {
-            let out = Out { json: words.flag("--json") || json };
-            words.end()?;
-            reload(&out)
-        }
-        "start" => command(Action::Start, words, json),
-        "stop" => command(Action::Stop, words, json),
-        "restart" => command(Action::Restart, words, json),
-        other => Err(ClientError::Usage(format!("ctl doesn't know {other}"))),
+pub fn run(arguments: lexopt::Parser) -> Result<ExitCode, ClientError> {
+    let mut line = Line::read(arguments, &["json", "wait"])?;
+    let out = Out { json: line.has("json") };
+    let verb = line.word("status, services, events, reload, start, stop or restart")?;
+    let action = match verb.as_str() {
+        "start" => Action::Start,
+        "stop" => Action::Stop,
+        "restart" => Action::Restart,
+        "status" | "services" | "events" | "reload" => return look(&verb, &out, line),
+        other => return Err(ClientError::Usage(format!("ctl doesn't know {other}"))),
+    };
+    let wait = line.has("wait");
+    let name = line.word("a service's name")?;
+    line.end()?;
+    command(action, name, wait, &out)
+}
+
+/// The verbs that take nothing but `--json`.
+fn look(verb: &str, out: &Out, line: Line) -> Result<ExitCode, ClientError> {
+    if line.has("wait") {
+        return Err(ClientError::Usage(format!("{verb} takes no --wait")));
+    }
+    line.end()?;
+    match verb {
+        "events" => events(out),
+        "reload" => reload(out),
+        verb => status(out, verb == "services"),
     }
 }
 
@@ -102,20 +108,7 @@ fn reload(out: &Out) -> Result<ExitCode, ClientError> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn command(action: Action, mut words: ArgumentList, json: bool) -> Result<ExitCode, ClientError> {
-    let mut out = Out { json: json || words.flag("--json") };
-    let mut wait = words.flag("--wait");
-    let name = words.text("a service's name")?;
-    while !words.0.is_empty() {
-        if words.flag("--wait") {
-            wait = true;
-        } else if words.flag("--json") {
-            out.json = true;
-        } else {
-            words.end()?;
-            break;
-        }
-    }
+fn command(action: Action, name: String, wait: bool, out: &Out) -> Result<ExitCode, ClientError> {
     let mut agent = Connection::open(DEADLINE)?;
     if wait {
         agent.be_patient()?;

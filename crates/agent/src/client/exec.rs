@@ -12,9 +12,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
+use lexopt::ValueExt as _;
 use powerdev_protocol::{Request, paths};
 
-use super::{ArgumentList, ClientError, Connection};
+use super::{ClientError, Connection};
 use crate::environment::{self, FileError};
 
 /// Registering is a courtesy: an agent that is slower than this doesn't keep the command waiting.
@@ -34,8 +35,8 @@ struct Arguments {
 }
 
 /// Returns only when the command can't be run.
-pub fn run(words: ArgumentList) -> Result<ExitCode, ClientError> {
-    let arguments = parse(words)?;
+pub fn run(arguments: lexopt::Parser) -> Result<ExitCode, ClientError> {
+    let arguments = parse(arguments)?;
     let services = environment::read_services(Path::new(paths::SERVICES_FILE))?;
     let secrets = secrets()?;
     let mut variables = environment::compose(&services, &secrets, None);
@@ -62,24 +63,21 @@ fn secrets() -> Result<BTreeMap<String, String>, ClientError> {
     }
 }
 
-fn parse(mut words: ArgumentList) -> Result<Arguments, ClientError> {
+/// The first word that is no option of ours begins the command; what follows is the command's, whatever it looks like.
+fn parse(mut parser: lexopt::Parser) -> Result<Arguments, ClientError> {
     let mut arguments = Arguments::default();
-    loop {
-        if let Some(token) = words.option("--token")? {
-            arguments.token = Some(token.to_string_lossy().into_owned());
-        } else if let Some(directory) = words.option("--directory")? {
-            arguments.directory = Some(directory.into());
-        } else if let Some(variable) = words.option("--env")? {
-            arguments.variables.push(assignment(&variable)?);
-        } else {
-            break;
+    while let Some(argument) = parser.next()? {
+        match argument {
+            lexopt::Arg::Long("token") => arguments.token = Some(parser.value()?.string()?),
+            lexopt::Arg::Long("directory") => arguments.directory = Some(parser.value()?.into()),
+            lexopt::Arg::Long("env") => arguments.variables.push(assignment(&parser.value()?)?),
+            lexopt::Arg::Value(program) => {
+                arguments.command.push(program);
+                arguments.command.extend(parser.raw_args()?);
+            }
+            other => return Err(other.unexpected().into()),
         }
     }
-    // Without `--` the first word that is no option of ours begins the command all the same.
-    if !words.flag("--") && words.0.front().is_some_and(|word| word.as_bytes().starts_with(b"-")) {
-        words.text("a command")?;
-    }
-    arguments.command = words.0.into();
     Ok(arguments)
 }
 
@@ -144,7 +142,7 @@ mod tests {
     use super::*;
 
     fn parsed(list: &[&str]) -> Result<Arguments, ClientError> {
-        parse(ArgumentList(list.iter().map(OsString::from).collect()))
+        parse(lexopt::Parser::from_args(list))
     }
 
     #[test]

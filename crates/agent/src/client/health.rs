@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use powerdev_protocol::{Health, HealthState, Request, Response};
 
-use super::{ArgumentList, ClientError, Connection};
+use super::{ClientError, Connection, Line};
 
 /// The agent answers in well under a millisecond; one that takes this long is stuck.
 const DEADLINE: Duration = Duration::from_secs(2);
@@ -15,8 +15,8 @@ const DEADLINE: Duration = Duration::from_secs(2);
 ///
 /// *Starting* ends with 1 as well: the Engine counts no failure within the start period, while a 0 would make it
 /// call the container healthy at once. Services that still start when the period is over are a failure indeed.
-pub fn run(words: ArgumentList) -> Result<ExitCode, ClientError> {
-    words.end()?;
+pub fn run(arguments: lexopt::Parser) -> Result<ExitCode, ClientError> {
+    Line::read(arguments, &[])?.end()?;
     let health = match Connection::open(DEADLINE)?.ask(&Request::Health)? {
         Response::Health(health) => health,
         Response::Error { message, absent } => return Err(ClientError::of_answer(message, absent)),

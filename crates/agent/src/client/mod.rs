@@ -13,7 +13,7 @@ mod health;
 mod signals;
 mod tmux;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::process::ExitCode;
@@ -22,6 +22,7 @@ use powerdev_protocol::ExitCode as Code;
 use powerdev_protocol::causes::chain;
 
 use connection::{Connection, ConnectionError};
+use lexopt::ValueExt as _;
 
 use crate::environment::FileError;
 
@@ -39,14 +40,14 @@ pub const USAGE: &str = "\
 
 /// Runs one of these commands. None when `command` is none of them.
 pub fn run(command: &OsStr, arguments: Vec<OsString>) -> Option<ExitCode> {
-    let words = ArgumentList(arguments.into());
+    let arguments = lexopt::Parser::from_args(arguments);
     let outcome = match command.to_str()? {
-        "health" => health::run(words),
-        "ctl" => ctl::run(words),
-        "attach" => attach::run(words),
-        "connect" => connect::run(words),
-        "exec" => exec::run(words),
-        "tmux" => tmux::run(words),
+        "health" => health::run(arguments),
+        "ctl" => ctl::run(arguments),
+        "attach" => attach::run(arguments),
+        "connect" => connect::run(arguments),
+        "exec" => exec::run(arguments),
+        "tmux" => tmux::run(arguments),
         _ => return None,
     };
     Some(match outcome {
@@ -117,43 +118,47 @@ impl ClientError {
     }
 }
 
-/// The words of a command line that haven't been looked at yet.
-struct ArgumentList(VecDeque<OsString>);
+impl From<lexopt::Error> for ClientError {
+    fn from(error: lexopt::Error) -> Self {
+        Self::Usage(error.to_string())
+    }
+}
 
-impl ArgumentList {
-    /// Takes the next word if it is this flag.
-    fn flag(&mut self, name: &str) -> bool {
-        let found = self.0.front().is_some_and(|word| word == name);
-        if found {
-            self.0.pop_front();
+/// A command line of flags, which may stand anywhere, and words.
+#[derive(Debug)]
+struct Line {
+    flags: BTreeSet<String>,
+    words: VecDeque<String>,
+}
+
+impl Line {
+    /// Reads one. Every other flag than those that are known is refused.
+    fn read(mut arguments: lexopt::Parser, known: &[&str]) -> Result<Self, ClientError> {
+        let mut line = Self { flags: BTreeSet::new(), words: VecDeque::new() };
+        while let Some(argument) = arguments.next()? {
+            match argument {
+                lexopt::Arg::Long(flag) if known.contains(&flag) => drop(line.flags.insert(flag.to_owned())),
+                lexopt::Arg::Value(word) => line.words.push_back(word.string()?),
+                other => return Err(other.unexpected().into()),
+            }
         }
-        found
+        Ok(line)
     }
 
-    /// Takes `name VALUE` if they come next.
-    fn option(&mut self, name: &str) -> Result<Option<OsString>, ClientError> {
-        if !self.flag(name) {
-            return Ok(None);
-        }
-        let value = self.0.pop_front().ok_or_else(|| ClientError::Usage(format!("{name} needs a value")))?;
-        Ok(Some(value))
+    fn has(&self, flag: &str) -> bool {
+        self.flags.contains(flag)
     }
 
-    /// Takes the next word, which isn't a flag.
-    fn text(&mut self, what: &str) -> Result<String, ClientError> {
-        match self.0.pop_front().map(OsString::into_string) {
-            Some(Ok(word)) if !word.starts_with('-') => Ok(word),
-            Some(Ok(word)) => Err(ClientError::Usage(format!("{what} expected in place of {word}"))),
-            Some(Err(word)) => Err(ClientError::Usage(format!("{what} expected in place of {}", word.display()))),
-            None => Err(ClientError::Usage(format!("{what} is missing"))),
-        }
+    /// Takes the next word.
+    fn word(&mut self, what: &str) -> Result<String, ClientError> {
+        self.words.pop_front().ok_or_else(|| ClientError::Usage(format!("{what} is missing")))
     }
 
     /// Nothing may be left.
-    fn end(self) -> Result<(), ClientError> {
-        match self.0.front() {
+    fn end(mut self) -> Result<(), ClientError> {
+        match self.words.pop_front() {
             None => Ok(()),
-            Some(word) => Err(ClientError::Usage(format!("don't know what to do with {}", word.display()))),
+            Some(word) => Err(ClientError::Usage(format!("don't know what to do with {word}"))),
         }
     }
 }
@@ -162,26 +167,28 @@ impl ArgumentList {
 mod tests {
     use super::*;
 
-    fn words(list: &[&str]) -> ArgumentList {
-        ArgumentList(list.iter().map(OsString::from).collect())
+    fn line(list: &[&str]) -> Result<Line, ClientError> {
+        Line::read(lexopt::Parser::from_args(list), &["json", "wait"])
     }
 
     #[test]
-    fn words_are_taken_in_order() {
-        let mut line = words(&["--json", "--token", "abc", "web"]);
-        assert!(!line.flag("--wait"));
-        assert!(line.flag("--json"));
-        assert_eq!(line.option("--token").expect("has a value"), Some("abc".into()));
-        assert_eq!(line.text("a service").expect("is there"), "web");
+    fn flags_stand_anywhere_and_words_in_their_order() {
+        let mut line = line(&["start", "--json", "web"]).expect("right");
+        assert!(line.has("json") && !line.has("wait"));
+        assert_eq!(line.word("a verb").expect("is there"), "start");
+        assert_eq!(line.word("a service").expect("is there"), "web");
         line.end().expect("nothing is left");
     }
 
     #[test]
     fn a_wrong_line_says_what_is_wrong() {
-        assert!(words(&["--token"]).option("--token").is_err());
-        let said = words(&["-x"]).text("a service").expect_err("a flag isn't a service").to_string();
-        assert!(said.starts_with("a service expected in place of -x;"), "{said}");
-        let said = words(&["extra"]).end().expect_err("a word is left").to_string();
+        let said = line(&["-x"]).expect_err("no such flag").to_string();
+        assert!(said.starts_with("invalid option '-x'"), "{said}");
+        let said = line(&["--json=yes"]).expect_err("it takes no value").to_string();
+        assert!(said.contains("--json"), "{said}");
+        let said = line(&["extra"]).expect("a word").end().expect_err("a word is left").to_string();
         assert!(said.contains("extra"), "{said}");
+        let said = line(&[]).expect("empty").word("a service").expect_err("none is there").to_string();
+        assert!(said.starts_with("a service is missing"), "{said}");
     }
 }

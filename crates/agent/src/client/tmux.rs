@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use powerdev_protocol::{Event, EventKind, Request, ServiceSet, ServiceState, paths};
 
-use super::{ArgumentList, ClientError, Connection, ConnectionError};
+use super::{ClientError, Connection, ConnectionError, Line};
 use crate::environment;
 
 /// How long the agent may take to answer the follower.
@@ -27,9 +27,10 @@ const RETRY: Duration = Duration::from_secs(1);
 const MARK: &str = "@powerdev";
 
 /// Returns only when tmux can't be run, or when the server that is followed for has ended.
-pub fn run(mut words: ArgumentList) -> Result<ExitCode, ClientError> {
-    let follows = words.flag("--follow");
-    words.end()?;
+pub fn run(arguments: lexopt::Parser) -> Result<ExitCode, ClientError> {
+    let line = Line::read(arguments, &["follow"])?;
+    let follows = line.has("follow");
+    line.end()?;
     let own_name = std::env::var(paths::SERVICE_VARIABLE).unwrap_or_default();
     let agent = std::env::current_exe().unwrap_or_else(|_| paths::AGENT_BIN.into());
     if follows {

@@ -35,21 +35,26 @@ impl InitOptions {
     pub fn parse(arguments: Vec<OsString>) -> (Self, Vec<String>) {
         let mut options = Self::default();
         let mut complaints = Vec::new();
-        let mut arguments = arguments.into_iter();
-        while let Some(argument) = arguments.next() {
-            let place = match argument.to_str() {
-                Some("--services") => &mut options.services,
-                Some("--secrets") => &mut options.secrets,
-                Some("--run-dir") => &mut options.run_dir,
-                Some("--log-dir") => &mut options.log_dir,
-                _ => {
-                    complaints.push(format!("`init` has no argument {}: ignored", argument.display()));
+        let mut parser = lexopt::Parser::from_args(arguments);
+        loop {
+            let place = match parser.next() {
+                Ok(None) => break,
+                Ok(Some(lexopt::Arg::Long("services"))) => &mut options.services,
+                Ok(Some(lexopt::Arg::Long("secrets"))) => &mut options.secrets,
+                Ok(Some(lexopt::Arg::Long("run-dir"))) => &mut options.run_dir,
+                Ok(Some(lexopt::Arg::Long("log-dir"))) => &mut options.log_dir,
+                Ok(Some(other)) => {
+                    complaints.push(format!("`init`: {}: ignored", other.unexpected()));
+                    continue;
+                }
+                Err(error) => {
+                    complaints.push(format!("`init`: {error}: ignored"));
                     continue;
                 }
             };
-            match arguments.next() {
-                Some(value) => *place = value.into(),
-                None => complaints.push(format!("{} needs a path: ignored", argument.display())),
+            match parser.value() {
+                Ok(value) => *place = value.into(),
+                Err(error) => complaints.push(format!("`init`: {error}: ignored")),
             }
         }
         (options, complaints)
@@ -68,7 +73,8 @@ mod tests {
         assert_eq!(options.log_dir, PathBuf::from(paths::LOG_DIR));
         assert_eq!(
             complaints,
-            ["`init` has no argument --frob: ignored", "--log-dir needs a path: ignored"].map(String::from)
+            ["`init`: invalid option '--frob': ignored", "`init`: missing argument for option '--log-dir': ignored"]
+                .map(String::from)
         );
     }
 }
