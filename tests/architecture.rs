@@ -76,6 +76,34 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("reference", &["cli", "config"]),
 ];
 
+/// What commands ask of a place to run: what a second kind of place, such as a cluster, would have to answer. By subject,
+/// in the words of `Engine`'s methods.
+const PLACE: &[(&str, &[&str])] = &[
+    ("facts", &["connect", "connect_to", "endpoint", "info", "ping"]),
+    ("find", &["container", "environments"]),
+    (
+        "life",
+        &[
+            "create_container",
+            "pause_container",
+            "remove_container",
+            "restart_container",
+            "start_container",
+            "stop_container",
+            "unpause_container",
+        ],
+    ),
+    ("logs and events", &["events", "logs"]),
+    ("commands inside", &["exec", "exec_exit_code", "exec_resize"]),
+    ("files", &["download", "read", "upload"]),
+    (
+        "networks and volumes",
+        &["ensure_network", "has_network", "has_volume", "remove_network", "remove_volume", "volumes_of"],
+    ),
+    ("images", &["build", "image", "import", "pull", "remove_image", "tag_image"]),
+    ("inventory", &["clear_build_cache", "everything", "inventory"]),
+];
+
 /// Crates that one module alone may use.
 const ONLY_USER: &[(&str, &str)] =
     &[("bollard", "engine"), ("indicatif", "ui"), ("dialoguer", "ui"), ("nvml_wrapper", "host")];
@@ -105,6 +133,28 @@ fn every_module_is_written_down_and_none_imports_in_a_circle() {
 
 /// Doctor reads errors as the renderer does, which knows every kind of error.
 const DIAGNOSED: &[(&str, &str)] = &[("doctor", "diagnostics")];
+
+#[test]
+fn what_is_asked_of_a_place_is_one_list() {
+    let files = sources().into_iter().filter(|(_, module)| module == "engine");
+    let mut asked = BTreeSet::new();
+    for (path, _) in files {
+        let file = syn::parse_file(&std::fs::read_to_string(&path).expect("a source file")).expect("Rust");
+        for item in file.items {
+            let syn::Item::Impl(block) = item else { continue };
+            let of_engine = matches!(&*block.self_ty, syn::Type::Path(path) if path.path.is_ident("Engine"));
+            for item in block.items.iter().filter(|_| of_engine && block.trait_.is_none()) {
+                if let syn::ImplItem::Fn(method) = item
+                    && matches!(method.vis, syn::Visibility::Public(_))
+                {
+                    asked.insert(method.sig.ident.to_string());
+                }
+            }
+        }
+    }
+    let listed: BTreeSet<String> = PLACE.iter().flat_map(|(_, methods)| *methods).map(ToString::to_string).collect();
+    assert_eq!(asked, listed, "Engine's methods on the left, tests/architecture.rs on the right");
+}
 
 /// A module with parts of its own lies in the folder with them: nobody has to look for it beside.
 #[test]
