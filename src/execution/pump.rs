@@ -24,9 +24,9 @@ pub enum Sink {
 /// What a command wrote.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Captured {
-    /// Standard output.
+    /// From its standard output.
     pub stdout: Vec<u8>,
-    /// Standard error.
+    /// From its standard error.
     pub stderr: Vec<u8>,
     /// Something of either is missing: it was more than the limit.
     pub truncated: bool,

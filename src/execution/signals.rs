@@ -11,9 +11,9 @@ use crate::control::Patience;
 use crate::environment::Environment;
 
 // The numbers are Linux's, where the command runs: this machine's own may be others.
-/// SIGHUP.
+/// SIGHUP: the terminal is gone.
 pub const HANG_UP: i32 = 1;
-/// SIGPIPE.
+/// SIGPIPE: nobody reads what is written.
 pub const BROKEN_PIPE: i32 = 13;
 const INTERRUPT: i32 = 2;
 const QUIT: i32 = 3;

@@ -6,7 +6,7 @@ use crate::status::HealthState;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ExitCode {
-    /// Done.
+    /// What was asked for is done, or was so already.
     Done = 0,
     /// Failed for a reason that no other code names.
     Failed = 1,

@@ -18,7 +18,7 @@ pub struct ServiceSet {
     pub services: BTreeMap<String, Service>,
 }
 
-/// One service.
+/// One service: a command that the agent runs, and how it is looked after.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -83,7 +83,7 @@ pub enum Condition {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Readiness {
-    /// The probe.
+    /// What is looked at.
     #[serde(flatten)]
     pub probe: Probe,
     /// Seconds between probes while it starts.
@@ -201,7 +201,7 @@ pub enum RestartPolicy {
     Always,
     /// When it ends with a code other than 0, or by a signal.
     OnFailure,
-    /// Never.
+    /// Never: it stays down however it ends.
     Never,
 }
 
@@ -242,23 +242,23 @@ pub enum ServiceError {
     /// A service without a command.
     #[error("service `{service}` has an empty command")]
     EmptyCommand {
-        /// Its name.
+        /// The service that is wrong.
         service: String,
     },
     /// A name that can't be a file's or a session's.
     #[error("`{service}` can't be a service's name: use a-z, 0-9, `-` and `_`, a letter or digit first, 63 at most")]
     BadName {
-        /// The name.
+        /// The service that is named.
         service: String,
     },
     /// A number that makes no sense, e.g. a negative time.
     #[error("service `{service}`: {field} is {value}: {expected}")]
     BadValue {
-        /// Its name.
+        /// The service that is wrong.
         service: String,
         /// Which setting, dotted.
         field: &'static str,
-        /// The value.
+        /// The value as it was given.
         value: String,
         /// What would do.
         expected: &'static str,
