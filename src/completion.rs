@@ -123,7 +123,7 @@ fn sessions() -> Vec<CompletionCandidate> {
     let (project, env_file) = given();
     let ask = async {
         let (name, dir) = config::identity_with(project.as_deref(), env_file.as_deref()).ok()?;
-        let mut agent = Environment::new(name, &dir).ok()?.agent_nearby(Patience::Brief).await?;
+        let mut agent = Environment::new(name, &dir).ok()?.agent_nearby(Patience::Brief).await?.ok()?;
         Some(agent.sessions().await.ok()?.0)
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -173,9 +173,17 @@ impl Environment {
         }
     }
 
-    /// Its agent, if that can be asked without any Engine: for completions, which must be quick or say nothing.
-    pub async fn agent_nearby(&self, patience: Patience) -> Option<Client> {
-        self.nearby(None, patience).await?.ok()
+    /// Its agent past the Engine. None: nobody is there to be asked in this way; the Engine may know of another.
+    pub async fn agent_nearby(&self, patience: Patience) -> Option<Result<Client, AgentError>> {
+        self.nearby(None, patience).await.filter(|connected| !connected.as_ref().is_err_and(AgentError::is_absence))
+    }
+
+    /// Its agent through the Engine: for whoever has seen its container run, and nobody nearby.
+    ///
+    /// # Errors
+    /// When no agent answers there; what the Engine says.
+    pub async fn agent_through(&self, patience: Patience) -> anyhow::Result<Client> {
+        Ok(control::connect_through(self.engine().await?, &self.name.container(), patience).await?)
     }
 
     /// By the socket that this machine shares with the container. None: it shares none.
@@ -188,15 +196,17 @@ impl Environment {
     /// By the socket or through the Engine: by what its container was made from, where that is known. Otherwise both, in
     /// this order.
     async fn reach(&self, spec: Option<&ContainerSpec>, patience: Patience) -> anyhow::Result<Client> {
-        match self.nearby(spec, patience).await {
-            Some(Err(error)) if spec.is_none() && error.is_absence() => {}
-            Some(connected) => return Ok(connected?),
-            None => {}
+        let nearby = match spec {
+            Some(_) => self.nearby(spec, patience).await,
+            None => self.agent_nearby(patience).await,
+        };
+        if let Some(connected) = nearby {
+            return Ok(connected?);
         }
         if spec.is_none() {
             self.running().await?;
         }
-        Ok(control::connect_through(self.engine().await?, &self.name.container(), patience).await?)
+        self.agent_through(patience).await
     }
 
     /// Where its Engine runs. None: that can't be told, and is told when it has to be asked.

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Context;
 use crate::control::AgentError;
-use crate::control::Patience;
+use crate::control::{Client, Patience};
 use crate::engine::{Container, RunState};
 use crate::environment::Environment;
 
@@ -59,16 +59,27 @@ pub async fn run(args: HealthArgs, context: &Context<'_>) -> anyhow::Result<Exit
     Ok(health.state.into())
 }
 
-/// The health as it is now.
+/// The health as it is now: the agent's word, and the Engine's where nobody answers.
 async fn look(environment: &Environment) -> anyhow::Result<Health> {
-    match ask(environment).await {
+    let nearby = environment.agent_nearby(Patience::Glance).await;
+    if let Some(connected) = nearby {
+        return match ask(connected.map_err(Into::into)).await {
+            Ok(health) => Ok(health),
+            Err(error) => Ok(from_engine(&environment.require().await?, &error.to_string())),
+        };
+    }
+    let container = environment.require().await?;
+    if container.state != RunState::Running {
+        return Ok(from_engine(&container, "it is only just starting"));
+    }
+    match ask(environment.agent_through(Patience::Glance).await).await {
         Ok(health) => Ok(health),
-        Err(error) => Ok(from_engine(&environment.require().await?, &error.to_string())),
+        Err(error) => Ok(from_engine(&container, &error.to_string())),
     }
 }
 
-async fn ask(environment: &Environment) -> anyhow::Result<Health> {
-    Ok(environment.agent(Patience::Glance).await?.health().await?)
+async fn ask(connected: anyhow::Result<Client>) -> anyhow::Result<Health> {
+    Ok(connected?.health().await?)
 }
 
 /// What the Engine knows, where the agent doesn't answer.

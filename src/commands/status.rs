@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::{Context, tell};
 use crate::clock::{now_ms, span};
 use crate::config::Settings;
-use crate::control::Patience;
+use crate::control::{Client, Patience};
 use crate::delivery;
 use crate::deployment::Deployment;
 use crate::engine::{Container, RunState};
@@ -79,9 +79,15 @@ struct Agent {
 pub async fn run(_: StatusArgs, context: &Context<'_>) -> anyhow::Result<ExitCode> {
     let settings = context.settings()?;
     let environment = Environment::new(settings.name.clone(), &settings.dir)?;
-    // The agent's answer is there before the Engine's, where it can be asked past the Engine.
-    let (container, asked) = tokio::join!(environment.find(), ask(&environment));
+    let nearby = async {
+        let connected = environment.agent_nearby(Patience::Answer).await?;
+        Some(ask(connected.map_err(Into::into)).await)
+    };
+    let (container, mut asked) = tokio::join!(environment.find(), nearby);
     let container = container?;
+    if asked.is_none() && container.as_ref().is_some_and(is_running) {
+        asked = Some(ask(environment.agent_through(Patience::Answer).await).await);
+    }
     let deployment = Deployment::new(settings, environment.engine().await?.clone())?;
     let drift = match &container {
         Some(container) => lifecycle::drift(&deployment, container).await?,
@@ -99,26 +105,30 @@ pub async fn run(_: StatusArgs, context: &Context<'_>) -> anyhow::Result<ExitCod
     Ok(code)
 }
 
-async fn ask(environment: &Environment) -> anyhow::Result<AgentStatus> {
-    Ok(environment.agent(Patience::Answer).await?.status().await?)
+async fn ask(connected: anyhow::Result<Client>) -> anyhow::Result<AgentStatus> {
+    Ok(connected?.status().await?)
+}
+
+fn is_running(container: &Container) -> bool {
+    container.state == RunState::Running
 }
 
 fn document(
     deployment: &Deployment,
     container: Option<&Container>,
-    asked: anyhow::Result<AgentStatus>,
+    asked: Option<anyhow::Result<AgentStatus>>,
     drift: Vec<Difference>,
 ) -> StatusDocument {
     let settings = &deployment.settings;
-    let running = container.is_some_and(|container| container.state == RunState::Running);
+    let running = container.is_some_and(is_running);
     let state = container.map_or("absent", |container| container.state.as_str());
     let (health, health_detail) = match &asked {
-        Ok(status) if running => (status.health.state, status.health.detail.clone()),
-        Err(error) if running => (HealthState::Unhealthy, format!("the agent can't be asked: {error}")),
+        Some(Ok(status)) if running => (status.health.state, status.health.detail.clone()),
+        Some(Err(error)) if running => (HealthState::Unhealthy, format!("the agent can't be asked: {error}")),
         _ if state == "paused" => (HealthState::Unhealthy, "paused".to_owned()),
         _ => (HealthState::Stopped, container.map(ended).unwrap_or_default()),
     };
-    let status = asked.ok().filter(|_| running);
+    let status = asked.and_then(Result::ok).filter(|_| running);
     let now = now_ms();
     let site = deployment.site();
     let ports = container.map(|container| report::published(&container.ports, &report::services_by_port(settings)));
