@@ -1,9 +1,9 @@
 //! Sessions: terminals that the environment's agent holds. powerdev only looks at them, so they outlive it.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use powerdev_protocol::signal::{HANG_UP, INTERRUPT, RESIZE, TERMINATE};
 use powerdev_protocol::{LastExit, OpenSession, SessionName, SessionStatus};
 use powerdev_terminal::{Departure, RawMode, Viewer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -43,20 +43,14 @@ pub fn need_terminal(what: &str, instead: &str) -> Result<(), Failure> {
     Err(Failure::usage(message).hint(instead))
 }
 
-/// What the user's own terminal can do, for the programs of a session that is made for it.
-pub fn variables() -> BTreeMap<String, String> {
-    let own = ["TERM", "COLORTERM"].map(|name| Some((name.to_owned(), std::env::var(name).ok()?)));
-    own.into_iter().flatten().collect()
-}
-
 /// Makes a session of the size of the user's terminal, if there is one.
 ///
 /// # Errors
 /// When the environment doesn't run, or its agent refuses.
 pub async fn open(environment: &Environment, mut session: OpenSession) -> anyhow::Result<SessionStatus> {
     session.size = session.size.or_else(powerdev_terminal::size);
-    for (name, value) in variables() {
-        session.environment.entry(name).or_insert(value);
+    for (name, value) in terminal::variables() {
+        session.environment.entry(name.to_owned()).or_insert(value);
     }
     // Its program may take a while to begin, on a slow disk.
     Ok(environment.agent(Patience::Unlimited).await?.open_session(session).await?)
@@ -91,7 +85,7 @@ async fn view(
     loop {
         let screen = std::mem::take(viewer.screen());
         if output.stdout(&screen).await.is_err() {
-            return Ok(ViewEnd::Signal(signals::HANG_UP));
+            return Ok(ViewEnd::Signal(HANG_UP));
         }
         match viewer.departure() {
             Some(Departure::Left) => return Ok(ViewEnd::Left),
@@ -111,11 +105,11 @@ async fn view(
             }
             typed = input.next(), if waiting < BACKLOG => match typed {
                 Some(bytes) => viewer.typed(&bytes),
-                None => return Ok(ViewEnd::Signal(signals::HANG_UP)),
+                None => return Ok(ViewEnd::Signal(HANG_UP)),
             },
             () = tokio::time::sleep(KEY_PAUSE), if holds_key => viewer.nothing_follows(),
             signal = signals.next() => match signal {
-                signals::RESIZE => {
+                RESIZE => {
                     if let Some(size) = powerdev_terminal::size() {
                         viewer.resized(size);
                     }
@@ -146,13 +140,6 @@ struct ViewerSignals {
     interrupt: Signal,
 }
 
-mod signals {
-    pub const HANG_UP: i32 = 1;
-    pub const INTERRUPT: i32 = 2;
-    pub const TERMINATE: i32 = 15;
-    pub const RESIZE: i32 = 28;
-}
-
 impl ViewerSignals {
     fn catch() -> std::io::Result<Self> {
         Ok(Self {
@@ -165,10 +152,10 @@ impl ViewerSignals {
 
     async fn next(&mut self) -> i32 {
         tokio::select! {
-            _ = self.resized.recv() => signals::RESIZE,
-            _ = self.hang_up.recv() => signals::HANG_UP,
-            _ = self.terminate.recv() => signals::TERMINATE,
-            _ = self.interrupt.recv() => signals::INTERRUPT,
+            _ = self.resized.recv() => RESIZE,
+            _ = self.hang_up.recv() => HANG_UP,
+            _ = self.terminate.recv() => TERMINATE,
+            _ = self.interrupt.recv() => INTERRUPT,
         }
     }
 }

@@ -17,7 +17,6 @@ use crate::plan;
 use crate::site::Site;
 use crate::spec::{ContainerSpec, Gpus};
 use crate::state::make_folder;
-use crate::units::User;
 
 pub use bundle::{Bundle, Installed};
 pub use folder::{cache_home, cache_name};
@@ -52,16 +51,11 @@ impl Means {
 }
 
 impl Deployment {
-    /// Who owns what the container's user may write.
-    fn owner(&self) -> User {
-        self.host.user
-    }
-
     /// What the agent is to find. Only a container that mounts folders of this machine has its SSH agent.
     fn bundle(&self, means: Means, gpus: &Gpus) -> anyhow::Result<Bundle> {
         let ssh_agent = self.host.ssh_agent.as_deref().filter(|_| means == Means::Folder);
         let services = plan::service_set(&self.settings, &self.host, ssh_agent, gpus);
-        Ok(Bundle::new(&services, &secrets(self), self.owner())?)
+        Ok(Bundle::new(&services, &secrets(self), self.host.user)?)
     }
 }
 
@@ -112,7 +106,7 @@ pub async fn pending(deployment: &Deployment, container: &Container, gpus: &Gpus
 /// # Errors
 /// When they can't be read.
 pub async fn current(deployment: &Deployment, container: &Container) -> anyhow::Result<Bundle> {
-    Ok(Bundle::again(&installed(deployment, container).await?, deployment.owner()))
+    Ok(Bundle::again(&installed(deployment, container).await?, deployment.host.user))
 }
 
 /// Puts a bundle where a container that is there finds it.

@@ -10,7 +10,7 @@ mod signals;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use powerdev_protocol::paths;
+use powerdev_protocol::{paths, signal};
 use powerdev_terminal::RawMode;
 
 use crate::engine::{Container, Engine, Exec, ExecSpec};
@@ -156,12 +156,12 @@ impl Execution {
         match finished {
             pump::Finished::HungUp => {
                 signals.hang_up().await;
-                return Ok(signals::code(signals::HANG_UP));
+                return Ok(signals::code(signal::HANG_UP));
             }
             // As a program that writes into a pipe that nobody reads.
             pump::Finished::NobodyReads => {
-                signals.send(signals::BROKEN_PIPE).await.ok(); // It notices by itself when it writes again.
-                return Ok(signals::code(signals::BROKEN_PIPE));
+                signals.send(signal::BROKEN_PIPE).await.ok(); // It notices by itself when it writes again.
+                return Ok(signals::code(signal::BROKEN_PIPE));
             }
             pump::Finished::OutputEnded => {}
         }
@@ -189,8 +189,7 @@ fn through_agent(command: &ExecCommand, token: &str) -> Vec<String> {
     if let Some(directory) = &command.directory {
         words.extend(["--directory".into(), directory.clone()]);
     }
-    let terminal = ["TERM", "COLORTERM"].into_iter().filter(|_| command.tty);
-    let terminal = terminal.filter_map(|name| Some(format!("{name}={}", std::env::var(name).ok()?)));
+    let terminal = terminal::variables().filter(|_| command.tty).map(|(name, value)| format!("{name}={value}"));
     for variable in terminal.chain(command.variables.iter().cloned()) {
         words.extend(["--env".into(), variable]);
     }

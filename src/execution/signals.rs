@@ -3,24 +3,13 @@
 use std::io;
 use std::time::Duration;
 
+use powerdev_protocol::signal::{HANG_UP, INTERRUPT, QUIT, RESIZE, TERMINATE, USER_1, USER_2};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
 use crate::control::AgentError;
 use crate::control::Patience;
 use crate::environment::Environment;
-
-// The numbers are Linux's, where the command runs: this machine's own may be others.
-/// SIGHUP: the terminal is gone.
-pub const HANG_UP: i32 = 1;
-/// SIGPIPE: nobody reads what is written.
-pub const BROKEN_PIPE: i32 = 13;
-const INTERRUPT: i32 = 2;
-const QUIT: i32 = 3;
-const USER_1: i32 = 10;
-const USER_2: i32 = 12;
-const TERMINATE: i32 = 15;
-const RESIZE: i32 = 28;
 
 /// So many requests to end, and powerdev ends whatever the command does.
 const PATIENCE: u32 = 3;

@@ -19,6 +19,11 @@ pub fn is_interactive() -> bool {
     termios::isatty(rustix::stdio::stdin()) && termios::isatty(rustix::stdio::stdout())
 }
 
+/// What the user's own terminal can do, for a program inside that gets one.
+pub fn variables() -> impl Iterator<Item = (&'static str, String)> {
+    ["TERM", "COLORTERM"].into_iter().filter_map(|name| Some((name, std::env::var(name).ok()?)))
+}
+
 /// Standard input, read on a thread of its own. The thread takes nothing more once this is dropped: what is typed
 /// afterwards is for whoever reads next.
 #[derive(Debug)]

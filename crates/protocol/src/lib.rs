@@ -12,6 +12,7 @@ pub mod hello;
 pub mod paths;
 pub mod service;
 pub mod session;
+pub mod signal;
 pub mod status;
 
 pub use control::{Action, Event, EventKind, Reloaded, Request, Response};
