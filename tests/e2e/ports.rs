@@ -34,6 +34,14 @@ fn listeners(port: u16) -> Vec<String> {
     found
 }
 
+/// A listener on a port that the kernel gives to nobody who asks for any: in a container one of those may be taken
+/// already, by the Engine's name server.
+fn busy_port() -> (TcpListener, u16) {
+    let first = 20_000 + u16::try_from(std::process::id() % 5_000).expect("small");
+    let bound = |port| TcpListener::bind(("127.0.0.1", port)).ok().map(|listener| (listener, port));
+    (first..first + 5_000).find_map(bound).expect("a free port")
+}
+
 #[test]
 fn five_projects_at_once_listen_on_the_loopback_alone() {
     let projects: Vec<Project> = (0..5).map(|_| Project::new(&services(3977))).collect();
@@ -50,8 +58,7 @@ fn five_projects_at_once_listen_on_the_loopback_alone() {
 
 #[test]
 fn a_busy_port_is_replaced_told_and_kept() {
-    let busy = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let port = busy.local_addr().expect("bound").port();
+    let (busy, port) = busy_port();
     let project = Project::new(&services(port));
     let first = project.powerdev(["up", "--json"]).run().ok();
     assert!(first.err().contains(&format!("port {port} is busy")), "{}", first.err());
