@@ -72,3 +72,53 @@ pub enum Command {
     Completions(commands::completions::CompletionsArgs),
     Man(commands::man::ManArgs),
 }
+
+#[cfg(test)]
+mod tests {
+    use std::any::TypeId;
+
+    use clap::builder::ValueParser;
+    use clap::{Command, CommandFactory};
+    use proptest::prelude::*;
+
+    use super::Cli;
+    use crate::clock::Seconds;
+
+    /// Every command with its subcommands' own, each with the words that lead to it.
+    fn commands(command: &Command, path: &[String]) -> Vec<(Vec<String>, Command)> {
+        let here = (path.to_vec(), command.clone());
+        let below =
+            command.get_subcommands().flat_map(|one| commands(one, &[path, &[one.get_name().to_owned()]].concat()));
+        std::iter::once(here).chain(below).collect()
+    }
+
+    #[test]
+    fn whatever_takes_seconds_takes_any_number_of_them() {
+        let any: ValueParser = clap::value_parser!(Seconds).into();
+        let is_seconds = |parser: &ValueParser| parser.type_id() == any.type_id();
+        let mut counted = 0;
+        for (path, command) in commands(&Cli::command(), &[]) {
+            for argument in command.get_arguments() {
+                let named = argument.get_value_names().is_some_and(|names| names.iter().any(|name| name == "SECS"));
+                assert_eq!(named, is_seconds(argument.get_value_parser()), "{path:?} {}", argument.get_id());
+                counted += usize::from(named);
+            }
+        }
+        assert!(counted >= 11, "{counted} of them");
+        assert!(any.type_id() == TypeId::of::<Seconds>());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn no_value_of_a_flag_panics(value in "-?[0-9]{1,30}(\\.[0-9]{1,20})?(e[0-9]{1,4})?|\\PC{0,20}") {
+            for (path, command) in commands(&Cli::command(), &[]) {
+                for flag in command.get_opts().filter_map(clap::Arg::get_long) {
+                    let words = ["powerdev".to_owned()].into_iter().chain(path.clone());
+                    command.clone().try_get_matches_from(words.take(1).chain([format!("--{flag}={value}")])).ok();
+                }
+            }
+        }
+    }
+}

@@ -8,6 +8,7 @@ use powerdev_protocol::{ExitCode, paths};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
+use crate::clock::Deadline;
 use crate::config::Name;
 use crate::control::{self, AgentError, Client, Patience};
 use crate::engine::{Container, Engine, EngineError, RunState};
@@ -149,7 +150,7 @@ impl Environment {
     ///
     /// # Errors
     /// When the container dies meanwhile; when the deadline passes.
-    pub async fn agent_up(&self, spec: Option<&ContainerSpec>, deadline: Instant) -> anyhow::Result<Client> {
+    pub async fn agent_up(&self, spec: Option<&ContainerSpec>, deadline: Deadline) -> anyhow::Result<Client> {
         let container = self.name.container();
         let mut retry = FIRST_RETRY;
         let mut check = Instant::now() + CHECK_CONTAINER;
@@ -162,7 +163,7 @@ impl Environment {
                 self.still_running(&container).await?;
                 check = Instant::now() + CHECK_CONTAINER;
             }
-            if Instant::now() >= deadline {
+            if deadline.has_passed() {
                 return Err(Failure::new(ExitCode::TimedOut, format!("the agent in {container} doesn't answer"))
                     .hint("`powerdev logs --no-follow` shows what it said")
                     .source(error)

@@ -23,6 +23,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 
+use crate::clock::Deadline;
 use crate::config::Name;
 use crate::failure::Failure;
 use crate::units::User;
@@ -181,14 +182,14 @@ impl StateDir {
     /// A [`Failure`] with [`powerdev_protocol::ExitCode::Conflict`] when it is still held then.
     pub async fn lock(&self, patience: Duration) -> anyhow::Result<Lock> {
         let path = self.root.join("lock");
-        let deadline = tokio::time::Instant::now() + patience;
+        let deadline = Deadline::after(patience);
         loop {
             // Whoever held it may have removed the folder with all that is in it.
             self.create()?;
             if let Some(lock) = Lock::at(&path).with_context(|| format!("can't lock {}", path.display()))? {
                 return Ok(lock);
             }
-            if tokio::time::Instant::now() >= deadline {
+            if deadline.has_passed() {
                 let message = format!("another powerdev has been at work here for {} s", patience.as_secs());
                 return Err(Failure::conflict(message).hint("wait for it, or stop it, and try again").into());
             }

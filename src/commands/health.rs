@@ -11,6 +11,7 @@ use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
 
 use super::Context;
+use crate::clock::{Deadline, Seconds};
 use crate::control::AgentError;
 use crate::control::{Client, Patience};
 use crate::engine::{Container, RunState};
@@ -24,7 +25,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(200);
 pub struct HealthArgs {
     /// Wait up to SECS for it to become healthy
     #[arg(long, value_name = "SECS")]
-    wait: Option<u64>,
+    wait: Option<Seconds>,
 }
 
 #[derive(Debug, Serialize)]
@@ -42,7 +43,7 @@ pub async fn run(args: HealthArgs, context: &Context<'_>) -> anyhow::Result<Exit
     let environment = context.environment()?;
     let health = match args.wait {
         None => look(&environment).await?,
-        Some(seconds) => wait(&environment, Duration::from_secs(seconds)).await?,
+        Some(seconds) => wait(&environment, seconds.duration()).await?,
     };
     if context.ui.json() {
         context.ui.document(&HealthDocument {
@@ -100,16 +101,16 @@ fn from_engine(container: &Container, error: &str) -> Health {
 
 /// Waits on the agent's own events; returns what the health is when it is healthy or the time is over.
 async fn wait(environment: &Environment, patience: Duration) -> anyhow::Result<Health> {
-    let deadline = Instant::now() + patience;
+    let deadline = Deadline::after(patience);
     loop {
-        let followed = timeout_at(deadline, follow(environment)).await;
+        let followed = timeout_at(deadline.at(), follow(environment)).await;
         if let Ok(Ok(health)) = followed {
             return Ok(health);
         }
-        if Instant::now() >= deadline {
+        if deadline.has_passed() {
             return look(environment).await;
         }
-        tokio::time::sleep_until(deadline.min(Instant::now() + LOOK_AGAIN)).await;
+        tokio::time::sleep_until(deadline.at().min(Instant::now() + LOOK_AGAIN)).await;
     }
 }
 

@@ -1,12 +1,10 @@
 //! `powerdev restart`: stops, brings agent, services and secrets up to date, starts, waits until ready.
 
-use std::time::Duration;
-
 use powerdev_protocol::{ExitCode, HealthState, ServiceStatus};
 use serde::Serialize;
-use tokio::time::Instant;
 
 use super::Context;
+use crate::clock::{Deadline, Seconds};
 use crate::config::Overrides;
 use crate::delivery;
 use crate::deployment::Deployment;
@@ -19,8 +17,8 @@ pub struct RestartArgs {
     #[arg(long)]
     no_wait: bool,
     /// Seconds to wait until every service is ready
-    #[arg(long, value_name = "SECS", default_value_t = 300)]
-    timeout: u64,
+    #[arg(long, value_name = "SECS", default_value_t = Seconds::whole(300))]
+    timeout: Seconds,
 }
 
 #[derive(Debug, Serialize)]
@@ -49,7 +47,7 @@ pub async fn run(args: RestartArgs, context: &Context<'_>) -> anyhow::Result<Exi
         restarted?;
         container
     };
-    let deadline = Instant::now() + Duration::from_secs(args.timeout);
+    let deadline = Deadline::after(args.timeout.duration());
     let mut client = environment.agent_up(container.spec.as_ref(), deadline).await?;
     let status =
         if args.no_wait { client.status().await? } else { ready::healthy(environment, deadline, context.ui).await? };

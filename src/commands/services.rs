@@ -1,12 +1,11 @@
 //! `powerdev services`: the services of a running environment, and one of them started, stopped or restarted.
 
-use std::time::Duration;
-
 use powerdev_protocol::{Action, ExitCode, ServiceState, ServiceStatus};
 use serde::Serialize;
 
 use super::Context;
 use super::status::services_table;
+use crate::clock::Seconds;
 use crate::config;
 use crate::control::Patience;
 use crate::environment::Environment;
@@ -40,8 +39,8 @@ struct One {
     #[arg(long)]
     no_wait: bool,
     /// Give up waiting after SECS seconds
-    #[arg(long, value_name = "SECS", default_value_t = 120)]
-    timeout: u64,
+    #[arg(long, value_name = "SECS", default_value_t = Seconds::whole(120))]
+    timeout: Seconds,
 }
 
 #[derive(Debug, Serialize)]
@@ -95,7 +94,7 @@ async fn command(
         let mut client = environment.agent(if wait { Patience::Unlimited } else { Patience::Answer }).await?;
         anyhow::Ok(client.service(&one.name, action, wait).await?)
     };
-    tokio::time::timeout(Duration::from_secs(one.timeout), asked).await.map_err(|_| late(one, action))??;
+    tokio::time::timeout(one.timeout.duration(), asked).await.map_err(|_| late(one, action))??;
     let services = services(environment).await?;
     let service = named(&services, &one.name)?;
     if context.ui.json() {
@@ -165,7 +164,7 @@ mod tests {
 
     #[test]
     fn the_exit_code_tells_whether_it_worked() {
-        let one = One { name: "web".into(), no_wait: false, timeout: 1 };
+        let one = One { name: "web".into(), no_wait: false, timeout: Seconds::whole(1) };
         for (action, state, code) in [
             (Action::Start, ServiceState::Ready, ExitCode::Done),
             (Action::Start, ServiceState::Waiting, ExitCode::Done),

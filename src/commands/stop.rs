@@ -1,11 +1,10 @@
 //! `powerdev stop`: stops the environment.
 
-use std::time::Duration;
-
 use powerdev_protocol::ExitCode;
 use serde::Serialize;
 
 use super::Context;
+use crate::clock::Seconds;
 use crate::lifecycle::{self, LOCK_PATIENCE, Stopped};
 
 /// Stop the environment; its services in reverse order, each with its grace
@@ -13,7 +12,7 @@ use crate::lifecycle::{self, LOCK_PATIENCE, Stopped};
 pub struct StopArgs {
     /// Seconds until what is left is killed [default: what the services' graces add up to]
     #[arg(long, short, value_name = "SECS")]
-    time: Option<u64>,
+    time: Option<Seconds>,
 }
 
 #[derive(Debug, Serialize)]
@@ -34,7 +33,7 @@ pub async fn run(args: StopArgs, context: &Context<'_>) -> anyhow::Result<ExitCo
     // Before it is down: a watcher must not mistake it for an accident.
     environment.state().set_stop_requested(true)?;
     let spinner = context.ui.spinner(&format!("stopping {}", container.name));
-    let stopped = lifecycle::stop(environment.engine().await?, &container, args.time.map(Duration::from_secs)).await;
+    let stopped = lifecycle::stop(environment.engine().await?, &container, args.time.map(Seconds::duration)).await;
     spinner.finish_and_clear();
     let was_running = stopped? == Stopped::Now;
     if context.ui.json() {

@@ -1,13 +1,13 @@
 //! `powerdev up`: builds if needed, starts, waits until ready. `start` and `daemon` share its steps.
 
-use std::time::Duration;
+use std::time::Instant;
 
 use powerdev_protocol::{ExitCode, HealthState, Reloaded, ServiceStatus};
 use serde::Serialize;
-use tokio::time::Instant;
 
 use super::flags::SettingFlags;
 use super::{Context, tell};
+use crate::clock::{Deadline, Seconds};
 use crate::deployment::Deployment;
 use crate::interrupt::interruptible;
 use crate::lifecycle::report::{self, PortReport};
@@ -36,8 +36,8 @@ pub struct BringArgs {
     #[arg(long)]
     no_wait: bool,
     /// Seconds to wait until every service is ready
-    #[arg(long, value_name = "SECS", default_value_t = 300)]
-    timeout: u64,
+    #[arg(long, value_name = "SECS", default_value_t = Seconds::whole(300))]
+    timeout: Seconds,
     #[command(flatten)]
     settings: SettingFlags,
 }
@@ -155,7 +155,7 @@ async fn wait(
     up: &Up,
     context: &Context<'_>,
 ) -> anyhow::Result<(HealthState, Vec<ServiceStatus>)> {
-    let deadline = Instant::now() + Duration::from_secs(args.timeout);
+    let deadline = Deadline::after(args.timeout.duration());
     let mut client = deployment.environment.agent_up(Some(up.plan.environment()), deadline).await?;
     if args.no_wait {
         let status = client.status().await?;

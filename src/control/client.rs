@@ -20,6 +20,7 @@ use tokio::net::UnixStream;
 use tokio::time::{Instant, timeout_at};
 
 use super::Patience;
+use crate::clock::Deadline;
 use crate::engine::Duplex;
 use crate::failure::Diagnostic;
 
@@ -274,7 +275,7 @@ impl Client {
     }
 
     async fn ask(&mut self, request: &Request) -> Result<Response, AgentError> {
-        let deadline = Instant::now() + self.patience;
+        let deadline = Deadline::after(self.patience).at();
         let after = self.patience;
         let since = Instant::now();
         let answer = timeout_at(deadline, self.exchange(request)).await.unwrap_or(Err(AgentError::TimedOut { after }));

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use futures_util::StreamExt;
 use powerdev_protocol::{AgentStatus, Event, EventKind, ExitCode, HealthState, ServiceState};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 
 use super::report;
+use crate::clock::Deadline;
 use crate::control::AgentError;
 use crate::control::Patience;
 use crate::environment::Environment;
@@ -23,7 +24,7 @@ const HOPELESS: u32 = 5;
 /// services that aren't well.
 pub async fn healthy(
     environment: &Environment,
-    deadline: Instant,
+    deadline: Deadline,
     reporter: &dyn Reporter,
 ) -> anyhow::Result<AgentStatus> {
     let status = until_healthy(environment, deadline, reporter).await;
@@ -33,7 +34,7 @@ pub async fn healthy(
 
 async fn until_healthy(
     environment: &Environment,
-    deadline: Instant,
+    deadline: Deadline,
     reporter: &dyn Reporter,
 ) -> anyhow::Result<AgentStatus> {
     // Followed before looked at: what happens between the two would be missed otherwise.
@@ -43,7 +44,7 @@ async fn until_healthy(
     let mut restarts: BTreeMap<String, (ServiceState, u32)> =
         status.services.iter().map(|service| (service.name.clone(), (service.state, service.restarts))).collect();
     loop {
-        let event = match timeout_at(deadline, events.next()).await {
+        let event = match timeout_at(deadline.at(), events.next()).await {
             Ok(Some(event)) => event?,
             Ok(None) => return Err(AgentError::HungUp.into()),
             Err(_) => return Err(unwell(environment, ExitCode::TimedOut, "the environment isn't ready in time").await),

@@ -86,6 +86,9 @@ impl Plan {
     }
 }
 
+/// The most seconds that the Engine is asked to wait, whatever the times along a chain of services add up to: it counts
+/// nanoseconds in 64 bits.
+const YEAR: f64 = 365.0 * 24.0 * 3600.0;
 /// Seconds that the agent gets after its services' graces, before the Engine kills it.
 const STOP_MARGIN: f64 = 5.0;
 
@@ -127,7 +130,7 @@ pub fn plan(settings: &Settings, host: &HostFacts, place: &PlaceFacts, selection
         gpus,
         health: health(&settings.services),
         log: LogRotation { max_size: ByteSize(10 << 20), max_files: 3 },
-        stop_timeout_s: (longest(&settings.services, |service| service.stop.grace) + STOP_MARGIN).ceil() as u32,
+        stop_timeout_s: stop_timeout(&settings.services),
     };
     Ok(Plan { networks: vec![network], containers: vec![container], notices })
 }
@@ -163,13 +166,17 @@ fn published(settings: &Settings, found: &BTreeMap<u16, u16>) -> Vec<Published> 
         .collect()
 }
 
+fn stop_timeout(services: &BTreeMap<String, Service>) -> u32 {
+    (longest(services, |service| service.stop.grace).min(YEAR) + STOP_MARGIN).ceil() as u32
+}
+
 fn health(services: &BTreeMap<String, Service>) -> HealthCheck {
     let start = longest(services, |service| service.ready.as_ref().map_or(0.0, |ready| ready.deadline));
     HealthCheck {
         command: vec![paths::AGENT_BIN.into(), "health".into()],
         interval_ms: 10_000,
         timeout_ms: 5_000,
-        start_period_ms: (start.max(10.0) * 1000.0) as u64,
+        start_period_ms: (start.clamp(10.0, YEAR) * 1000.0) as u64,
         retries: 3,
     }
 }

@@ -162,6 +162,15 @@ fn stopping_takes_as_long_as_the_longest_chain() {
 }
 
 #[test]
+fn times_along_a_chain_never_overflow_the_engine() {
+    let longest = "command: x, ready: {tcp: 80, deadline: 31536000}, stop: {grace: 31536000}";
+    let yaml = format!("image: mine:1\nservices:\n  a: {{{longest}}}\n  b: {{{longest}, depends_on: {{a: ready}}}}\n");
+    let plan = planned(&settings(&yaml, ""), &host(), &place());
+    assert_eq!(plan.environment().health.start_period_ms, 31_536_000_000);
+    assert_eq!(plan.environment().stop_timeout_s, 31_536_005);
+}
+
+#[test]
 fn a_container_differs_in_what_was_changed_and_in_nothing_else() {
     let before = planned(&settings("", ""), &host(), &place()).environment().clone();
     assert_eq!(differences(&before, &before), []);

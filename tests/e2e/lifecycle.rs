@@ -17,6 +17,21 @@ late:
   depends_on: { steady: started }
 ";
 
+/// What a wait longer than any clock counts comes to: as long as it takes.
+#[test]
+fn no_wait_is_too_long() {
+    let project = Project::new(TWO);
+    for endless in ["9223372036854775807", "9223372036854775808", "18446744073709551615", "1e300"] {
+        project.powerdev(["up", "--timeout", endless]).run().ok();
+        project.powerdev(["health", "--wait", endless]).run().ok();
+        project.powerdev(["services", "restart", "steady", "--timeout", endless]).run().ok();
+    }
+    project.powerdev(["restart", "--timeout", "18446744073709551615"]).run().ok();
+    project.powerdev(["stop", "--time", "18446744073709551615"]).run().ok();
+    let refused = project.powerdev(["up", "--timeout=-1"]).run().code(2);
+    assert!(refused.err().contains("--timeout"), "{}", refused.err());
+}
+
 #[test]
 fn daemon_creates_starts_adopts_and_rm_keeps_the_data() {
     let project = Project::new(TWO);

@@ -8,6 +8,7 @@ use powerdev_protocol::ExitCode;
 
 use self::view::View;
 use super::Context;
+use crate::clock::Seconds;
 use crate::environment::Environment;
 use crate::ui::Ui;
 use crate::watch::{self, Audience, Ended, Report, RestartLimits, WatchOptions, WatchScope};
@@ -28,17 +29,17 @@ pub struct WatchArgs {
     #[arg(long, value_name = "N", default_value_t = 5)]
     max_restarts: u32,
     /// The window, in seconds
-    #[arg(long, value_name = "SECS", default_value_t = 600)]
-    window: u64,
+    #[arg(long, value_name = "SECS", default_value_t = Seconds::whole(600))]
+    window: Seconds,
     /// The wait before the second restart, in seconds; it doubles with each further one
-    #[arg(long, value_name = "SECS", default_value_t = 1.0, value_parser = seconds)]
-    backoff: f64,
+    #[arg(long, value_name = "SECS", default_value_t = Seconds::whole(1))]
+    backoff: Seconds,
     /// The longest wait, in seconds
-    #[arg(long, value_name = "SECS", default_value_t = 60.0, value_parser = seconds)]
-    max_backoff: f64,
+    #[arg(long, value_name = "SECS", default_value_t = Seconds::whole(60))]
+    max_backoff: Seconds,
     /// How long it may be unhealthy, in seconds
-    #[arg(long, value_name = "SECS", default_value_t = 60.0, value_parser = seconds)]
-    unhealthy_after: f64,
+    #[arg(long, value_name = "SECS", default_value_t = Seconds::whole(60))]
+    unhealthy_after: Seconds,
 }
 
 /// Runs `powerdev watch`.
@@ -70,21 +71,13 @@ pub async fn run(args: WatchArgs, context: &Context<'_>) -> anyhow::Result<ExitC
 }
 
 fn limits(args: &WatchArgs) -> RestartLimits {
-    let ms = |seconds: f64| (seconds * 1000.0) as u64;
     RestartLimits {
         restarts: args.max_restarts,
-        window_ms: args.window.saturating_mul(1000),
-        backoff_ms: ms(args.backoff),
-        max_backoff_ms: ms(args.max_backoff),
-        unhealthy_ms: ms(args.unhealthy_after),
+        window_ms: args.window.milliseconds(),
+        backoff_ms: args.backoff.milliseconds(),
+        max_backoff_ms: args.max_backoff.milliseconds(),
+        unhealthy_ms: args.unhealthy_after.milliseconds(),
         jitter: fastrand::f64,
-    }
-}
-
-fn seconds(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(seconds) if (0.0..=1e6).contains(&seconds) => Ok(seconds),
-        _ => Err("give seconds, such as 30 or 0.5".to_owned()),
     }
 }
 
