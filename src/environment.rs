@@ -14,7 +14,7 @@ use crate::control::{self, AgentError, Client, Patience};
 use crate::engine::{Container, Engine, EngineError, RunState};
 use crate::failure::Failure;
 use crate::site::Site;
-use crate::spec::{ContainerSpec, label};
+use crate::spec::{ContainerSpec, label, swap};
 use crate::state::StateDir;
 
 /// First wait between tries to reach an agent that is just starting; it doubles up to [`SLOWEST_RETRY`]. A socket
@@ -76,13 +76,17 @@ impl Environment {
         self.engine.get_or_try_init(Engine::connect).await
     }
 
-    /// Its container, if there is one.
+    /// Its container, if there is one. One whose replacement was broken off between two names gets its own back.
     ///
     /// # Errors
     /// A conflict when a container of that name isn't powerdev's, or is another project's: it is left alone.
     pub async fn find(&self) -> anyhow::Result<Option<Container>> {
         let container_name = self.name.container();
-        let Some(container) = self.engine().await?.container(&container_name).await? else { return Ok(None) };
+        let mut found = self.engine().await?.container(&container_name).await?;
+        if found.is_none() {
+            found = self.put_aside().await?;
+        }
+        let Some(container) = found else { return Ok(None) };
         if container.project() != Some(self.name.as_str()) {
             let message = format!("there is a container named {container_name} that isn't powerdev's");
             let hint = "it is left alone: rename it, or give this project another name (POWERDEV_NAME, or `name:` in powerdev.yaml)";
@@ -99,6 +103,46 @@ impl Environment {
             return Err(Failure::conflict(message).hint(hint).into());
         }
         Ok(Some(container))
+    }
+
+    /// The container that was to be replaced, where none has its name. While somebody is at it, it is left as it is.
+    async fn put_aside(&self) -> anyhow::Result<Option<Container>> {
+        let (engine, name) = (self.engine().await?, self.name.container());
+        let aside = engine.container(&swap::outgoing(&name)).await?;
+        if aside.is_none() {
+            return Ok(None);
+        }
+        if let Ok(_lock) = self.state.lock(Duration::ZERO).await {
+            self.settle().await?;
+            return Ok(engine.container(&name).await?);
+        }
+        Ok(aside)
+    }
+
+    /// Puts right what a replacement left that was broken off: the container that was to be replaced has its name
+    /// again, unless the new one has run; what else was made for it goes. For whoever holds the lock.
+    ///
+    /// # Errors
+    /// What the Engine says.
+    pub async fn settle(&self) -> Result<(), EngineError> {
+        let (engine, name) = (self.engine().await?, self.name.container());
+        let all = engine.containers_of(self.name.as_str()).await?;
+        let called = |wanted: &str| all.iter().find(|container| container.name == wanted);
+        if let Some(old) = called(&swap::outgoing(&name)) {
+            match called(&name) {
+                Some(current) if current.state != RunState::Created => engine.remove_container(&old.id, true).await?,
+                current => {
+                    if let Some(never_ran) = current {
+                        engine.remove_container(&never_ran.id, true).await?;
+                    }
+                    engine.rename_container(&old.id, &name).await?;
+                }
+            }
+        }
+        match called(&swap::incoming(&name)) {
+            Some(half) => engine.remove_container(&half.id, true).await,
+            None => Ok(()),
+        }
     }
 
     /// Its container, which must be there.

@@ -81,13 +81,15 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 /// in the words of `Engine`'s methods.
 const PLACE: &[(&str, &[&str])] = &[
     ("facts", &["connect", "connect_to", "endpoint", "info", "ping"]),
-    ("find", &["container", "environments"]),
+    ("find", &["container", "containers_of", "environments"]),
     (
         "life",
         &[
             "create_container",
+            "create_container_as",
             "pause_container",
             "remove_container",
+            "rename_container",
             "restart_container",
             "start_container",
             "stop_container",

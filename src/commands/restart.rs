@@ -40,6 +40,7 @@ pub async fn run(args: RestartArgs, context: &Context<'_>) -> anyhow::Result<Exi
     let name = environment.name();
     let container = {
         let _lock = environment.state().lock(LOCK_PATIENCE).await?;
+        environment.settle().await?;
         let container = environment.require().await?;
         let spinner = context.ui.spinner(&format!("restarting {}", container.name));
         let restarted = restart(&deployment, &container).await;

@@ -38,6 +38,7 @@ pub async fn run(args: RmArgs, context: &Context<'_>) -> anyhow::Result<ExitCode
     let (name, engine) = (environment.name(), environment.engine().await?);
     let site = Site::of(engine.endpoint());
     let _lock = environment.state().lock(LOCK_PATIENCE).await?;
+    environment.settle().await?;
     let container = environment.find().await?;
     if container.is_none() && !args.volumes {
         return Err(environment.absent());

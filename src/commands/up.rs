@@ -122,8 +122,8 @@ pub(super) async fn bring_up(args: &BringArgs, build: Build, context: &Context<'
     tell(&up, context);
     let left = "it goes on starting: `powerdev status` shows how far it is, `powerdev stop` stops it";
     let (health, services) = interruptible("waiting", Some(left), wait(args, &deployment, &up, context)).await?;
-    let ports = report::published(&up.plan.environment().ports, &report::services_by_port(&deployment.settings));
-    let tunnel = Site::tunnel(deployment.engine.endpoint(), &up.plan.environment().ports);
+    let ports = report::published(&up.made_from.ports, &report::services_by_port(&deployment.settings));
+    let tunnel = Site::tunnel(deployment.engine.endpoint(), &up.made_from.ports);
     if ui.json() {
         ui.document(&UpDocument {
             name: deployment.settings.name.as_str(),
@@ -156,7 +156,7 @@ async fn wait(
     context: &Context<'_>,
 ) -> anyhow::Result<(HealthState, Vec<ServiceStatus>)> {
     let deadline = Deadline::after(args.timeout.duration());
-    let mut client = deployment.environment.agent_up(Some(up.plan.environment()), deadline).await?;
+    let mut client = deployment.environment.agent_up(Some(&up.made_from), deadline).await?;
     if args.no_wait {
         let status = client.status().await?;
         return Ok((status.health.state, status.services));

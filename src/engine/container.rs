@@ -1,6 +1,6 @@
 //! Containers: looking at them, and their life from creation to removal.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use bollard::models::{
@@ -10,7 +10,7 @@ use bollard::models::{
 use bollard::query_parameters as query;
 
 use super::{Engine, EngineError, Operation, SLOW_CALL, create};
-use crate::spec::{ContainerSpec, Published, Role, label};
+use crate::spec::{ContainerSpec, Published, Role, label, swap};
 
 /// A container, as one look at it shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,17 +125,36 @@ impl Engine {
         }
     }
 
-    /// Every environment's container, running or not, in the order of their names. One round trip.
+    /// Every environment's container, running or not, in the order of their names. One round trip. One that is being
+    /// replaced counts once.
     ///
     /// # Errors
     /// As every call.
     pub async fn environments(&self) -> Result<Vec<Container>, EngineError> {
-        let filters = HashMap::from([("label", vec![label::PROJECT])]);
+        let mut containers = self.labelled(label::PROJECT).await?;
+        containers.sort_by(|a, b| a.name.cmp(&b.name));
+        let names: BTreeSet<String> = containers.iter().map(|container| container.name.clone()).collect();
+        containers.retain(|container| match container.name.rsplit_once('.') {
+            Some((_, swap::INCOMING)) => false,
+            Some((name, swap::OUTGOING)) => !names.contains(name),
+            _ => true,
+        });
+        Ok(containers)
+    }
+
+    /// The containers of one environment: its own, and what a replacement of it has made or put aside.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn containers_of(&self, project: &str) -> Result<Vec<Container>, EngineError> {
+        self.labelled(&format!("{}={project}", label::PROJECT)).await
+    }
+
+    async fn labelled(&self, wanted: &str) -> Result<Vec<Container>, EngineError> {
+        let filters = HashMap::from([("label", vec![wanted])]);
         let options = query::ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
         let list = self.call(Operation::ListContainers, self.docker.list_containers(Some(options))).await?;
-        let mut containers: Vec<_> = list.into_iter().map(listed).filter(Container::is_environment).collect();
-        containers.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(containers)
+        Ok(list.into_iter().map(listed).filter(Container::is_environment).collect())
     }
 
     /// Creates a container, with [`label::CONFIG`] and [`label::SPEC`] added. Returns its ID.
@@ -143,9 +162,26 @@ impl Engine {
     /// # Errors
     /// Among others: the name is taken, the image isn't there, a folder to mount isn't there.
     pub async fn create_container(&self, spec: &ContainerSpec) -> Result<String, EngineError> {
-        let options = query::CreateContainerOptionsBuilder::new().name(&spec.name).build();
+        self.create_container_as(spec, &spec.name).await
+    }
+
+    /// [`Engine::create_container`] under another name than the one it is to have.
+    ///
+    /// # Errors
+    /// As [`Engine::create_container`].
+    pub async fn create_container_as(&self, spec: &ContainerSpec, name: &str) -> Result<String, EngineError> {
+        let options = query::CreateContainerOptionsBuilder::new().name(name).build();
         let call = self.docker.create_container(Some(options), create::body(spec));
         Ok(self.call(Operation::CreateContainer(spec.name.clone()), call).await?.id)
+    }
+
+    /// Gives a container, by name or ID, another name. It may run.
+    ///
+    /// # Errors
+    /// Among others: another one has the name.
+    pub async fn rename_container(&self, container: &str, name: &str) -> Result<(), EngineError> {
+        let options = query::RenameContainerOptionsBuilder::new().name(name).build();
+        self.call(Operation::RenameContainer(container.into()), self.docker.rename_container(container, options)).await
     }
 
     /// Starts a container. One that runs already is fine.

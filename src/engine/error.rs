@@ -32,6 +32,8 @@ pub enum Operation {
     RestartContainer(String),
     #[error("remove the container {0}")]
     RemoveContainer(String),
+    #[error("rename the container {0}")]
+    RenameContainer(String),
     #[error("pause the container {0}")]
     PauseContainer(String),
     #[error("unpause the container {0}")]

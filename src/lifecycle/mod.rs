@@ -1,5 +1,6 @@
 //! An environment's life: made, started, waited for, stopped, removed. What the commands of that name share.
 
+mod make;
 pub mod ports;
 pub mod ready;
 pub mod reload;

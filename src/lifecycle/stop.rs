@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::config::Name;
-use crate::engine::{Container, Engine, RunState};
+use crate::engine::{Container, Engine, EngineError, RunState};
 use crate::failure::Failure;
 use crate::plan::DELIVERED;
 
@@ -22,7 +22,7 @@ pub enum Stopped {
 ///
 /// # Errors
 /// What the Engine says.
-pub async fn stop(engine: &Engine, container: &Container, grace: Option<Duration>) -> anyhow::Result<Stopped> {
+pub async fn stop(engine: &Engine, container: &Container, grace: Option<Duration>) -> Result<Stopped, EngineError> {
     match container.state {
         RunState::Paused => engine.unpause_container(&container.name).await?,
         RunState::Running | RunState::Restarting => {}

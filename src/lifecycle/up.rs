@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::Context as _;
 use serde::Serialize;
 
 use super::ports::{self, Replaced};
-use super::{Applied, LOCK_PATIENCE, reload};
+use super::{Applied, LOCK_PATIENCE, make, reload};
 use crate::config::Port;
-use crate::delivery::{self, Bundle};
+use crate::delivery;
 use crate::deployment::Deployment;
 use crate::engine::{Container, EngineError, EngineInfo, RunState};
 use crate::failure::Failure;
@@ -17,9 +16,6 @@ use crate::interrupt::interruptible;
 use crate::plan::{self, Difference, Plan, Selection};
 use crate::reporter::Reporter;
 use crate::spec::ContainerSpec;
-
-/// How often a port that looked free may turn out to be taken before giving up: others look for ports, too.
-const PORT_TRIES: usize = 5;
 
 /// When to build the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +56,9 @@ pub struct Up {
     pub done: Done,
     /// The plan that the configuration asks for now.
     pub plan: Plan,
-    /// How the container differs from it.
+    /// What the container was made from, which may be another one than the plan's, with the ports that it has.
+    pub made_from: ContainerSpec,
+    /// How the container differs from the plan.
     pub drift: Vec<Difference>,
     /// Ports that stand in for busy ones.
     pub replaced: Vec<Replaced>,
@@ -71,20 +69,29 @@ pub struct Up {
     pub applied: Option<Applied>,
 }
 
+impl Up {
+    /// Made or replaced just now: it is as planned.
+    pub(super) fn of(done: Done, plan: Plan, replaced: Vec<Replaced>) -> Self {
+        let made_from = plan.environment().clone();
+        Self { done, plan, made_from, drift: Vec::new(), replaced, pending: Vec::new(), applied: None }
+    }
+}
+
 /// Makes, starts or adopts the container, and returns as soon as it runs. One powerdev at a time.
 ///
 /// # Errors
-/// A conflict when a foreign container has our name; a failed build; what the Engine says. A container that was made
-/// but can't be started is removed again.
+/// A conflict when a foreign container has our name; a failed build; what the Engine says. What was made and can't be
+/// started is removed again, and a container that was to be replaced goes on as it was.
 pub async fn bring_up(deployment: &Deployment, reporter: &dyn Reporter, options: BringUp) -> anyhow::Result<Up> {
     let look = || deployment.environment.find();
     let (found, info) = tokio::join!(look(), deployment.engine.info());
     let (found, info) = (found?, info?);
     let image = image(deployment, reporter, options, found.as_ref()).await?;
     let _lock = interruptible("the start", None, deployment.environment.state().lock(LOCK_PATIENCE)).await?;
+    deployment.environment.settle().await?;
     match look().await? {
         Some(container) if !options.recreate => adopt(deployment, &container, &image, &info).await,
-        found => create(deployment, found, &image, &info).await,
+        found => make::make(deployment, found, &image, &info).await,
     }
 }
 
@@ -100,7 +107,7 @@ pub async fn dry_run(deployment: &Deployment, options: BringUp) -> anyhow::Resul
     };
     let info = deployment.engine.info().await?;
     let current = found.as_ref().and_then(|container| container.spec.as_ref());
-    let (ports, replaced) = choose_ports(deployment, current.map(published), &[]);
+    let (ports, replaced) = choose_ports(deployment, current.map(published), &[], &[]);
     let plan = make_plan(deployment, &image, &info, ports)?;
     let drift = current.map(|spec| plan::differences(spec, plan.environment())).unwrap_or_default();
     let done = match &found {
@@ -115,7 +122,7 @@ pub async fn dry_run(deployment: &Deployment, options: BringUp) -> anyhow::Resul
         }
         _ => Vec::new(),
     };
-    Ok(Up { done, plan, drift, replaced, pending, applied: None })
+    Ok(Up { drift, pending, ..Up::of(done, plan, replaced) })
 }
 
 /// How a container differs from what the configuration asks for now. Its image counts as the right one: whether that
@@ -126,7 +133,7 @@ pub async fn dry_run(deployment: &Deployment, options: BringUp) -> anyhow::Resul
 pub async fn drift(deployment: &Deployment, container: &Container) -> anyhow::Result<Vec<Difference>> {
     let Some(spec) = &container.spec else { return Ok(Vec::new()) };
     let info = deployment.engine.info().await?;
-    let (ports, _) = choose_ports(deployment, Some(published(spec)), &[]);
+    let (ports, _) = choose_ports(deployment, Some(published(spec)), &[], &[]);
     let plan = make_plan(deployment, &container.image, &info, ports)?;
     Ok(plan::differences(spec, plan.environment()))
 }
@@ -154,29 +161,30 @@ async fn image(
 
 /// A container is there: it runs on, or is started as it is.
 async fn adopt(deployment: &Deployment, container: &Container, image: &str, info: &EngineInfo) -> anyhow::Result<Up> {
-    let (ports, replaced) = choose_ports(deployment, container.spec.as_ref().map(published), &[]);
+    let (ports, _) = choose_ports(deployment, container.spec.as_ref().map(published), &[], &[]);
     let plan = make_plan(deployment, image, info, ports)?;
     let drift = container.spec.as_ref().map(|spec| plan::differences(spec, plan.environment())).unwrap_or_default();
+    let made_from = container.spec.clone().unwrap_or_else(|| plan.environment().clone());
+    let made_from = ContainerSpec { ports: container.ports.clone(), ..made_from };
+    let up = |done| Up { made_from, drift, ..Up::of(done, plan.clone(), Vec::new()) };
+    let gpus = &plan.environment().gpus;
     if container.state == RunState::Running {
-        let pending = delivery::pending(deployment, container, &plan.environment().gpus).await?;
-        let applied = reload::apply(deployment, container, &plan.environment().gpus, &pending).await?;
+        let pending = delivery::pending(deployment, container, gpus).await?;
+        let applied = reload::apply(deployment, container, gpus, &pending).await?;
         let pending = if applied.is_some() { Vec::new() } else { pending };
-        return Ok(Up { done: Done::Adopted, plan, drift, replaced, pending, applied });
+        return Ok(Up { pending, applied, ..up(Done::Adopted) });
     }
     if container.state == RunState::Paused {
         deployment.engine.unpause_container(&container.name).await?;
-        return Ok(Up { done: Done::Started, plan, drift, replaced, pending: Vec::new(), applied: None });
+        return Ok(up(Done::Started));
     }
-    delivery::refresh(deployment, container, &plan.environment().gpus).await?;
+    delivery::refresh(deployment, container, gpus).await?;
     for network in &plan.networks {
         deployment.engine.ensure_network(network).await?;
     }
-    deployment
-        .engine
-        .start_container(&container.name)
-        .await
-        .map_err(|error| port_taken_since(error, &container.name))?;
-    Ok(Up { done: Done::Started, plan, drift, replaced, pending: Vec::new(), applied: None })
+    let started = deployment.engine.start_container(&container.name).await;
+    started.map_err(|error| port_taken_since(error, &container.name))?;
+    Ok(up(Done::Started))
 }
 
 /// A stopped container's ports are settled; when somebody else has taken one since, only a new container helps.
@@ -190,74 +198,7 @@ fn port_taken_since(error: EngineError, container: &str) -> anyhow::Error {
         .into()
 }
 
-/// Makes a new container, in place of `old` if there is one, and starts it.
-async fn create(deployment: &Deployment, old: Option<Container>, image: &str, info: &EngineInfo) -> anyhow::Result<Up> {
-    let done = if old.is_some() { Done::Recreated } else { Done::Created };
-    let kept = old.as_ref().and_then(|container| container.spec.as_ref()).map(published);
-    // Planned before the old one goes: a plan that can't be made must not cost the environment.
-    let planned = make_plan(deployment, image, info, choose_ports(deployment, kept, &[]).0)?;
-    let bundle = delivery::before_making(deployment, &planned.environment().gpus)?;
-    if let Some(old) = &old {
-        super::stop(&deployment.engine, old, None).await?;
-        deployment.engine.remove_container(&old.name, true).await?;
-    }
-    let mut taken = Vec::new();
-    loop {
-        let (ports, replaced) = choose_ports(deployment, None, &taken);
-        let plan = make_plan(deployment, image, info, ports.clone())?;
-        match create_and_start(deployment, &plan, bundle.as_ref()).await {
-            Ok(()) => {
-                deployment.environment.state().remember_ports(&ports)?;
-                return Ok(Up { done, plan, drift: Vec::new(), replaced, pending: Vec::new(), applied: None });
-            }
-            Err(error) if error.is_port_taken() && taken.len() < PORT_TRIES * ports.len().max(1) => {
-                taken.extend(error.taken_port().map_or_else(|| ports.values().copied().collect(), |port| vec![port]));
-            }
-            Err(error) => return Err(error).with_context(|| format!("can't start {}", plan.environment().name)),
-        }
-    }
-}
-
-/// All of it, or nothing: a container that can't be started is removed, and so is a network made for it.
-async fn create_and_start(deployment: &Deployment, plan: &Plan, bundle: Option<&Bundle>) -> Result<(), EngineError> {
-    let engine = &deployment.engine;
-    let mut made = Vec::new();
-    let started = async {
-        for network in &plan.networks {
-            if engine.ensure_network(network).await? {
-                made.push(network.name.as_str());
-            }
-        }
-        Ok::<_, EngineError>(())
-    };
-    // Both to their end, whatever becomes of the other: what is made must be known to be removed.
-    let (networks, volumes) = tokio::join!(started, delivery::prepare(engine, plan.environment(), bundle));
-    let started = async {
-        networks?;
-        volumes?;
-        for container in &plan.containers {
-            engine.create_container(container).await?;
-            engine.start_container(&container.name).await?;
-        }
-        Ok(())
-    }
-    .await;
-    if started.is_err() {
-        // What went wrong first is what the user needs to hear; leftovers are tried to be removed as well as may be.
-        for container in plan.containers.iter().rev() {
-            engine.remove_container(&container.name, true).await.ok();
-        }
-        for network in made {
-            engine.remove_network(network).await.ok();
-        }
-        if bundle.is_some() {
-            delivery::withdraw(engine, plan.environment()).await.ok();
-        }
-    }
-    started
-}
-
-fn make_plan(
+pub(super) fn make_plan(
     deployment: &Deployment,
     image: &str,
     info: &EngineInfo,
@@ -268,21 +209,23 @@ fn make_plan(
 }
 
 /// The ports of a container, container port -> host port.
-fn published(spec: &ContainerSpec) -> BTreeMap<u16, u16> {
+pub(super) fn published(spec: &ContainerSpec) -> BTreeMap<u16, u16> {
     spec.ports.iter().map(|port| (port.container, port.host)).collect()
 }
 
-/// Ports for the plan: those that a container has already, and found ones for the rest.
-fn choose_ports(
+/// Ports for the plan: those that a container `has` already, and found ones for the rest. `taken` turned out to be so
+/// although they looked free; those that are `held` by what is to be stopped are free, whatever they look like.
+pub(super) fn choose_ports(
     deployment: &Deployment,
     has: Option<BTreeMap<u16, u16>>,
     taken: &[u16],
+    held: &[u16],
 ) -> (BTreeMap<u16, u16>, Vec<Replaced>) {
     let has = has.unwrap_or_default();
     let wished = plan::wished_ports(&deployment.settings).into_iter().map(|(container, host)| Port { container, host });
     let (kept, missing): (Vec<Port>, Vec<Port>) = wished.partition(|port| has.contains_key(&port.container));
     let (site, address) = (deployment.site(), deployment.settings.bind_address);
-    let is_free = |port: u16| site.is_port_free(address, port);
+    let is_free = |port: u16| held.contains(&port) || site.is_port_free(address, port);
     let (mut chosen, replaced) = ports::choose(&missing, &deployment.environment.state().ports(), taken, is_free);
     chosen.extend(kept.iter().map(|port| (port.container, has[&port.container])));
     (chosen, replaced)

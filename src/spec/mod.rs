@@ -2,6 +2,7 @@
 //! drift is measured in. Nothing here is Docker's: its words for all this are in `engine/create.rs` alone.
 
 pub mod label;
+pub mod swap;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -107,6 +107,12 @@ pub fn kill(container: &str, signal: &str) {
     block_on(docker().kill_container(container, Some(options))).expect("a running container takes signals");
 }
 
+/// Gives a container another name, past powerdev.
+pub fn rename(container: &str, name: &str) {
+    let options = query::RenameContainerOptionsBuilder::new().name(name).build();
+    block_on(docker().rename_container(container, options)).expect("the name is free");
+}
+
 /// Restarts a container, past powerdev.
 pub fn restart(container: &str) {
     block_on(docker().restart_container(container, None::<query::RestartContainerOptions>)).expect("it restarts");
@@ -185,10 +191,19 @@ pub struct Events(Pin<Box<dyn Stream<Item = Result<EventMessage, bollard::errors
 impl Events {
     /// Those of one container. Ask before you cause what you wait for.
     pub fn of(container: &str) -> Self {
+        Self::filtered("container", container)
+    }
+
+    /// Those of all containers of one environment.
+    pub fn of_environment(name: &str) -> Self {
+        Self::filtered("label", &format!("dev.powerdev.project={name}"))
+    }
+
+    fn filtered(filter: &str, value: &str) -> Self {
         // The stream opens when it is first polled; asking for what happened since now makes that no race.
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
         let since = format!("{}.{:09}", since.as_secs(), since.subsec_nanos());
-        let filters = std::collections::HashMap::from([("container", vec![container])]);
+        let filters = std::collections::HashMap::from([(filter, vec![value])]);
         let options = query::EventsOptionsBuilder::new().since(&since).filters(&filters).build();
         Self(Box::pin(docker().events(Some(options))))
     }

@@ -19,6 +19,7 @@ mod logs;
 mod persist;
 mod ports;
 mod proxies;
+mod recreate;
 mod registry;
 mod reload;
 mod remote;
