@@ -44,7 +44,8 @@ impl Site {
     pub fn facts(self, host: &HostFacts, info: &EngineInfo, state: &StateDir) -> PlaceFacts {
         let (share, gpus, ssh_agent) = match self {
             Self::Here => {
-                let share = AgentShare::Folders { agent: state.agent_dir(), run: state.run_dir() };
+                let share =
+                    AgentShare::Folders { agent: state.agent_dir(), run: state.run_dir(), empty: state.empty_file() };
                 (share, Some(host.gpus.clone()), host.ssh_agent.clone())
             }
             Self::Elsewhere => (AgentShare::Volumes, None, None),

@@ -7,6 +7,7 @@
 //! watch.json      the watcher's budget
 //! stopped         there while `powerdev stop` had the last word: the watcher leaves it down
 //! agent/          mounted read-only at /opt/powerdev: bin/powerdev-agent, config/{services,secrets}.json
+//! empty           mounted read-only over the files of secrets that a mount would show
 //! run/            mounted at /run/powerdev: the control socket
 //! ```
 //!
@@ -104,6 +105,11 @@ impl StateDir {
     /// What is mounted at [`powerdev_protocol::paths::RUN_DIR`]. The container can write here: trust nothing in it.
     pub fn run_dir(&self) -> PathBuf {
         self.root.join("run")
+    }
+
+    /// What is mounted over a file that nobody inside may read.
+    pub fn empty_file(&self) -> PathBuf {
+        self.root.join("empty")
     }
 
     /// The watcher's memory.

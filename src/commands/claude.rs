@@ -6,7 +6,7 @@ use powerdev_protocol::{OpenSession, SessionName, paths};
 
 use super::Context;
 use super::attach::{enter, refuse_json};
-use crate::config::Settings;
+use crate::config::{ExternalDir, Settings, layout};
 use crate::control::Patience;
 use crate::failure::Failure;
 use crate::sessions;
@@ -17,7 +17,7 @@ const NAME: &str = "claude";
 /// Enter the session `claude`, or make it: claude with CLAUDE_CODE_FLAGS, in the project's folder
 ///
 /// It goes on when you leave it by Ctrl-P Ctrl-Q, lose the connection or close the terminal; the same command enters it
-/// again. The folder is /workspace/ext where EXTERNAL_DIR is set, else ~/workspace.
+/// again. The folder is /workspace/ext, or ~/workspace where EXTERNAL_DIR is none.
 #[derive(Debug, clap::Args)]
 pub struct ClaudeArgs {
     /// Further arguments of claude, for a session that is made now
@@ -62,7 +62,7 @@ fn command(settings: &Settings, arguments: Vec<String>) -> Result<Vec<String>, F
 
 fn directory(settings: &Settings) -> String {
     match settings.external_dir {
-        Some(_) => "/workspace/ext".to_owned(),
-        None => format!("{}/workspace", paths::HOME),
+        ExternalDir::Project | ExternalDir::Folder(_) => layout::EXTERNAL_TARGET.to_owned(),
+        ExternalDir::None => format!("{}/workspace", paths::HOME),
     }
 }

@@ -28,7 +28,7 @@ pub struct InitArgs {
     /// Which security profile
     #[arg(long, value_enum)]
     security: Option<SecurityProfile>,
-    /// A folder of this machine that appears at /workspace/ext
+    /// A folder of this machine that appears at /workspace/ext in place of the project's
     #[arg(long, value_name = "DIR")]
     external_dir: Option<PathBuf>,
 }
@@ -141,7 +141,7 @@ fn answers(args: &InitArgs, context: &Context<'_>) -> anyhow::Result<Answers> {
     let external_dir = match &args.external_dir {
         Some(dir) => Some(folder(dir)?),
         None if ask => {
-            let answer = context.ui.ask("A folder to work on at /workspace/ext (empty: none)", "")?;
+            let answer = context.ui.ask("Another folder to work on at /workspace/ext (empty: this one)", "")?;
             (!answer.is_empty()).then(|| folder(Path::new(&answer))).transpose()?
         }
         None => None,

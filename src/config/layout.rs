@@ -16,7 +16,7 @@ pub const FOLDERS: [(&str, &str); 5] = [
     ("docker_output", "/home/dev/output"),
 ];
 
-/// The folder of `.agent-mount` that takes EXTERNAL_DIR's place where it isn't set.
+/// The folder of `.agent-mount` that takes EXTERNAL_DIR's place where that is `none`.
 pub const EXTERNAL: &str = "ext";
 
 /// Where EXTERNAL_DIR appears inside.

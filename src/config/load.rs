@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use powerdev_protocol::Service;
 
@@ -16,6 +16,9 @@ use super::{
 };
 use crate::failure::Failure;
 
+/// The project's file of settings and secrets.
+const ENV_FILE: &str = ".env";
+
 /// Reads and checks everything about the project in this folder.
 pub(super) fn load(
     dir: &Path,
@@ -28,7 +31,7 @@ pub(super) fn load(
         Some(path) => Some(EnvFile::read(path)?.ok_or_else(|| {
             Failure::usage(format!("there is no {}", path.display())).hint("--env-file takes a file that is there")
         })?),
-        None => EnvFile::read(&dir.join(".env"))?,
+        None => EnvFile::read(&dir.join(ENV_FILE))?,
     };
     let layers = SettingLayers::new(dir, &yaml, file.as_ref(), environment, flags);
     Loader { yaml: &yaml, layers, notices: Vec::new() }.settings()
@@ -54,6 +57,7 @@ impl Loader<'_> {
             values: self.values(&read.name.to_string(), &services, &secrets)?,
             secrets: Secrets::new(secrets.into_iter().map(|(key, (value, _))| (key, value)).collect()),
             env_file: self.layers.env_file.map(|file| file.path.clone()),
+            hidden_files: self.hidden_files(),
             services,
             notices: self.notices,
             ..read
@@ -67,6 +71,15 @@ impl Loader<'_> {
             self.notices.push(format!("{place} is {address}: whoever reaches it reaches the environment's ports"));
         }
         Ok(())
+    }
+
+    /// The project's own `.env` is kept back though another file is read in its place.
+    fn hidden_files(&self) -> Vec<PathBuf> {
+        let own = self.layers.paths.project.join(ENV_FILE);
+        let read = self.layers.env_file.map(|file| file.path.clone());
+        let files = [Some(own), read].into_iter().flatten().filter_map(|path| path.canonicalize().ok());
+        let files: BTreeSet<PathBuf> = files.filter(|path| path.is_file()).collect();
+        files.into_iter().collect()
     }
 
     fn ports(&self, services: &BTreeMap<String, Service>) -> Result<Vec<Port>, Failure> {

@@ -30,8 +30,8 @@ pub use project::identity_with;
 pub use settings::Settings;
 pub use suggest::did_you_mean;
 pub use types::{
-    CaBundle, Choice, GpuRequest, ImageReference, Mount, Name, Origin, Port, Profile, Secrets, SecurityProfile,
-    ShownValue,
+    CaBundle, Choice, ExternalDir, GpuRequest, ImageReference, Mount, Name, Origin, Port, Profile, Secrets,
+    SecurityProfile, ShownValue,
 };
 
 /// Finds the project, reads every layer but flags, validates.

@@ -11,7 +11,7 @@ use powerdev_protocol::Service;
 use super::layers::SettingLayers;
 use super::setting::{Setting, SettingValue, Syntax, Visibility};
 use super::types::{
-    CaBundle, GpuRequest, ImageReference, Mount, Name, Port, Profile, Secrets, SecurityProfile, ShownValue,
+    CaBundle, ExternalDir, GpuRequest, ImageReference, Mount, Name, Port, Profile, Secrets, SecurityProfile, ShownValue,
 };
 use crate::failure::Failure;
 use crate::units::{ByteSize, Cpus};
@@ -134,8 +134,8 @@ settings! {
     gpu: GpuRequest = GPU { default: "auto", flag: Some("gpu") }
     /// Where published ports listen; 0.0.0.0 opens them to your network, without a password.
     bind_address: IpAddr = BIND_ADDRESS { default: "127.0.0.1" }
-    /// A folder of this machine that appears at /workspace/ext.
-    external_dir: Option<PathBuf> = EXTERNAL_DIR { unset: ".agent-mount/ext", example: "~/work" }
+    /// The folder that appears at /workspace/ext; none: an empty one of .agent-mount.
+    external_dir: ExternalDir = EXTERNAL_DIR { unset: "the project's folder", example: "~/work" }
 
     made of several:
 
@@ -153,6 +153,8 @@ settings! {
     secrets: Secrets;
     /// The file that they are in, if there is one.
     env_file: Option<PathBuf>;
+    /// `.env` and the file in its place, as far as they are there; absolute and without links. No mount shows them.
+    hidden_files: Vec<PathBuf>;
     /// What `powerdev config` shows: every setting with its value and where it came from; secrets redacted.
     values: Vec<ShownValue>;
     /// What the user should know, e.g. a value that was clamped.

@@ -355,7 +355,7 @@ fn paths_start_at_the_project_or_at_home() {
     assert_eq!(settings.mounts[0].source, canonical(&dir.path().join("sub")));
     assert!(settings.mounts[0].read_only && !settings.mounts[1].read_only);
     assert_eq!(settings.mounts[1].source, canonical(&home.path().join("two")));
-    assert_eq!(settings.external_dir, Some(canonical(&dir.path().join("sub"))));
+    assert_eq!(settings.external_dir, ExternalDir::Folder(canonical(&dir.path().join("sub"))));
 }
 
 proptest! {

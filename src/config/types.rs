@@ -210,6 +210,19 @@ impl FromStr for GpuRequest {
     }
 }
 
+/// The folder that appears at [`super::layout::EXTERNAL_TARGET`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ExternalDir {
+    /// The project's.
+    #[default]
+    Project,
+    /// None of the user's: one in `.agent-mount`.
+    None,
+    /// This one of this machine, absolute and without links.
+    Folder(PathBuf),
+}
+
 /// Which extra CA certificates go into the image.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]

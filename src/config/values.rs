@@ -1,7 +1,6 @@
 //! How the value of a setting is read into each type, and how it is written.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
 
 use clap::builder::PossibleValue;
 
@@ -10,7 +9,7 @@ use super::forms::{NumberOrText, WordsOrText};
 use super::layers::RawValue;
 use super::project;
 use super::setting::SettingValue;
-use super::types::{CaBundle, Choice, GpuRequest, ImageReference, Name};
+use super::types::{CaBundle, Choice, ExternalDir, GpuRequest, ImageReference, Name};
 use crate::failure::Failure;
 use crate::units::{ByteSize, Cpus};
 
@@ -153,18 +152,22 @@ impl SettingValue for IpAddr {
     }
 }
 
-/// A folder of this machine, absolute and without links.
-impl SettingValue for PathBuf {
+impl SettingValue for ExternalDir {
     type Yaml = String;
     const PLACEHOLDER: &'static str = "DIR";
 
     fn takes() -> String {
-        "a folder".into()
+        "a folder, or `none`".into()
     }
 
     fn read(raw: &RawValue<'_>) -> Result<Self, Failure> {
+        match raw.text.trim() {
+            "" => return Ok(Self::Project),
+            "none" => return Ok(Self::None),
+            _ => {}
+        }
         match raw.paths.resolve(&raw.text).canonicalize() {
-            Ok(folder) if folder.is_dir() => Ok(folder),
+            Ok(folder) if folder.is_dir() => Ok(Self::Folder(folder)),
             Ok(_) => Err(raw.wrong("it is no folder: give one")),
             Err(error) => Err(raw.wrong("give a folder that is there, or make it first").source(error)),
         }

@@ -32,6 +32,7 @@ pub fn install(state: &StateDir, bundle: &Bundle) -> anyhow::Result<()> {
     make_folder(&agent.join("bin"), 0o755, User::own())?;
     make_folder(&config, 0o755, User::own())?;
     make_folder(&state.run_dir(), 0o700, bundle.owner)?;
+    replace(&state.empty_file(), b"", 0o444, None)?;
     place_agent(&agent.join(AGENT))?;
     replace(&agent.join(SERVICES), &bundle.services, 0o644, None)?;
     replace(&agent.join(SECRETS), bundle.secrets.expose_secret(), 0o600, Some(bundle.owner))

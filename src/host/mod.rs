@@ -24,6 +24,8 @@ pub struct HostFacts {
     pub user: User,
     /// GPUs that NVML names.
     pub gpus: Vec<Gpu>,
+    /// The home folder of whoever runs powerdev, without links.
+    pub home: Option<PathBuf>,
     /// `~/.ssh`, where there is one.
     pub ssh_dir: Option<PathBuf>,
     /// The SSH agent's socket, where there is one.
@@ -54,6 +56,7 @@ impl HostFacts {
             memory,
             user: container_user(),
             gpus: gpu::detect(),
+            home: std::env::home_dir().and_then(|home| home.canonicalize().ok()),
             ssh_dir: user::ssh_dir(),
             ssh_agent: user::ssh_agent(),
             timezone: jiff::tz::TimeZone::try_system().ok().and_then(|zone| zone.iana_name().map(str::to_owned)),

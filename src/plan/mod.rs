@@ -6,6 +6,7 @@ mod environment;
 mod gpus;
 mod limits;
 mod mounts;
+mod project;
 #[cfg(test)]
 mod tests;
 
@@ -62,6 +63,8 @@ pub enum AgentShare {
         agent: PathBuf,
         /// Mounted at [`powerdev_protocol::paths::RUN_DIR`].
         run: PathBuf,
+        /// An empty file, mounted read-only over what nobody inside may read.
+        empty: PathBuf,
     },
     /// Named volumes, seeded through the Engine.
     Volumes,
@@ -107,6 +110,9 @@ pub fn plan(settings: &Settings, host: &HostFacts, place: &PlaceFacts, selection
     let gpus = gpus::choose(settings, place, &mut notices)?;
     let user = host.user;
     let network = NetworkSpec { name: settings.container(), project: settings.name.to_string() };
+    let mut mounts = mounts::mounts(settings, host, place, &mut notices);
+    let mut scratch = mounts::scratch(settings.security, user);
+    project::mask(settings, &place.share, &mut mounts, &mut scratch);
     let container = ContainerSpec {
         name: settings.container(),
         role: Role::Environment,
@@ -118,8 +124,8 @@ pub fn plan(settings: &Settings, host: &HostFacts, place: &PlaceFacts, selection
         user,
         entrypoint: vec![paths::AGENT_BIN.into(), "init".into()],
         environment: environment::plain(settings, host, place.ssh_agent.as_deref(), &gpus),
-        mounts: mounts::mounts(settings, host, place, &mut notices),
-        scratch: mounts::scratch(settings.security, user),
+        mounts,
+        scratch,
         ports: published(settings, &selection.ports),
         network: Some(network.name.clone()),
         confinement: confinement::confinement(settings.security),

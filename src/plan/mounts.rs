@@ -4,9 +4,9 @@ use std::path::Path;
 
 use powerdev_protocol::paths;
 
-use super::{AgentShare, PlaceFacts};
+use super::{AgentShare, PlaceFacts, project};
 use crate::config::settings::EXTERNAL_DIR;
-use crate::config::{SecurityProfile, Settings, layout};
+use crate::config::{ExternalDir, SecurityProfile, Settings, layout};
 use crate::host::HostFacts;
 use crate::spec::{MountSource, MountSpec, ScratchSpec, VolumeKind};
 use crate::units::User;
@@ -23,7 +23,7 @@ pub(super) fn mounts(
     notices: &mut Vec<String>,
 ) -> Vec<MountSpec> {
     let root = settings.agent_mount();
-    let external = settings.external_dir.clone().unwrap_or_else(|| root.join(layout::EXTERNAL));
+    let external = project::external(settings, host, &place.share, notices);
     let project = layout::FOLDERS.iter().map(|(name, target)| (root.join(name), *target, leaf(target)));
     let project = project.chain([(external, layout::EXTERNAL_TARGET, layout::EXTERNAL)]);
     let mut all = vec![
@@ -31,7 +31,7 @@ pub(super) fn mounts(
         volume(settings, "cache", layout::CACHE, VolumeKind::Cache),
     ];
     match &place.share {
-        AgentShare::Folders { agent, run } => {
+        AgentShare::Folders { agent, run, .. } => {
             all.extend(project.map(|(path, target, _)| folder(&path, target, false)));
             all.push(folder(agent, paths::AGENT_DIR, true));
             all.push(folder(run, paths::RUN_DIR, false));
@@ -56,7 +56,8 @@ pub(super) fn mounts(
 /// What an Engine elsewhere can't mount, since it is on this machine.
 fn left_out(settings: &Settings, host: &HostFacts) -> Option<String> {
     let asked = [
-        (EXTERNAL_DIR.name, settings.external_dir.is_some()),
+        ("the project's folder", settings.external_dir == ExternalDir::Project),
+        (EXTERNAL_DIR.name, matches!(settings.external_dir, ExternalDir::Folder(_))),
         ("`mounts:`", !settings.mounts.is_empty()),
         ("~/.ssh", host.ssh_dir.is_some()),
         ("the SSH agent", host.ssh_agent.is_some()),
@@ -81,7 +82,7 @@ fn leaf(target: &str) -> &str {
     target.rsplit('/').next().unwrap_or(target)
 }
 
-fn folder(source: &Path, target: &str, read_only: bool) -> MountSpec {
+pub(super) fn folder(source: &Path, target: &str, read_only: bool) -> MountSpec {
     MountSpec { target: target.into(), source: MountSource::Folder(source.display().to_string()), read_only }
 }
 

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::*;
-use crate::config::{Mount, Port};
+use crate::config::{ExternalDir, Mount, Port};
 use crate::failure::Failure;
 use crate::host::Gpu;
 use crate::units::User;
@@ -26,6 +26,7 @@ fn host() -> HostFacts {
         memory: 32 * GIB,
         user: User { uid: 1000, gid: 1000 },
         gpus: Vec::new(),
+        home: Some("/home/me".into()),
         ssh_dir: Some("/home/me/.ssh".into()),
         ssh_agent: Some("/run/user/1000/ssh.sock".into()),
         timezone: Some("Europe/Zurich".into()),
@@ -35,7 +36,7 @@ fn host() -> HostFacts {
 fn place() -> PlaceFacts {
     let state = Path::new("/home/me/.local/state/powerdev/demo");
     PlaceFacts {
-        share: AgentShare::Folders { agent: state.join("agent"), run: state.join("run") },
+        share: AgentShare::Folders { agent: state.join("agent"), run: state.join("run"), empty: state.join("empty") },
         gpus: Some(Vec::new()),
         ssh_agent: Some("/run/user/1000/ssh.sock".into()),
         gpu_runtime: false,
@@ -99,12 +100,36 @@ fn plans_of_a_table_of_configurations() {
         Mount { source: "/srv/data".into(), target: "/data".into(), read_only: true },
         Mount { source: "/srv/repo".into(), target: "/home/dev/workspace/repo".into(), read_only: false },
     ];
-    let external = Settings { mounts, external_dir: Some("/srv/project".into()), ..default() };
+    let external = Settings { mounts, external_dir: ExternalDir::Folder("/srv/project".into()), ..default() };
     snapshot!("mounts_and_external_folder", external, host(), place());
+    let above = vec![Mount { source: "/home/me".into(), target: "/above".into(), read_only: true }];
+    let hidden_files = vec!["/home/me/demo/.env".into(), "/srv/keys.env".into()];
+    snapshot!("project_seen_twice", Settings { mounts: above, hidden_files, ..default() }, host(), place());
     let bare = HostFacts { ssh_dir: None, ssh_agent: None, timezone: None, user: User { uid: 501, gid: 20 }, ..host() };
     snapshot!("no_ssh_no_time_zone", default(), bare, PlaceFacts { ssh_agent: None, ..place() });
     let elsewhere = PlaceFacts { share: AgentShare::Volumes, gpus: None, ssh_agent: None, ..runtime };
     snapshot!("engine_elsewhere", default(), host(), elsewhere);
+}
+
+#[test]
+fn a_folder_that_holds_more_than_a_project_is_not_mounted_unless_it_is_named() {
+    let mounted = |settings: &Settings| {
+        let plan = planned(settings, &host(), &place());
+        let folder = plan.environment().folder_at("/workspace/ext").map(Path::to_path_buf);
+        (folder.expect("a folder"), plan.notices)
+    };
+    for dir in ["/", "/home", "/home/me", "/home/me/.local/state/powerdev", "/tmp"] {
+        let settings = Settings { dir: dir.into(), ..settings("", "") };
+        let (folder, notices) = mounted(&settings);
+        assert_eq!(folder, Path::new(dir).join(".agent-mount/ext"));
+        assert!(notices.iter().any(|notice| notice.contains("holds more than a project")), "{dir}: {notices:?}");
+        let named = Settings { external_dir: ExternalDir::Folder(dir.into()), ..settings };
+        assert_eq!(mounted(&named).0, Path::new(dir));
+    }
+    let (folder, notices) = mounted(&settings("", ""));
+    assert_eq!((folder.as_path(), notices.len()), (Path::new("/home/me/demo"), 1), "{notices:?}");
+    let none = Settings { external_dir: ExternalDir::None, ..settings("", "") };
+    assert_eq!(mounted(&none).0, Path::new("/home/me/demo/.agent-mount/ext"));
 }
 
 #[test]

@@ -27,4 +27,5 @@ mod secrets;
 mod services;
 mod sessions;
 mod supervisor;
+mod wall;
 mod watch;

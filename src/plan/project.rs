@@ -1,0 +1,73 @@
+//! The project's folder inside: where it is seen, and what of it never is.
+
+use std::path::{Path, PathBuf};
+
+use super::AgentShare;
+use super::mounts::folder;
+use crate::config::settings::EXTERNAL_DIR;
+use crate::config::{ExternalDir, Settings, layout};
+use crate::host::HostFacts;
+use crate::spec::{MountSource, MountSpec, ScratchSpec};
+
+/// Folders that hold more than a project, besides the user's home and what is above it.
+const SHARED: [&str; 9] = ["/", "/boot", "/etc", "/home", "/opt", "/run", "/tmp", "/usr", "/var"];
+
+/// The folder that is mounted at [`layout::EXTERNAL_TARGET`]. The project's own is, unless it holds what was never meant
+/// to be given away: who really means it says so by name.
+pub(super) fn external(
+    settings: &Settings,
+    host: &HostFacts,
+    share: &AgentShare,
+    notices: &mut Vec<String>,
+) -> PathBuf {
+    let empty = || settings.agent_mount().join(layout::EXTERNAL);
+    match &settings.external_dir {
+        ExternalDir::Folder(folder) => folder.clone(),
+        ExternalDir::None => empty(),
+        ExternalDir::Project if holds_more(&settings.dir, host, share) => {
+            notices.push(format!(
+                "{} holds more than a project: it isn't mounted; {}=. mounts it all the same",
+                settings.dir.display(),
+                EXTERNAL_DIR.name
+            ));
+            empty()
+        }
+        ExternalDir::Project => settings.dir.clone(),
+    }
+}
+
+fn holds_more(dir: &Path, host: &HostFacts, share: &AgentShare) -> bool {
+    let AgentShare::Folders { agent, .. } = share else { return false };
+    let inner = host.home.iter().chain([agent]);
+    SHARED.iter().any(|shared| dir == Path::new(shared)) || inner.into_iter().any(|path| path.starts_with(dir))
+}
+
+/// Covers what no mount may show: `.agent-mount`, whose folders are mounted one by one and must not be swapped from
+/// inside, and the files that secrets are in.
+pub(super) fn mask(
+    settings: &Settings,
+    share: &AgentShare,
+    mounts: &mut Vec<MountSpec>,
+    scratch: &mut Vec<ScratchSpec>,
+) {
+    let AgentShare::Folders { empty, .. } = share else { return };
+    let folders = uncovered(mounts, &settings.agent_mount()).into_iter();
+    scratch.extend(folders.map(|target| ScratchSpec { target, mode: 0o555, owner: None, exec: false }));
+    scratch.sort_by(|one, other| one.target.cmp(&other.target));
+    let files = settings.hidden_files.iter().flat_map(|file| uncovered(mounts, file));
+    let covers: Vec<MountSpec> = files.map(|target| folder(empty, &target, true)).collect();
+    mounts.extend(covers);
+    mounts.sort_by(|one, other| one.target.cmp(&other.target));
+}
+
+/// Where what lies at this path of the host is seen inside, through each mount of a folder above it; less the places that
+/// have a mount of their own.
+fn uncovered(mounts: &[MountSpec], path: &Path) -> Vec<String> {
+    let below = |mount: &MountSpec| {
+        let MountSource::Folder(source) = &mount.source else { return None };
+        let rest = path.strip_prefix(source).ok().filter(|rest| !rest.as_os_str().is_empty())?;
+        Some(Path::new(&mount.target).join(rest).display().to_string())
+    };
+    let seen = mounts.iter().filter_map(below);
+    seen.filter(|target| !mounts.iter().any(|mount| mount.target == *target)).collect()
+}

@@ -1,0 +1,76 @@
+//! What of a mounted project nobody inside gets to see or to swap.
+
+use crate::common::{Project, engine};
+
+const IDLE: &str = "services: { idle: { command: exec sleep 1000000 } }\n";
+const CANARY: &str = "canary-in-the-project";
+
+/// A project that belongs to the container's user, with secrets in it.
+fn project(security: &str, rest: &str) -> Project {
+    let project = Project::bare();
+    project.yaml(&format!("security: {security}\n{rest}{IDLE}"));
+    project.env_file(&format!("TOKEN={CANARY}\n"));
+    project.write("src/main.c", "int main;\n");
+    give(&project);
+    project
+}
+
+fn give(project: &Project) {
+    let (uid, gid) = engine::dev_user();
+    for path in [project.dir(), project.dir().join("src")] {
+        std::os::unix::fs::chown(path, Some(uid), Some(gid)).expect("ours to give");
+    }
+}
+
+fn inside(project: &Project, script: &str) -> String {
+    let output = project.powerdev(["exec", "--", "sh", "-c", script]).run();
+    format!("{}{}", output.out(), output.err())
+}
+
+#[test]
+fn the_project_is_inside_without_its_secrets_and_its_data_folders() {
+    for security in ["dev", "strict"] {
+        let project = project(security, "mounts: [\"..:/above\"]\n");
+        project.powerdev(["up"]).run().ok();
+        assert_eq!(
+            inside(&project, "cat /workspace/ext/src/main.c /above/project/src/main.c"),
+            "int main;\n".repeat(2)
+        );
+        inside(&project, "echo new > /workspace/ext/src/new");
+        assert_eq!(project.read("src/new"), "new\n", "{security}: it can be worked on");
+        let secrets = inside(&project, "grep -r -s canary /workspace/ext /above/project; wc -c < /workspace/ext/.env");
+        assert_eq!(secrets, "0\n", "{security}");
+        let swap = "
+            for folder in /workspace/ext /above/project; do
+                ls -A $folder/.agent-mount
+                { ln -s /etc $folder/.agent-mount/docker_data; mv $folder/.agent-mount $folder/away; rm -rf $folder/.agent-mount
+                  echo TOKEN= > $folder/.env; rm -f $folder/.env; mv $folder/src/main.c $folder/.env; } 2>/dev/null
+            done";
+        assert_eq!(inside(&project, swap), "", "{security}: the folders aren't there to be swapped");
+        assert!(project.dir().join(".agent-mount/docker_data").symlink_metadata().expect("there").is_dir());
+        assert!(!project.dir().join("away").exists());
+        assert_eq!(project.read(".env"), format!("TOKEN={CANARY}\n"), "{security}");
+        assert_eq!(inside(&project, "echo ${#TOKEN}").trim(), CANARY.len().to_string(), "{security}: it is a variable");
+    }
+}
+
+#[test]
+fn a_file_of_secrets_elsewhere_in_the_project_is_covered_too() {
+    let project = project("dev", "");
+    project.write("deploy/prod.env", format!("OTHER={CANARY}\n"));
+    project.powerdev(["up", "--env-file", "deploy/prod.env"]).run().ok();
+    assert_eq!(
+        inside(&project, "cat /workspace/ext/.env /workspace/ext/deploy/prod.env; ls /workspace/ext/deploy"),
+        "prod.env\n"
+    );
+}
+
+#[test]
+fn no_env_file_is_made_where_there_was_none() {
+    let project = project("dev", "");
+    std::fs::remove_file(project.dir().join(".env")).expect("it was there");
+    project.powerdev(["up"]).run().ok();
+    project.powerdev(["restart"]).run().ok();
+    assert!(!project.dir().join(".env").exists());
+    assert_eq!(inside(&project, "ls -A /workspace/ext"), ".agent-mount\npowerdev.yaml\nsrc\n");
+}

@@ -1,0 +1,3 @@
+//! Attacks from inside, carried out: what docs/security.md says holds.
+
+mod masks;
