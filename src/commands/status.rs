@@ -18,7 +18,7 @@ use crate::environment::Environment;
 use crate::host::{self, Gpu};
 use crate::lifecycle;
 use crate::lifecycle::report::{self, PortReport};
-use crate::plan::Difference;
+use crate::plan::{self, Difference};
 use crate::site::Site;
 use crate::spec::Gpus;
 use crate::ui::table::Table;
@@ -128,7 +128,12 @@ fn document(
         _ if state == "paused" => (HealthState::Unhealthy, "paused".to_owned()),
         _ => (HealthState::Stopped, container.map(ended).unwrap_or_default()),
     };
+    let mut notices: Vec<String> = container
+        .and_then(|container| plan::openness(&container.spec.as_ref()?.confinement, settings.security))
+        .into_iter()
+        .collect();
     let status = asked.and_then(Result::ok).filter(|_| running);
+    notices.extend(status.iter().flat_map(|status| status.notices.clone()));
     let now = now_ms();
     let site = deployment.site();
     let ports = container.map(|container| report::published(&container.ports, &report::services_by_port(settings)));
@@ -156,7 +161,7 @@ fn document(
             skew: status.sha256 != delivery::SHA256,
         }),
         drift,
-        notices: status.as_ref().map(|status| status.notices.clone()).unwrap_or_default(),
+        notices,
         usage: status.as_ref().map(|status| status.usage.clone()),
         sessions: status.as_ref().map_or(0, |status| status.sessions),
         services: status.map(|status| status.services).unwrap_or_default(),

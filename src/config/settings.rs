@@ -120,7 +120,7 @@ settings! {
     /// Extra CA certificates for the image; auto takes those that this machine trusts and Debian doesn't ship.
     ca_bundle: CaBundle = CA_BUNDLE { default: "auto", group: THE_IMAGE }
 
-    /// dev allows debuggers and nested containers; strict allows no capability and no writable root.
+    /// dev lets root inside work, and not get out; strict has no root inside; trusted has no wall around it.
     security: SecurityProfile = SECURITY { default: "dev", flag: Some("security"), ambient: false }
     /// CPUs that the container may use; auto: all of them, up to 24.
     cpus: Option<Cpus> = DOCKER_CPUS { default: "auto", flag: Some("cpus") }

@@ -129,11 +129,13 @@ impl Choice for Profile {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, clap::ValueEnum, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SecurityProfile {
-    /// Debuggers and nested containers work: it has the capabilities, and neither seccomp nor AppArmor.
+    /// Root by `sudo`, packages, debuggers of your own processes, with nothing that leads out of the container.
     #[default]
     Dev,
-    /// No capability, no new privileges, a read-only root; the Engine's own seccomp and AppArmor.
+    /// No capability, no `sudo`, a read-only root.
     Strict,
+    /// Mounts, foreign processes, nested containers, no seccomp: root inside is close to root outside.
+    Trusted,
 }
 
 impl Choice for SecurityProfile {

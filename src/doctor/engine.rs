@@ -74,8 +74,10 @@ fn seccomp(info: &crate::engine::EngineInfo) -> Check {
     match (has("seccomp"), has("apparmor")) {
         (true, true) => Check::ok("seccomp", "seccomp and AppArmor"),
         (true, false) => Check::ok("seccomp", "seccomp, no AppArmor"),
-        (false, _) => Check::warn("seccomp", "the Engine has no seccomp: SECURITY=strict confines less than it says")
-            .fix("use a kernel and an Engine with seccomp"),
+        (false, _) => {
+            Check::warn("seccomp", "the Engine has no seccomp: containers are confined less than docs/security.md says")
+                .fix("use a kernel and an Engine with seccomp")
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use super::{Check, Facts, PATIENCE};
-use crate::config::Settings;
+use crate::config::{Choice, Settings};
 use crate::diagnostics::diagnose;
 use crate::image;
 use crate::plan;
@@ -21,7 +21,7 @@ pub(super) async fn checks(facts: &Facts) -> Vec<Check> {
                 Some(hint) => failed.fix(hint),
                 None => failed,
             };
-            let skipped = ["env-file", "project-disk", "ports", "ca-bundle", "registry", "image"];
+            let skipped = ["security", "env-file", "project-disk", "ports", "ca-bundle", "registry", "image"];
             let skipped = skipped.into_iter().map(|name| Check::skip(name, "the configuration can't be read"));
             return std::iter::once(failed).chain(skipped).collect();
         }
@@ -29,6 +29,7 @@ pub(super) async fn checks(facts: &Facts) -> Vec<Check> {
     let name = facts.identity.as_ref().map_or_else(|_| settings.name.to_string(), |(name, _)| name.to_string());
     vec![
         Check::ok("configuration", format!("{name} in {}", settings.dir.display())),
+        security(settings, facts),
         env_file(settings),
         disk(settings).await,
         free_ports(settings, facts),
@@ -36,6 +37,20 @@ pub(super) async fn checks(facts: &Facts) -> Vec<Check> {
         super::registry::check(settings, facts).await,
         image(settings, facts).await,
     ]
+}
+
+/// Whether root inside is kept inside: by the container that is there, else by the one that would be made.
+fn security(settings: &Settings, facts: &Facts) -> Check {
+    let name = "security";
+    let there = facts.container.as_ref().and_then(|container| container.spec.as_ref());
+    let told = match there {
+        Some(spec) => plan::openness(&spec.confinement, settings.security),
+        None => plan::openness(&plan::confinement(settings.security), settings.security),
+    };
+    match told {
+        Some(told) => Check::warn(name, told).fix("SECURITY=dev, then `powerdev up --recreate`"),
+        None => Check::ok(name, settings.security.explained()),
+    }
 }
 
 fn env_file(settings: &Settings) -> Check {

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use bollard::models::{
-    ContainerCreateBody, DeviceRequest, HealthConfig, HostConfig, HostConfigLogConfig, Mount, MountType,
-    MountVolumeOptions, PortBinding, PortMap, RestartPolicy, RestartPolicyNameEnum,
+    ContainerCreateBody, DeviceRequest, HealthConfig, HostConfig, HostConfigCgroupnsModeEnum, HostConfigLogConfig,
+    Mount, MountType, MountVolumeOptions, PortBinding, PortMap, RestartPolicy, RestartPolicyNameEnum,
 };
 
 use crate::spec::{
@@ -45,6 +45,9 @@ fn host_config(spec: &ContainerSpec) -> HostConfig {
         cap_drop: Some(vec!["ALL".into()]),
         cap_add: Some(spec.confinement.capabilities.clone()),
         security_opt: Some(security_options(&spec.confinement)),
+        // With version 1 of cgroups the Engine's own default shows the host's hierarchy. A kernel without this namespace
+        // is warned of, and the container made all the same.
+        cgroupns_mode: Some(HostConfigCgroupnsModeEnum::PRIVATE),
         readonly_rootfs: Some(spec.confinement.read_only_root),
         // 0 is no limit.
         nano_cpus: Some(spec.cpus.map_or(0, |cpus| i64::from(cpus.0) * NANOSECONDS)),

@@ -108,7 +108,10 @@ pub async fn dry_run(deployment: &Deployment, options: BringUp) -> anyhow::Resul
     let info = deployment.engine.info().await?;
     let current = found.as_ref().and_then(|container| container.spec.as_ref());
     let (ports, replaced) = choose_ports(deployment, current.map(published), &[], &[]);
-    let plan = make_plan(deployment, &image, &info, ports)?;
+    let mut plan = make_plan(deployment, &image, &info, ports)?;
+    if !options.recreate {
+        tell_openness(deployment, current, &mut plan);
+    }
     let drift = current.map(|spec| plan::differences(spec, plan.environment())).unwrap_or_default();
     let done = match &found {
         None => Done::Created,
@@ -162,7 +165,8 @@ async fn image(
 /// A container is there: it runs on, or is started as it is.
 async fn adopt(deployment: &Deployment, container: &Container, image: &str, info: &EngineInfo) -> anyhow::Result<Up> {
     let (ports, _) = choose_ports(deployment, container.spec.as_ref().map(published), &[], &[]);
-    let plan = make_plan(deployment, image, info, ports)?;
+    let mut plan = make_plan(deployment, image, info, ports)?;
+    tell_openness(deployment, container.spec.as_ref(), &mut plan);
     let drift = container.spec.as_ref().map(|spec| plan::differences(spec, plan.environment())).unwrap_or_default();
     let made_from = container.spec.clone().unwrap_or_else(|| plan.environment().clone());
     let made_from = ContainerSpec { ports: container.ports.clone(), ..made_from };
@@ -206,6 +210,12 @@ pub(super) fn make_plan(
 ) -> anyhow::Result<Plan> {
     let selection = Selection { image: image.to_owned(), ports };
     plan::plan(&deployment.settings, &deployment.host, &deployment.place(info), &selection)
+}
+
+/// Adds to the notices that a container that stays is open, where the plan doesn't say so anyway.
+fn tell_openness(deployment: &Deployment, stays: Option<&ContainerSpec>, plan: &mut Plan) {
+    let told = stays.and_then(|spec| plan::openness(&spec.confinement, deployment.settings.security));
+    plan.notices.extend(told.filter(|told| !plan.notices.contains(told)));
 }
 
 /// The ports of a container, container port -> host port.

@@ -5,8 +5,9 @@ use std::fmt::Display;
 
 use serde::Serialize;
 
+use super::confinement;
 use crate::config::layout;
-use crate::config::settings::{DOCKER_CPUS, DOCKER_MEMORY, DOCKER_PIDS, DOCKER_SHM, GPU};
+use crate::config::settings::{DOCKER_CPUS, DOCKER_MEMORY, DOCKER_PIDS, DOCKER_SHM, GPU, SECURITY};
 use crate::spec::{ContainerSpec, Gpus, MountSource, MountSpec, Published, ScratchSpec};
 use crate::units::User;
 
@@ -44,6 +45,7 @@ pub fn differences(old: &ContainerSpec, new: &ContainerSpec) -> Vec<Difference> 
     note(DOCKER_PIDS.name, old.pids.to_string(), new.pids.to_string());
     note(GPU.name, gpus(&old.gpus), gpus(&new.gpus));
     let (was, is) = (&old.confinement, &new.confinement);
+    note(SECURITY.name, confinement::profile(was), confinement::profile(is));
     note("capabilities", words(&was.capabilities), words(&is.capabilities));
     note("seccomp and AppArmor", yes(!was.unconfined), yes(!is.unconfined));
     note("no new privileges", yes(was.no_new_privileges), yes(is.no_new_privileges));

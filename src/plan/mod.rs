@@ -20,6 +20,7 @@ use crate::host::{Gpu, HostFacts};
 use crate::spec::{ContainerSpec, Gpus, HealthCheck, LogRotation, NetworkSpec, Published, Role};
 use crate::units::ByteSize;
 
+pub use confinement::{confinement, openness};
 pub use difference::{Difference, differences};
 pub use limits::limits;
 pub use mounts::DELIVERED;
@@ -109,6 +110,8 @@ pub fn plan(settings: &Settings, host: &HostFacts, place: &PlaceFacts, selection
     }
     let gpus = gpus::choose(settings, place, &mut notices)?;
     let user = host.user;
+    let confinement = confinement(settings.security);
+    notices.extend(openness(&confinement, settings.security));
     let network = NetworkSpec { name: settings.container(), project: settings.name.to_string() };
     let mut mounts = mounts::mounts(settings, host, place, &mut notices);
     let mut scratch = mounts::scratch(settings.security, user);
@@ -128,7 +131,7 @@ pub fn plan(settings: &Settings, host: &HostFacts, place: &PlaceFacts, selection
         scratch,
         ports: published(settings, &selection.ports),
         network: Some(network.name.clone()),
-        confinement: confinement::confinement(settings.security),
+        confinement,
         cpus: place.limits_cpus.then_some(limits.cpus),
         memory: limits.memory,
         pids: settings.pids,

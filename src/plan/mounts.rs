@@ -69,7 +69,7 @@ fn left_out(settings: &Settings, host: &HostFacts) -> Option<String> {
 
 /// What of a read-only root must be writable all the same.
 pub(super) fn scratch(security: SecurityProfile, user: User) -> Vec<ScratchSpec> {
-    if security == SecurityProfile::Dev {
+    if security != SecurityProfile::Strict {
         return Vec::new();
     }
     let own = ScratchSpec { target: "/run".into(), mode: 0o755, owner: Some(user), exec: false };

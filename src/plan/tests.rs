@@ -82,6 +82,7 @@ fn plans_of_a_table_of_configurations() {
     let runtime = PlaceFacts { gpu_runtime: true, ..with_gpus() };
     snapshot!("default", default(), host(), place());
     snapshot!("strict", settings("security: strict\n", ""), host(), place());
+    snapshot!("trusted", settings("security: trusted\n", ""), host(), place());
     snapshot!("full_profile", settings("profile: full\n", ""), host(), place());
     snapshot!("gpu_auto_found", default(), host(), runtime);
     snapshot!("gpu_auto_without_runtime", default(), host(), with_gpus());
@@ -214,6 +215,7 @@ fn a_container_differs_in_what_was_changed_and_in_nothing_else() {
         ("DOCKER_SHM", "1 GiB", "2 GiB"),
         ("port 8080", "none", "127.0.0.1:8081"),
         ("variable TEAM", "none", "a"),
+        ("SECURITY", "dev", "strict"),
         ("read-only root", "no", "yes"),
     ] {
         assert_eq!(told.get(setting), Some(&(was.to_owned(), is.to_owned())), "{setting}: {told:?}");
