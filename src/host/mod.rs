@@ -30,6 +30,8 @@ pub struct HostFacts {
     pub ssh_dir: Option<PathBuf>,
     /// The SSH agent's socket, where there is one.
     pub ssh_agent: Option<PathBuf>,
+    /// What this machine is called, by itself and by others.
+    pub name: Option<String>,
     /// The user's time zone, such as `Europe/Zurich`.
     pub timezone: Option<String>,
 }
@@ -59,6 +61,7 @@ impl HostFacts {
             home: std::env::home_dir().and_then(|home| home.canonicalize().ok()),
             ssh_dir: user::ssh_dir(),
             ssh_agent: user::ssh_agent(),
+            name: rustix::system::uname().nodename().to_str().ok().map(str::to_owned),
             timezone: jiff::tz::TimeZone::try_system().ok().and_then(|zone| zone.iana_name().map(str::to_owned)),
         }
     }

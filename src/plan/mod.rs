@@ -155,6 +155,10 @@ pub fn service_set(settings: &Settings, host: &HostFacts, ssh_agent: Option<&Pat
     // Checked when the settings were read: there is no cycle.
     let names = set.start_order().unwrap_or_default().join(" ");
     set.environment.insert(environment::SERVICES.into(), names);
+    // Others open its pages by this machine's name, where they can reach them.
+    if let Some(name) = host.name.as_ref().filter(|_| !settings.bind_address.is_loopback()) {
+        set.environment.insert(paths::HOST_NAME_VARIABLE.into(), name.clone());
+    }
     set
 }
 

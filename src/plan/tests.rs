@@ -29,6 +29,7 @@ fn host() -> HostFacts {
         home: Some("/home/me".into()),
         ssh_dir: Some("/home/me/.ssh".into()),
         ssh_agent: Some("/run/user/1000/ssh.sock".into()),
+        name: Some("box".into()),
         timezone: Some("Europe/Zurich".into()),
     }
 }

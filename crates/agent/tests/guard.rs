@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 const AGENT: &str = env!("CARGO_BIN_EXE_powerdev-agent");
@@ -28,6 +28,7 @@ impl Guard {
             .args(["guard", &port.to_string(), &target.to_string(), "--"])
             .args(command)
             .env("POWERDEV_ALLOW_ORIGINS", "https://box.example")
+            .env("POWERDEV_HOST_NAME", "gpu-box")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -139,6 +140,83 @@ fn a_service_that_does_not_listen_is_told() {
     let guard = Guard::before(closed);
     let answer = guard.ask(&["GET / HTTP/1.1", "Host: localhost"]);
     assert!(answer.starts_with("HTTP/1.1 502 ") && answer.contains("doesn't listen yet"), "{answer}");
+}
+
+#[test]
+fn it_answers_to_its_own_names_alone() {
+    let guard = Guard::before(service());
+    for (host, status) in [("gpu-box", 200), ("gpu-box.local", 200), ("printer", 403), ("evil.local", 403)] {
+        let answer = guard.ask(&["GET /a HTTP/1.1", &format!("Host: {host}:{}", guard.port)]);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{host}: {answer}");
+    }
+    let twice = ["GET /a HTTP/1.1", "Host: localhost", "Sec-Fetch-Site: same-origin", "Sec-Fetch-Site: cross-site"];
+    assert!(guard.ask(&twice).starts_with("HTTP/1.1 403 "));
+}
+
+/// Answers within a second, whoever else is there.
+fn answers_soon(guard: &Guard) {
+    let begun = Instant::now();
+    let answer = guard.ask(&["GET /a HTTP/1.1", "Host: localhost"]);
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn clients_that_say_nothing_keep_nobody_out() {
+    let guard = Guard::before(service());
+    let silent: Vec<TcpStream> = (0..600).map(|_| guard.connect()).collect();
+    answers_soon(&guard);
+    for mut half in &silent[400..] {
+        write!(half, "GET / HTTP/1.1\r\nHost: ").expect("sent");
+    }
+    answers_soon(&guard);
+}
+
+#[test]
+fn who_is_turned_away_and_goes_on_sending_holds_nobody_up() {
+    let guard = Guard::before(service());
+    // As many as are let in, all of them busy; then one more, who is told so and goes on sending.
+    let busy: Vec<TcpStream> = (0..256)
+        .map(|_| {
+            let mut stream = guard.connect();
+            write!(stream, "GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: x\r\n\r\n").expect("sent");
+            let mut head = [0; 12];
+            stream.read_exact(&mut head).expect("the service answers");
+            assert_eq!(&head, b"HTTP/1.1 101");
+            stream
+        })
+        .collect();
+    let mut turned_away = guard.connect();
+    let trickling = turned_away.try_clone().expect("a socket");
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let trickle = thread::spawn(move || {
+        while stopped.recv_timeout(Duration::from_millis(20)) == Err(std::sync::mpsc::RecvTimeoutError::Timeout)
+            && (&trickling).write_all(b"x").is_ok()
+        {}
+    });
+    let mut head = [0; 12];
+    turned_away.read_exact(&mut head).expect("it is told");
+    assert_eq!(&head, b"HTTP/1.1 503");
+    let begun = Instant::now();
+    drop(busy);
+    // Their places are free once the guard has seen them go.
+    while !guard.ask(&["GET /a HTTP/1.1", "Host: localhost"]).starts_with("HTTP/1.1 200 ") {
+        assert!(begun.elapsed() < DEADLINE, "nobody is let in");
+    }
+    drop(stop);
+    trickle.join().expect("it ends");
+}
+
+#[test]
+fn who_was_refused_and_goes_on_sending_is_let_go() {
+    let guard = Guard::before(service());
+    let mut refused = guard.connect();
+    write!(refused, "POST / HTTP/1.1\r\nHost: evil.example\r\n\r\n").expect("sent");
+    let begun = Instant::now();
+    while refused.write_all(b"x").is_ok() {
+        assert!(begun.elapsed() < DEADLINE, "it is heard out for ever");
+        thread::sleep(Duration::from_millis(20));
+    }
 }
 
 #[test]

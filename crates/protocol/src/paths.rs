@@ -22,3 +22,5 @@ pub const LOG_DIR: &str = "/home/dev/logs";
 pub const SERVICE_VARIABLE: &str = "POWERDEV_SERVICE";
 /// The variable that marks every process of a session likewise: the session's number, which no other ever has.
 pub const SESSION_VARIABLE: &str = "POWERDEV_SESSION";
+/// The variable that holds the name of the machine that the environment is on, for those who open its pages by that name.
+pub const HOST_NAME_VARIABLE: &str = "POWERDEV_HOST_NAME";

@@ -29,27 +29,11 @@ impl Head {
         let httparse::Status::Complete(length) = request.parse(bytes).map_err(|_| Malformed)? else {
             return if bytes.len() < LONGEST { Ok(None) } else { Err(Malformed) };
         };
-        let method = request.method.unwrap_or_default();
-        let fetch = Fetch { read_only: matches!(method, "GET" | "HEAD"), ..Fetch::default() };
-        let mut head = Self { length, upgrades: false, fetch };
-        let (mut navigates, mut document) = (false, false);
-        for header in request.headers {
-            let value = || String::from_utf8_lossy(header.value).trim().to_ascii_lowercase();
-            match header.name.to_ascii_lowercase().as_str() {
-                // Two of them are two opinions on who is asked.
-                "host" if head.fetch.host.is_some() => return Err(Malformed),
-                "origin" if head.fetch.origin.is_some() => return Err(Malformed),
-                "host" => head.fetch.host = Some(value()),
-                "origin" => head.fetch.origin = Some(value()),
-                "sec-fetch-site" => head.fetch.fetch_site = Some(value()),
-                "sec-fetch-mode" => navigates = value() == "navigate",
-                "sec-fetch-dest" => document = value() == "document",
-                "upgrade" => head.upgrades = true,
-                _ => {}
-            }
-        }
-        head.fetch.top_level = navigates && document;
-        Ok(Some(head))
+        let (method, target) = (request.method.unwrap_or_default(), request.path.unwrap_or_default());
+        let headers = request.headers.iter().map(|header| (header.name, header.value));
+        let fetch = Fetch::read(method, target, headers).map_err(|_| Malformed)?;
+        let upgrades = request.headers.iter().any(|header| header.name.eq_ignore_ascii_case("upgrade"));
+        Ok(Some(Self { length, upgrades, fetch }))
     }
 
     /// The head as it is passed on: one request a connection, so that each one's head is looked at.
@@ -101,7 +85,7 @@ mod tests {
             read_only: true,
             host: Some("localhost:3000".into()),
             origin: Some("http://a".into()),
-            fetch_site: Some("cross-site".into()),
+            elsewhere: true,
             top_level: true,
         };
         assert_eq!(head(&lines).fetch, expected);

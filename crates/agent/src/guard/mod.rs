@@ -5,6 +5,7 @@
 //! place, passes on what the service's own pages and programs send, and refuses what the pages of other sites do
 //! ([`Rules`]). It looks at the head of each request and at nothing else, so it works for whatever is HTTP.
 
+mod door;
 mod head;
 mod relay;
 
@@ -14,10 +15,12 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use powerdev_origin::Rules;
+use powerdev_protocol::paths::HOST_NAME_VARIABLE;
+
+use crate::environment::PROJECT_VARIABLE;
 
 /// What `powerdev-agent --help` says about it.
 pub const USAGE: &str = "\
@@ -25,8 +28,6 @@ pub const USAGE: &str = "\
 
 /// Further origins whose pages may use the service, separated by spaces: `https://box.example`.
 const ALLOWED: &str = "POWERDEV_ALLOW_ORIGINS";
-/// Connections at a time: far more than one person's browser opens.
-const CONNECTIONS: usize = 256;
 /// What a thread needs that copies bytes.
 const STACK: usize = 128 * 1024;
 
@@ -36,7 +37,7 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
         tell(format_args!("usage: powerdev-agent{}", USAGE.trim_end().replacen("  ", " ", 1)));
         return powerdev_protocol::ExitCode::Usage.into();
     };
-    let rules = Rules::new(&std::env::var(ALLOWED).unwrap_or_default());
+    let rules = Rules::new(&std::env::var(ALLOWED).unwrap_or_default(), names());
     let listener = match listen(port) {
         Ok(listener) => listener,
         Err(error) => {
@@ -52,7 +53,7 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
         }
     };
     let accepting = thread::Builder::new().stack_size(STACK);
-    if let Err(error) = accepting.spawn(move || accept(&listener, target, &Arc::new(rules))) {
+    if let Err(error) = accepting.spawn(move || serve(&listener, target, &Arc::new(rules))) {
         tell(format_args!("can't guard port {port}: {error}"));
         child.kill().ok(); // Gone already is as good.
     }
@@ -75,30 +76,31 @@ fn parse(arguments: &[OsString]) -> Option<(u16, u16, &[OsString])> {
 
 /// On every address, of both families where there are two.
 fn listen(port: u16) -> io::Result<TcpListener> {
-    TcpListener::bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)))
-        .or_else(|_| TcpListener::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))))
+    let listener = TcpListener::bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)))
+        .or_else(|_| TcpListener::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
 }
 
-fn accept(listener: &TcpListener, target: u16, rules: &Arc<Rules>) {
-    let open = Arc::new(AtomicUsize::new(0));
-    for client in listener.incoming() {
-        let Ok(client) = client else { continue };
-        if open.load(Ordering::Relaxed) >= CONNECTIONS {
-            relay::answer(&client, "503 Service Unavailable", "too many connections at a time");
-            continue;
-        }
-        open.fetch_add(1, Ordering::Relaxed);
-        let (rules, counted) = (Arc::clone(rules), Arc::clone(&open));
+/// Answers everybody, each on a thread of its own.
+fn serve(listener: &TcpListener, target: u16, rules: &Arc<Rules>) {
+    door::accept(listener, |client, guest| {
+        let rules = Arc::clone(rules);
+        // Without a thread to be had it is hung up on.
         let spawned = thread::Builder::new().stack_size(STACK).spawn(move || {
-            if let Err(refused) = relay::relay(&client, target, &rules) {
+            if let Err(refused) = relay::relay(&client, target, &rules, &guest) {
                 tell(format_args!("{refused}"));
             }
-            counted.fetch_sub(1, Ordering::Relaxed);
         });
-        if spawned.is_err() {
-            open.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
+        drop(spawned);
+    });
+}
+
+/// The names that this service is known by: its container's, its environment's, its host's.
+fn names() -> Vec<String> {
+    let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let variables = [PROJECT_VARIABLE, HOST_NAME_VARIABLE].into_iter().filter_map(|name| std::env::var(name).ok());
+    variables.chain([hostname]).collect()
 }
 
 /// A line for the service's log.

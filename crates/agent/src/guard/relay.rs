@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 use powerdev_origin::Rules;
 
 use super::STACK;
+use super::door::Guest;
 use super::head::{Head, LONGEST};
 
 /// How long a client may take to send a head.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How long, and how much, a client that was refused may go on sending.
 const GOODBYE: Duration = Duration::from_secs(1);
-const LONGEST_BODY: u64 = 1 << 20;
+const LONGEST_BODY: usize = 1 << 20;
 /// How long the service may take to accept.
 const CONNECT: Duration = Duration::from_secs(5);
 
@@ -22,12 +23,13 @@ const CONNECT: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// Why it was refused, for the log. What merely fails is told the client alone.
-pub fn relay(client: &TcpStream, target: u16, rules: &Rules) -> Result<(), String> {
+pub fn relay(client: &TcpStream, target: u16, rules: &Rules, guest: &Guest) -> Result<(), String> {
     let Ok((head, bytes)) = read_head(client) else {
         answer(client, "400 Bad Request", "this is no request of HTTP/1");
         return Ok(());
     };
     let Some(head) = head else { return Ok(()) };
+    guest.has_spoken();
     if let Some(why) = rules.refusal(&head.fetch) {
         answer(client, "403 Forbidden", &format!("{why}; POWERDEV_ALLOW_ORIGINS of the service allows more"));
         return Err(format!("refused a request: {why}"));
@@ -88,15 +90,33 @@ fn pass(client: &TcpStream, mut service: &TcpStream, head: &Head, bytes: &[u8]) 
     })
 }
 
-/// Answers in the service's place.
-pub fn answer(mut client: &TcpStream, status: &str, why: &str) {
+/// What is said in the service's place.
+pub fn answer_of(status: &str, why: &str) -> String {
     let body = format!("powerdev: {why}\n");
     let length = body.len();
     let head = "Content-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\nConnection: close";
-    let answer = format!("HTTP/1.1 {status}\r\n{head}\r\nContent-Length: {length}\r\n\r\n{body}");
-    // A client that has gone needs no answer. One that still sends must be heard out, or it wouldn't read it either.
-    let said = client.write_all(answer.as_bytes()).and_then(|()| client.shutdown(Shutdown::Write));
-    if said.and_then(|()| client.set_read_timeout(Some(GOODBYE))).is_ok() {
-        io::copy(&mut client.take(LONGEST_BODY), &mut io::sink()).ok();
+    format!("HTTP/1.1 {status}\r\n{head}\r\nContent-Length: {length}\r\n\r\n{body}")
+}
+
+/// Answers in the service's place. A client that has gone needs no answer. One that still sends must be heard out, or it
+/// wouldn't read it either: for a moment, however little it sends at a time.
+fn answer(mut client: &TcpStream, status: &str, why: &str) {
+    let deadline = Instant::now() + GOODBYE;
+    let said =
+        client.set_write_timeout(Some(GOODBYE)).and_then(|()| client.write_all(answer_of(status, why).as_bytes()));
+    if said.and_then(|()| client.shutdown(Shutdown::Write)).is_err() {
+        return;
+    }
+    let (mut heard, mut buffer) = (0, [0; 4096]);
+    while heard < LONGEST_BODY {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() || client.set_read_timeout(Some(left)).is_err() {
+            return;
+        }
+        match client.read(&mut buffer) {
+            Ok(count @ 1..) => heard += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Ok(_) | Err(_) => return,
+        }
     }
 }
