@@ -1,11 +1,13 @@
-//! A service's log on disk: size-bounded, rotated, and never in the way. A disk that is full or a folder that is
-//! missing costs the lines, nothing else.
+//! A service's log on disk: size-bounded, rotated, and never in the way. A disk that is full, a folder that is missing,
+//! or a pipe that somebody put in the file's place costs the lines, nothing else.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
 
 /// A file is rotated when it would grow over this many bytes.
 const MAX_SIZE: u64 = 10 * 1024 * 1024;
@@ -13,6 +15,14 @@ const MAX_SIZE: u64 = 10 * 1024 * 1024;
 const KEPT: u32 = 2;
 /// After a failure it is tried again this much later.
 const RETRY: Duration = Duration::from_secs(5);
+const FLAGS: OFlags = OFlags::WRONLY
+    .union(OFlags::APPEND)
+    .union(OFlags::CREATE)
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::NOCTTY)
+    .union(OFlags::CLOEXEC);
+const NO_FILE: &str = "what lies there is no file: it is tried again once it is gone";
 
 /// One service's log.
 #[derive(Debug)]
@@ -87,9 +97,14 @@ impl LogFile {
         if let Some(directory) = self.path.parent() {
             std::fs::create_dir_all(directory)?;
         }
-        let file = OpenOptions::new().append(true).create(true).mode(0o640).open(&self.path)?;
-        self.size = file.metadata()?.len();
-        Ok(file)
+        // Whatever runs here may write to this folder: what lies there is neither followed nor waited for.
+        let file = rustix::fs::open(&self.path, FLAGS, Mode::from_raw_mode(0o640)).map_err(in_the_way)?;
+        let stat = rustix::fs::fstat(&file)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(io::Error::other(NO_FILE));
+        }
+        self.size = u64::try_from(stat.st_size).unwrap_or_default();
+        Ok(file.into())
     }
 
     fn rotate(&self) -> io::Result<()> {
@@ -101,6 +116,15 @@ impl LogFile {
             }
         }
         std::fs::rename(&self.path, numbered(1))
+    }
+}
+
+/// What lies in the file's place and is none.
+fn in_the_way(error: Errno) -> io::Error {
+    match error {
+        // A folder, a link, a pipe that nobody reads or a socket.
+        Errno::ISDIR | Errno::LOOP | Errno::NXIO => io::Error::other(NO_FILE),
+        other => other.into(),
     }
 }
 
@@ -181,5 +205,45 @@ mod tests {
         log.append(b"three\n", now + RETRY);
         assert_eq!(log.trouble(), None);
         assert_eq!(std::fs::read(blocked.join("web.log")).expect("reads"), b"three\n");
+    }
+
+    #[test]
+    fn what_is_no_file_is_told_and_not_touched() {
+        let directory = tempfile::tempdir().expect("a temporary folder");
+        let place = directory.path().join("web.log");
+        let other = directory.path().join("other");
+        let fifo = || {
+            let mode = Mode::from_raw_mode(0o600);
+            rustix::fs::mknodat(rustix::fs::CWD, &place, FileType::Fifo, mode, 0).expect("a pipe");
+        };
+        let puts: [(&str, &dyn Fn()); 4] = [
+            ("a pipe", &fifo),
+            ("a folder", &|| std::fs::create_dir(&place).expect("a folder")),
+            ("a link", &|| std::os::unix::fs::symlink(&other, &place).expect("a link")),
+            ("a socket", &|| drop(std::os::unix::net::UnixListener::bind(&place).expect("a socket"))),
+        ];
+        for (what, put) in puts {
+            put();
+            let mut log = LogFile::new(directory.path(), "web");
+            let now = Instant::now();
+            log.append(b"one\n", now);
+            assert!(log.trouble().is_some_and(|trouble| trouble.ends_with(NO_FILE)), "{what}: {:?}", log.trouble());
+            assert!(!other.exists(), "a link isn't followed");
+            std::fs::rename(&place, directory.path().join(what)).expect("moved away");
+            log.append(b"two\n", now + RETRY);
+            assert_eq!(std::fs::read(&place).expect("written"), b"two\n", "{what}");
+            std::fs::remove_file(&place).expect("removed");
+        }
+    }
+
+    #[test]
+    fn a_pipe_that_somebody_reads_is_no_log_either() {
+        let directory = tempfile::tempdir().expect("a temporary folder");
+        let place = directory.path().join("web.log");
+        rustix::fs::mknodat(rustix::fs::CWD, &place, FileType::Fifo, Mode::from_raw_mode(0o600), 0).expect("a pipe");
+        let _reader = rustix::fs::open(&place, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty()).expect("a reader");
+        let mut log = LogFile::new(directory.path(), "web");
+        log.append(b"one\n", Instant::now());
+        assert!(log.trouble().is_some_and(|trouble| trouble.ends_with(NO_FILE)), "{:?}", log.trouble());
     }
 }
