@@ -2,14 +2,17 @@
 
 use std::io::Write;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use powerdev_protocol::{Health, HealthState, Request, Response};
 
+use super::connection::ConnectionError;
 use super::{ClientError, Connection, Line};
 
 /// The agent answers in well under a millisecond; one that takes this long is stuck.
 const DEADLINE: Duration = Duration::from_secs(2);
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Prints one line and ends with 0 when healthy, with 1 otherwise.
 ///
@@ -17,13 +20,25 @@ const DEADLINE: Duration = Duration::from_secs(2);
 /// call the container healthy at once. Services that still start when the period is over are a failure indeed.
 pub fn run(arguments: lexopt::Parser) -> Result<ExitCode, ClientError> {
     Line::read(arguments, &[])?.end()?;
-    let health = match Connection::open(DEADLINE)?.ask(&Request::Health)? {
+    let health = match ask()? {
         Response::Health(health) => health,
         Response::Error { message, absent } => return Err(ClientError::of_answer(message, absent)),
         other => return Err(ClientError::Refused(format!("the agent answered {other:?} to health"))),
     };
     writeln!(std::io::stdout(), "{}", line(&health)).map_err(ClientError::io("can't write the answer"))?;
     Ok(if health.state == HealthState::Healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Asks, and again where the agent hung up in a crowd of others.
+fn ask() -> Result<Response, ConnectionError> {
+    let until = Instant::now() + DEADLINE;
+    loop {
+        let asked = Connection::open(DEADLINE).and_then(|mut connection| connection.ask(&Request::Health));
+        match asked {
+            Err(ConnectionError::Broken { .. }) if Instant::now() < until => std::thread::sleep(PAUSE),
+            other => return other,
+        }
+    }
 }
 
 /// State and reason on one line.

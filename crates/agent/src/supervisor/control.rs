@@ -1,84 +1,34 @@
 //! The control socket: who is connected, what they say, and what still has to be sent to them. Bounded on all
-//! sides: a client that doesn't take its answers is hung up on, never waited for.
+//! sides: a client that doesn't take its answers is hung up on, never waited for, and none keeps another one waiting.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use powerdev_protocol::control::MAX_LINE;
-use powerdev_protocol::frame::{self, HEAD};
-use powerdev_protocol::{Event, Hello, Request, Response};
-use rustix::fs::{AtFlags, Mode as Permissions, OFlags};
+use powerdev_protocol::{Event, Hello, Response, frame};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::net::{SendFlags, SocketFlags, SocketType};
 
-use super::owner::{Owner, TerminalId};
+pub use super::peer::{ClientMessage, Mode};
+
+use super::peer::{Peer, SMALL};
 use super::poll::{Flags, Key, Poll, PolledFd, Source};
-use super::sys;
-use super::units::UnitId;
+use super::{socket, sys};
 
 /// Clients at a time, viewers of sessions not counted. One more, and the one that has been idle for the longest has to go.
-const CLIENTS: usize = 64;
+const CLIENTS: usize = 256;
+/// Of these, those that are attached to services: the others are left to whoever has a question.
+const ATTACHED: usize = 192;
+/// Connections that are taken at a time, so that those who came just before are dealt with in between.
+const ACCEPTED: usize = 64;
+/// Who said nothing while so many others did, and was never asked for anything, is idle like one who was answered.
+const PATIENCE: u64 = 4 * CLIENTS as u64;
 /// Bytes that wait for one client at most.
 const OUTPUT: usize = 1 << 20;
+/// Memory for what all clients have said and have to get. Beyond that, whoever takes most of it is hung up on.
+const MEMORY: usize = 8 << 20;
 /// What one who is attached is told when that isn't enough.
 const TOO_SLOW: &str = "more than 1 MiB of output was waiting to be taken";
-
-/// What a client is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// Asks; the next line is a request.
-    Asking,
-    /// Waits until a service is where it was asked to go; it is not listened to meanwhile.
-    Waiting {
-        service: UnitId,
-        /// Until it is ready; otherwise until it is gone.
-        ready: bool,
-    },
-    /// Follows the events.
-    Following,
-    /// Takes part in a terminal.
-    Attached(Owner),
-    /// Waits until the session that it made runs.
-    Opening(TerminalId),
-    /// Waits until a session is gone.
-    Ending(TerminalId),
-}
-
-impl Mode {
-    /// Whether it looks at a session.
-    fn is_view(self) -> bool {
-        matches!(self, Self::Attached(Owner::Terminal(_)))
-    }
-}
-
-/// What a client says.
-#[derive(Debug, PartialEq, Eq)]
-pub enum ClientMessage {
-    /// A request, or what is wrong with it.
-    Request(Result<Request, String>),
-    /// A frame of one who is attached.
-    Frame(frame::FrameKind, Vec<u8>),
-    /// It doesn't speak our language: hang up.
-    Nonsense,
-}
-
-#[derive(Debug)]
-struct Peer {
-    fd: PolledFd<OwnedFd>,
-    mode: Mode,
-    /// What it has said of itself.
-    hello: Hello,
-    input: Vec<u8>,
-    output: VecDeque<u8>,
-    /// It isn't listened to until the service that it is attached to takes input again.
-    paused: bool,
-    /// It has said all that it will say.
-    ended: bool,
-    /// It gets nothing new, and is hung up on once it has taken what waits for it: so many looks ago.
-    dismissed: Option<u32>,
-    last: u64,
-}
 
 /// The socket and its clients.
 #[derive(Debug)]
@@ -88,6 +38,8 @@ pub struct Control {
     /// The socket, and its file's inode.
     listener: Option<(PolledFd<OwnedFd>, u64)>,
     clients: BTreeMap<Key, Peer>,
+    /// Whose turn is next.
+    queue: VecDeque<Key>,
     /// Who was hung up on, or left, since it was asked last.
     gone: Vec<Key>,
     clock: u64,
@@ -97,33 +49,42 @@ impl Control {
     /// Not listening yet: [`Control::look_after`] does that.
     pub fn new(run_dir: &Path, poll: Poll) -> Self {
         let path = run_dir.join(powerdev_protocol::paths::SOCKET_NAME);
-        Self { path, poll, listener: None, clients: BTreeMap::new(), gone: Vec::new(), clock: 0 }
+        Self {
+            path,
+            poll,
+            listener: None,
+            clients: BTreeMap::new(),
+            queue: VecDeque::new(),
+            gone: Vec::new(),
+            clock: 0,
+        }
     }
 
-    /// Looks after those who were dismissed. Listens if it doesn't, or if somebody took the socket's file away.
-    pub fn look_after(&mut self) -> Result<(), String> {
+    /// Looks after those who were dismissed. Listens if it doesn't, or if somebody took the socket's file away. What lay
+    /// in its place and could not be removed is called as is told, if anything.
+    ///
+    /// # Errors
+    /// Why there is no socket, for people.
+    pub fn look_after(&mut self) -> Result<Option<String>, String> {
         self.look_after_dismissed();
         let inode = rustix::fs::lstat(&self.path).map(|stat| stat.st_ino).ok();
         if self.listener.as_ref().is_some_and(|(_, bound)| inode == Some(*bound)) {
-            return Ok(());
+            return Ok(None);
         }
         self.listener = None;
         let told = |error: Errno| format!("the control socket {} can't be made: {error}", self.path.display());
-        self.listener = Some(listen(&self.path, &self.poll).map_err(told)?);
-        Ok(())
+        let bound = socket::bind(&self.path, SocketType::STREAM).map_err(told)?;
+        rustix::net::listen(&bound.fd, 1024).map_err(told)?;
+        self.listener = Some((self.poll.watch(bound.fd, Flags::IN, Source::Listener).map_err(told)?, bound.inode));
+        Ok(bound.put_aside)
     }
 
-    /// Takes a connection. False: no descriptor is free; listening is suspended until [`Control::resume`].
+    /// Takes a few connections. False: no descriptor is free; listening is suspended until [`Control::resume`].
     pub fn accept(&mut self) -> bool {
-        let Some((listener, _)) = &self.listener else { return true };
-        loop {
+        for _ in 0..ACCEPTED {
+            let Some((listener, _)) = &self.listener else { return true };
             match rustix::net::accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
-                Ok(fd) => {
-                    self.clock += 1;
-                    if let Ok(fd) = self.poll.watch(fd, Flags::IN, Source::Client) {
-                        self.clients.insert(fd.key(), Peer::new(fd, self.clock));
-                    }
-                }
+                Ok(fd) => self.welcome(fd),
                 Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
                     listener.want(Flags::empty());
                     return false;
@@ -132,16 +93,28 @@ impl Control {
                 Err(_) => break,
             }
         }
+        true
+    }
+
+    fn welcome(&mut self, fd: OwnedFd) {
+        self.clock += 1;
+        let Ok(fd) = self.poll.watch(fd, Flags::IN, Source::Client) else { return };
+        let newest = fd.key();
+        self.clients.insert(newest, Peer::new(fd, self.clock));
         while self.clients.len() - self.viewers() > CLIENTS {
-            let idle = self
-                .clients
-                .iter()
-                .filter(|(_, client)| !client.mode.is_view())
-                .min_by_key(|(_, client)| (client.dismissed.is_none(), client.mode != Mode::Asking, client.last));
-            let Some(key) = idle.map(|(key, _)| *key) else { break };
+            let Some(key) = self.idlest(newest) else { break };
             self.hang_up(key);
         }
-        true
+    }
+
+    /// Who is to go, so that the newest can stay: one who is attached only where there are too many of those.
+    fn idlest(&self, newest: Key) -> Option<Key> {
+        let is_attached = |client: &Peer| client.mode.is_attached_to_service();
+        let crowded = self.clients.values().filter(|client| is_attached(client)).count() > ATTACHED;
+        let others = self.clients.iter().filter(|(key, client)| **key != newest && !client.mode.is_view());
+        let old = self.clock.saturating_sub(PATIENCE);
+        let candidates = others.filter(|(_, client)| is_attached(client) == crowded);
+        candidates.min_by_key(|(_, client)| client.standing(old)).map(|(key, _)| *key)
     }
 
     /// Listens again after descriptors ran out.
@@ -159,8 +132,9 @@ impl Control {
         let Some(client) = self.clients.get_mut(&key) else { return };
         let gone = flags.intersects(Flags::HUP | Flags::ERR);
         if !client.is_heard() {
-            // Nothing is read now, but one who is gone must not be kept, nor be told of over and over.
-            if gone {
+            // Nothing is read now, but one who is gone must not be kept, nor be told of over and over. What it has said
+            // before is dealt with all the same.
+            if gone && !client.queued {
                 self.hang_up(key);
             }
             return;
@@ -169,39 +143,46 @@ impl Control {
         client.last = self.clock;
         match rustix::io::read(&client.fd, &mut *buffer) {
             Ok(0) => client.ended = true,
-            Ok(n) => client.input.extend_from_slice(&buffer[..n]),
+            Ok(n) => client.said(&buffer[..n]),
             Err(Errno::AGAIN | Errno::INTR) if !gone => {}
             Err(_) => return self.hang_up(key),
+        }
+        self.bound(key);
+        self.queue(key);
+    }
+
+    /// Gives a client a turn if it has said something. Hangs up on one who has nothing more to say and nothing to get.
+    pub fn queue(&mut self, key: Key) {
+        let Some(client) = self.clients.get_mut(&key) else { return };
+        if client.queued {
+            return;
+        }
+        if client.has_message() {
+            client.queued = true;
+            self.queue.push_back(key);
+        } else if client.is_done() {
+            return self.hang_up(key);
         }
         self.update(key);
     }
 
-    /// The next thing that a client said, if it is complete and wanted now.
-    pub fn next(&mut self, key: Key) -> Option<ClientMessage> {
-        let client = self.clients.get_mut(&key)?;
-        match client.mode {
-            Mode::Asking => client.next_request(),
-            Mode::Attached(_) if client.paused => None,
-            Mode::Attached(_) => client.next_frame(),
-            Mode::Waiting { .. } | Mode::Opening(_) | Mode::Ending(_) => None,
-            Mode::Following => {
-                client.input.clear();
-                None
-            }
+    /// Whose turn it is, if it is anybody's.
+    pub fn turn(&mut self) -> Option<Key> {
+        let key = self.queue.pop_front()?;
+        if let Some(client) = self.clients.get_mut(&key) {
+            client.queued = false;
         }
+        Some(key)
     }
 
-    /// To be called when all that [`Control::next`] gives was dealt with: hangs up on one who has nothing more to
-    /// say and nothing to get.
-    pub fn dealt_with(&mut self, key: Key) {
-        let Some(client) = self.clients.get(&key) else { return };
-        // One who follows or waits may have closed its side and still listen; one who asked is done.
-        let done = client.ended && !client.paused && client.output.is_empty();
-        if done && matches!(client.mode, Mode::Asking | Mode::Attached(_)) {
-            self.hang_up(key);
-        } else {
-            self.update(key);
-        }
+    /// Whether anybody waits for a turn.
+    pub fn is_queued(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// The next thing that a client said, if it is complete and wanted now.
+    pub fn next(&mut self, key: Key) -> Option<ClientMessage> {
+        self.clients.get_mut(&key)?.next_message()
     }
 
     /// What a client is doing.
@@ -212,7 +193,7 @@ impl Control {
     /// Remembers what a client said of itself.
     pub fn greeted(&mut self, key: Key, hello: Hello) {
         if let Some(client) = self.clients.get_mut(&key) {
-            client.hello = hello;
+            client.greeted(hello);
         }
     }
 
@@ -226,6 +207,7 @@ impl Control {
         if let Some(client) = self.clients.get_mut(&key) {
             client.mode = mode;
         }
+        self.update(key);
     }
 
     /// Every client of which this holds.
@@ -247,6 +229,9 @@ impl Control {
     }
 
     pub fn answer(&mut self, key: Key, response: &Response) {
+        if let Some(client) = self.clients.get_mut(&key) {
+            client.served = true;
+        }
         let mut line = serde_json::to_vec(response).unwrap_or_else(|error| {
             format!(r#"{{"answer":"error","message":"the answer can't be told: {error}"}}"#).into_bytes()
         });
@@ -312,6 +297,20 @@ impl Control {
         }
         parts.iter().for_each(|part| client.output.extend(*part));
         self.flush(key);
+        self.bound(key);
+    }
+
+    /// Keeps the memory of all clients within its bound, now that one of them may have more.
+    fn bound(&mut self, key: Key) {
+        if self.clients.get(&key).is_none_or(|client| client.held() <= SMALL) {
+            return;
+        }
+        while self.clients.values().map(Peer::held).sum::<usize>() > MEMORY {
+            // Of several that hold as much, the one that has been silent for longest.
+            let largest = self.clients.iter().max_by_key(|(_, client)| (client.held(), u64::MAX - client.last));
+            let Some(key) = largest.map(|(key, _)| *key) else { return };
+            self.hang_up(key);
+        }
     }
 
     /// Tells one who is attached, after all that waits for it, why it is hung up on then.
@@ -346,7 +345,7 @@ impl Control {
         while !client.output.is_empty() {
             let bytes = client.output.as_slices().0;
             match rustix::net::send(&client.fd, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
-                Ok(sent) => drop(client.output.drain(..sent)),
+                Ok(sent) => client.taken(sent),
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => break,
                 Err(_) => return self.hang_up(key),
@@ -360,11 +359,8 @@ impl Control {
 
     /// Tells the poll what the client is waited on for.
     fn update(&mut self, key: Key) {
-        let Some(client) = self.clients.get_mut(&key) else { return };
-        let mut wanted = Flags::empty();
-        wanted.set(Flags::IN, client.is_heard());
-        wanted.set(Flags::OUT, !client.output.is_empty());
-        client.fd.want(wanted);
+        let Some(client) = self.clients.get(&key) else { return };
+        client.fd.want(client.wanted());
     }
 
     pub fn hang_up(&mut self, key: Key) {
@@ -379,65 +375,4 @@ impl Control {
             std::fs::remove_file(&self.path).ok(); // The next start does it otherwise.
         }
     }
-}
-
-impl Peer {
-    fn new(fd: PolledFd<OwnedFd>, last: u64) -> Self {
-        let (input, output) = (Vec::new(), VecDeque::new());
-        Self {
-            fd,
-            mode: Mode::Asking,
-            hello: Hello::of_silent(),
-            input,
-            output,
-            paused: false,
-            ended: false,
-            dismissed: None,
-            last,
-        }
-    }
-
-    /// Whether it is read from now.
-    fn is_heard(&self) -> bool {
-        !self.ended && !self.paused && self.dismissed.is_none() && self.input.len() <= MAX_LINE
-    }
-
-    fn next_request(&mut self) -> Option<ClientMessage> {
-        let Some(end) = self.input.iter().position(|byte| *byte == b'\n') else {
-            return (self.input.len() > MAX_LINE).then_some(ClientMessage::Nonsense);
-        };
-        let request = serde_json::from_slice(&self.input[..end]).map_err(|error| format!("no request: {error}"));
-        self.input.drain(..=end);
-        Some(ClientMessage::Request(request))
-    }
-
-    fn next_frame(&mut self) -> Option<ClientMessage> {
-        let head = self.input.first_chunk::<HEAD>()?;
-        let Some((kind, length)) = frame::parse_head(*head) else { return Some(ClientMessage::Nonsense) };
-        let payload = self.input.get(HEAD..HEAD + length)?.to_vec();
-        self.input.drain(..HEAD + length);
-        Some(ClientMessage::Frame(kind, payload))
-    }
-}
-
-/// Binds and listens. The folder is opened first and the socket bound below it, since a socket's address has room
-/// for 107 bytes only.
-fn listen(path: &Path, poll: &Poll) -> Result<(PolledFd<OwnedFd>, u64), Errno> {
-    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Err(Errno::INVAL) };
-    std::fs::create_dir_all(folder).ok(); // Opening it tells why not.
-    let folder = rustix::fs::open(folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Permissions::empty())?;
-    match rustix::fs::unlinkat(&folder, name, AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => {}
-        Err(error) => return Err(error),
-    }
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    let short = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())).join(name);
-    let mask = rustix::process::umask(Permissions::from_raw_mode(0o177));
-    let bound = rustix::net::bind(socket.as_fd(), &SocketAddrUnix::new(&short)?);
-    rustix::process::umask(mask);
-    bound?;
-    rustix::net::listen(&socket, 128)?;
-    let inode = rustix::fs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW)?.st_ino;
-    Ok((poll.watch(socket, Flags::IN, Source::Listener)?, inode))
 }

@@ -21,6 +21,7 @@ mod logfile;
 mod machine;
 mod options;
 mod owner;
+mod peer;
 mod poll;
 mod processes;
 mod pty;
@@ -32,6 +33,7 @@ mod ring;
 mod services;
 mod sessions;
 mod shutdown;
+mod socket;
 mod spawn;
 mod streams;
 mod sys;
@@ -78,6 +80,7 @@ const SIGNALS: usize = 64;
 pub fn run(arguments: Vec<OsString>) -> ExitCode {
     spawn::fill_stdio();
     sys::keep_descriptors();
+    sys::give_memory_back();
     let (options, complaints) = InitOptions::parse(arguments);
     // PID 1 must not end for want of a descriptor or a bit of memory: what is needed is tried for until it is there.
     let mut supervisor = loop {
@@ -169,7 +172,10 @@ impl Supervisor {
 
     /// Waits for something and deals with it. Some: it is over, with this exit code.
     fn turn(&mut self) -> Option<u8> {
-        let timeout = self.io.timers.next(Instant::now());
+        let timeout = match self.control.is_queued() {
+            true => Some(Duration::ZERO),
+            false => self.io.timers.next(Instant::now()),
+        };
         self.children.reaped = false;
         for (key, flags) in self.io.poll.wait(timeout) {
             // One that was removed earlier in this turn is nobody's any more.
@@ -177,6 +183,7 @@ impl Supervisor {
                 self.event(source, key, flags);
             }
         }
+        self.serve();
         while let Some(timer) = self.io.timers.due(Instant::now()) {
             self.timer(timer);
         }
@@ -200,7 +207,6 @@ impl Supervisor {
             }
             Source::Client => {
                 self.control.event(key, flags, &mut self.io.buffer);
-                self.hear(key);
                 if let Some(Mode::Attached(Owner::Terminal(id))) = self.control.mode(key) {
                     self.pump(id, key);
                 }
@@ -253,8 +259,13 @@ impl Supervisor {
     }
 
     fn look_after_control(&mut self) {
-        if let Err(trouble) = self.control.look_after() {
-            self.notice(trouble);
+        match self.control.look_after() {
+            Ok(None) => {}
+            Ok(Some(aside)) => {
+                self.notice("a folder lay in the control socket's place: it was put aside".into());
+                self.io.console.say(&format!("that folder is called {aside} now"));
+            }
+            Err(trouble) => self.notice(trouble),
         }
     }
 

@@ -16,7 +16,7 @@ use super::owner::{Owner, TerminalId};
 use super::units::UnitId;
 
 /// Events that one wait returns at most.
-const BATCH: usize = 64;
+const BATCH: usize = 256;
 
 /// Names one registration. Never used twice, so an event of a descriptor that was closed meanwhile finds nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

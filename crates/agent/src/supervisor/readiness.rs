@@ -2,17 +2,18 @@
 //! service tells by itself (a descriptor, a notification, a line) is listened to; what must be asked for (a port, a
 //! page, a command) is tried at intervals.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use powerdev_protocol::Readiness;
 use powerdev_protocol::service::Probe;
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, RecvFlags, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::net::{RecvFlags, SocketType};
 
 use super::attempt::{Attempt, AttemptProgress, Surroundings};
 use super::poll::{Flags, Key, Poll, PolledFd, Source};
+use super::socket;
 use super::units::UnitId;
 
 /// Bytes that a failed probe may say.
@@ -97,8 +98,8 @@ impl Prober {
             }
             Probe::Notify(_) => {
                 let path = run_dir.join(format!("notify-{name}.sock"));
-                let socket = notification_socket(&path)?;
-                let socket = self.poll.watch(socket, Flags::IN, Source::Probe(self.service))?;
+                let socket = socket::bind(&path, SocketType::DGRAM)?;
+                let socket = self.poll.watch(socket.fd, Flags::IN, Source::Probe(self.service))?;
                 self.listening = Some((socket, Some(path.clone())));
                 preparation.notify_socket = Some(path);
             }
@@ -273,15 +274,4 @@ impl Prober {
             std::fs::remove_file(path).ok(); // Its folder may be read-only by now; it is only litter.
         }
     }
-}
-
-fn notification_socket(path: &Path) -> Result<OwnedFd, Errno> {
-    match rustix::fs::unlink(path) {
-        Ok(()) | Err(Errno::NOENT) => {}
-        Err(error) => return Err(error),
-    }
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
-    rustix::net::bind(socket.as_fd(), &SocketAddrUnix::new(path)?)?;
-    Ok(socket)
 }

@@ -1,6 +1,6 @@
 //! What the control socket's clients ask for.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use powerdev_protocol::control::TerminalSize;
 use powerdev_protocol::{
@@ -16,18 +16,39 @@ use super::unit::state_name;
 use super::units::UnitId;
 use super::{Supervisor, now_ms};
 
+/// How long requests are dealt with before all else has its turn.
+const SERVING: Duration = Duration::from_millis(10);
+/// Frames of one client that are dealt with in one turn.
+const FRAMES: usize = 64;
+
 impl Supervisor {
-    /// Deals with all that a client has said so far.
-    pub(super) fn hear(&mut self, key: Key) {
-        while let Some(message) = self.control.next(key) {
-            match message {
-                ClientMessage::Request(Ok(request)) => self.request(key, request),
-                ClientMessage::Request(Err(message)) => self.answer(key, &Response::refused(message)),
-                ClientMessage::Frame(kind, payload) => self.frame(key, kind, &payload),
-                ClientMessage::Nonsense => return self.control.hang_up(key),
+    /// Deals with what clients have said, one after the other, for as long as the rest can wait: none of them is dealt
+    /// with again before all others were.
+    pub(super) fn serve(&mut self) {
+        let until = Instant::now() + SERVING;
+        while let Some(key) = self.control.turn() {
+            self.serve_one(key);
+            if Instant::now() >= until {
+                break;
             }
         }
-        self.control.dealt_with(key);
+    }
+
+    /// One request, or what was typed.
+    fn serve_one(&mut self, key: Key) {
+        for _ in 0..FRAMES {
+            match self.control.next(key) {
+                Some(ClientMessage::Request(Ok(request))) => self.request(key, request),
+                Some(ClientMessage::Request(Err(message))) => self.answer(key, &Response::refused(message)),
+                Some(ClientMessage::Frame(kind, payload)) => self.frame(key, kind, &payload),
+                Some(ClientMessage::Nonsense) => return self.control.hang_up(key),
+                None => break,
+            }
+            if !matches!(self.control.mode(key), Some(Mode::Attached(_))) {
+                break;
+            }
+        }
+        self.control.queue(key);
     }
 
     fn answer(&mut self, key: Key, response: &Response) {

@@ -216,7 +216,7 @@ impl Supervisor {
         if !input.is_full() {
             for client in self.control.in_mode(|mode| mode == Mode::Attached(Owner::Unit(id))) {
                 self.control.pause(client, false);
-                self.hear(client);
+                self.control.queue(client);
             }
         }
     }

@@ -163,7 +163,7 @@ impl Supervisor {
     fn answer_late(&mut self, key: Key, response: &Response) {
         self.control.set_mode(key, Mode::Asking);
         self.control.answer(key, response);
-        self.hear(key);
+        self.control.queue(key);
     }
 
     /// Lets somebody look at a session.
@@ -237,7 +237,7 @@ impl Supervisor {
         if !terminal.input.is_full() {
             for client in terminal.viewers() {
                 self.control.pause(client, false);
-                self.hear(client);
+                self.control.queue(client);
             }
         }
     }

@@ -22,6 +22,16 @@ pub fn keep_descriptors() {
     }
 }
 
+/// Has large buffers returned to the kernel when they are dropped, whatever was allocated meanwhile: by itself the
+/// allocator keeps what is like the largest that it has seen.
+pub fn give_memory_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: sets a number of the allocator's.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 64 * 1024)
+    };
+}
+
 /// Blocks every signal that can be blocked and returns a descriptor that they are read from. From now on no signal
 /// but KILL and STOP can end this process, nor a fault that isn't its own.
 pub fn take_signals() -> io::Result<OwnedFd> {

@@ -126,3 +126,59 @@ fn without_descriptors_it_goes_on() {
         .wait("a is back", |status| status["services"][0]["state"] == "ready" && status["services"][0]["pid"] != pid);
     assert_eq!(a["health"]["state"], "healthy");
 }
+
+#[test]
+fn what_lies_in_a_logs_place_holds_nothing_up() {
+    let agent = Agent::start(json!({
+        "pipe": {"command": "while :; do echo tick; sleep 0.05; done"},
+        "folder": {"command": "while :; do echo tick; sleep 0.05; done"},
+    }));
+    for name in ["pipe", "folder"] {
+        agent.wait_log(name, "tick");
+        std::fs::remove_file(agent.path(&format!("logs/{name}.log"))).unwrap();
+    }
+    let pipe = std::process::Command::new("mkfifo").arg(agent.path("logs/pipe.log")).status().unwrap();
+    assert!(pipe.success());
+    std::fs::create_dir(agent.path("logs/folder.log")).unwrap();
+    agent.signal(libc::SIGHUP);
+    let told = |name: &str| {
+        until("it is told", || {
+            let notices = agent.status()["notices"].clone();
+            let told = notices.as_array().unwrap().iter().any(|notice| {
+                let notice = notice.as_str().unwrap();
+                notice.contains(&format!("{name}.log")) && notice.contains("what lies there is no file")
+            });
+            told.then_some(())
+        });
+    };
+    told("pipe");
+    told("folder");
+    assert_eq!(agent.ask(json!({"op": "health"}))["state"], "healthy");
+    std::fs::remove_file(agent.path("logs/pipe.log")).unwrap();
+    std::fs::remove_dir(agent.path("logs/folder.log")).unwrap();
+    agent.signal(libc::SIGHUP);
+    agent.wait_log("pipe", "tick");
+    agent.wait_log("folder", "tick");
+    assert_eq!(agent.status()["notices"], json!([]));
+}
+
+#[test]
+fn a_folder_in_the_sockets_place_is_put_aside() {
+    let agent = Agent::start(json!({"a": {"command": "exec sleep 1000"}}));
+    let place = agent.path("run/agent.sock");
+    std::fs::remove_file(&place).unwrap();
+    std::fs::create_dir_all(place.join("full/of/folders")).unwrap();
+    let status = until("the socket is made again", || {
+        std::os::unix::net::UnixStream::connect(&place).ok().map(|_| agent.status())
+    });
+    assert!(status["notices"][0].as_str().unwrap().contains("was put aside"), "{status}");
+}
+
+#[test]
+fn a_folder_in_the_sockets_place_is_no_hindrance_from_the_start_on() {
+    let agent = Agent::start_with(json!({"a": {"command": "exec sleep 1000"}}), |command| {
+        let folder = command.get_args().skip_while(|a| *a != "--run-dir").nth(1).unwrap();
+        std::fs::create_dir_all(std::path::Path::new(folder).join("agent.sock/full/of/folders")).unwrap();
+    });
+    agent.wait_state("a", "ready");
+}

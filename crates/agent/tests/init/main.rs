@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod attach;
+mod clients;
 mod faults;
 mod harness;
 mod launch;
