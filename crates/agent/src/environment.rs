@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -16,6 +17,9 @@ use powerdev_protocol::{Service, ServiceSet};
 
 /// The variable that holds the project's name, e.g. for a prompt.
 pub const PROJECT_VARIABLE: &str = "POWERDEV_PROJECT";
+
+/// The variable that tells which of the project's variables a process was given: a hash of them, then their names.
+pub const GIVEN_VARIABLE: &str = "POWERDEV_GIVEN";
 
 /// Where programs are looked for when the image doesn't say.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -136,11 +140,26 @@ fn layer(
             all.insert(name.into(), value.into());
         }
     }
+    all.insert(GIVEN_VARIABLE.into(), given(&of_project(set, secrets)).into());
     if let Some((name, _)) = service {
         all.insert(SERVICE_VARIABLE.into(), name.into());
     }
     all.entry("PATH".into()).and_modify(add_agent_folder);
     all.into_iter().collect()
+}
+
+/// The project's own among the variables of every shell.
+pub fn of_project<'a>(set: &'a ServiceSet, secrets: &'a BTreeMap<String, String>) -> BTreeMap<&'a str, &'a str> {
+    let all = set.environment.iter().chain(secrets).filter(|(name, value)| can_be_set(name, value));
+    all.map(|(name, value)| (name.as_str(), value.as_str())).collect()
+}
+
+/// What [`GIVEN_VARIABLE`] says about them.
+pub fn given(variables: &BTreeMap<&str, &str>) -> String {
+    let mut hash = DefaultHasher::new();
+    variables.hash(&mut hash);
+    let names = variables.keys().fold(String::new(), |names, name| names + " " + name);
+    format!("{:016x}{names}", hash.finish())
 }
 
 /// Puts the agent's folder last on the path, once.

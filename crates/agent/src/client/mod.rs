@@ -1,7 +1,8 @@
 //! The agent's other face: commands that run beside it in the container and talk to it over its control socket.
 //!
 //! `health` is the Engine's health check, `exec` turns an Engine exec into a shell or command with the project's
-//! environment, `attach` shows a service's terminal, `tmux` shows them all, `ctl` asks and commands, `connect` is the way
+//! environment, `attach` shows a service's terminal, `tmux` shows them all, `variables` brings a shell up
+//! to date, `ctl` asks and commands, `connect` is the way
 //! to the socket for a host that shares no folder with the container.
 
 mod attach;
@@ -12,6 +13,7 @@ mod exec;
 mod health;
 mod signals;
 mod tmux;
+mod variables;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::ffi::{OsStr, OsString};
@@ -36,6 +38,7 @@ pub const USAGE: &str = "\
   exec [--directory DIR] [--env N=V] [-- COMMAND...]
                                             a command, or a login shell, in the project's environment
   connect                                   the control socket on standard input and output, for the host
+  variables sh|fish                         for a shell to evaluate: the project's variables where it has older ones
   tmux                                      a tmux server in the foreground, one session a service";
 
 /// Runs one of these commands. None when `command` is none of them.
@@ -48,6 +51,7 @@ pub fn run(command: &OsStr, arguments: Vec<OsString>) -> Option<ExitCode> {
         "connect" => connect::run(arguments),
         "exec" => exec::run(arguments),
         "tmux" => tmux::run(arguments),
+        "variables" => variables::run(arguments),
         _ => return None,
     };
     Some(match outcome {
