@@ -13,11 +13,21 @@ pub const FILES: &[(&str, u32, &[u8])] = &[
     ("templates/image/npm/package.json", 0o644, include_bytes!("../../templates/image/npm/package.json")),
     ("templates/image/pip/requirements.txt", 0o644, include_bytes!("../../templates/image/pip/requirements.txt")),
     (
+        "templates/image/root/etc/fish/conf.d/powerdev.fish",
+        0o644,
+        include_bytes!("../../templates/image/root/etc/fish/conf.d/powerdev.fish"),
+    ),
+    (
         "templates/image/root/etc/profile.d/powerdev.sh",
         0o644,
         include_bytes!("../../templates/image/root/etc/profile.d/powerdev.sh"),
     ),
     ("templates/image/root/etc/skel/.bashrc", 0o644, include_bytes!("../../templates/image/root/etc/skel/.bashrc")),
+    (
+        "templates/image/root/etc/skel/.claude.json",
+        0o644,
+        include_bytes!("../../templates/image/root/etc/skel/.claude.json"),
+    ),
     (
         "templates/image/root/etc/skel/.config/fish/config.fish",
         0o644,
@@ -34,6 +44,16 @@ pub const FILES: &[(&str, u32, &[u8])] = &[
         "templates/image/root/usr/local/bin/ruv-swarm",
         0o755,
         include_bytes!("../../templates/image/root/usr/local/bin/ruv-swarm"),
+    ),
+    (
+        "templates/image/root/usr/local/lib/powerdev/bin/claude",
+        0o755,
+        include_bytes!("../../templates/image/root/usr/local/lib/powerdev/bin/claude"),
+    ),
+    (
+        "templates/image/root/usr/local/lib/powerdev/unref.cjs",
+        0o644,
+        include_bytes!("../../templates/image/root/usr/local/lib/powerdev/unref.cjs"),
     ),
 ];
 

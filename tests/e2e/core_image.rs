@@ -17,14 +17,17 @@ const TOOLS: &[&str] = &[
     "cc",
     "curl",
     "eza",
+    "fd",
     "fish",
     "fzf",
+    "gh",
     "git",
     "hadolint",
     "htop",
     "hyperfine",
     "jq",
     "make",
+    "man",
     "nano",
     "node",
     "npm",
@@ -36,6 +39,9 @@ const TOOLS: &[&str] = &[
     "ssh",
     "sudo",
     "tmux",
+    "tree",
+    "uv",
+    "uvx",
     "vim",
     "zsh",
 ];
@@ -125,7 +131,7 @@ fn sessions_come_and_go_with_the_services_and_keys_leave_them() {
     let project = Project::bare();
     core_image::build(&project);
     let services = |more: &str| {
-        let off = "claude-flow: { enabled: false }, ruv-swarm: { enabled: false }";
+        let off = "claude-flow: { enabled: false }";
         let one = "one: { command: exec sleep 1000000 }";
         project.write("powerdev.yaml", format!("services: {{ {off}, {one}{more} }}\n"));
         project.powerdev(["up"]).deadline(UP).run().ok();
