@@ -59,6 +59,7 @@ impl Site {
             memory: info.memory,
             limits_cpus: info.limits_cpus,
             limits_memory: info.limits_memory,
+            names_host: info.names_host,
         }
     }
 

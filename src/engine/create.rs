@@ -15,6 +15,9 @@ use crate::units::ByteSize;
 /// In a millisecond; likewise billionths in a thousandth of a CPU.
 const NANOSECONDS: i64 = 1_000_000;
 
+/// The name that Docker's desktops give the machine outside, for the address that reaches it.
+const HOST: &str = "host.docker.internal:host-gateway";
+
 /// What is not said here is left to the Engine on purpose: the working directory and the image's own variables.
 pub(super) fn body(spec: &ContainerSpec) -> ContainerCreateBody {
     ContainerCreateBody {
@@ -42,6 +45,7 @@ fn host_config(spec: &ContainerSpec) -> HostConfig {
         tmpfs: Some(spec.scratch.iter().map(|folder| (folder.target.clone(), tmpfs_options(folder))).collect()),
         port_bindings: Some(port_bindings(&spec.ports)),
         network_mode: Some(spec.network.clone().unwrap_or_else(|| "none".into())),
+        extra_hosts: (spec.names_host && spec.network.is_some()).then(|| vec![HOST.into()]),
         cap_drop: Some(vec!["ALL".into()]),
         cap_add: Some(spec.confinement.capabilities.clone()),
         security_opt: Some(security_options(&spec.confinement)),
@@ -211,6 +215,7 @@ mod tests {
                 Published { container: 3001, host: 33001, address: "::1".parse().expect("an address") },
             ],
             network: Some("powerdev-demo".into()),
+            names_host: true,
             confinement: Confinement {
                 capabilities: vec!["SYS_PTRACE".into()],
                 unconfined: true,

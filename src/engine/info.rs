@@ -30,6 +30,8 @@ pub struct EngineInfo {
     pub limits_cpus: bool,
     /// It can limit memory; else it leaves such a limit out.
     pub limits_memory: bool,
+    /// It can tell a container the address of its machine.
+    pub names_host: bool,
     /// It runs without root.
     pub rootless: bool,
     /// Where it keeps its data, on its machine.
@@ -88,6 +90,8 @@ impl Engine {
             cgroup_version: info.cgroup_version.map_or_else(|| "1".into(), |version| version.to_string()),
             limits_cpus: info.cpu_cfs_quota.unwrap_or(true),
             limits_memory: info.memory_limit.unwrap_or(true),
+            // Since Engine 20.10; an older one refuses a container that asks for it.
+            names_host: (major, minor) >= (1, 41),
             rootless: security_options.iter().any(|option| option == "rootless"),
             root_dir: info.docker_root_dir.unwrap_or_default(),
             storage_driver: info.driver.unwrap_or_default(),

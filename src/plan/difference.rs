@@ -39,6 +39,7 @@ pub fn differences(old: &ContainerSpec, new: &ContainerSpec) -> Vec<Difference> 
     note("host name", old.hostname.clone(), new.hostname.clone());
     note("entrypoint", old.entrypoint.join(" "), new.entrypoint.join(" "));
     note("network", network(old), network(new));
+    note("host.docker.internal", yes(old.names_host), yes(new.names_host));
     note(DOCKER_CPUS.name, cpus(old), cpus(new));
     note(DOCKER_MEMORY.name, old.memory.to_string(), new.memory.to_string());
     note(DOCKER_SHM.name, old.shm.to_string(), new.shm.to_string());

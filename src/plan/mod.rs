@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use powerdev_protocol::{Service, ServiceSet, paths};
 
-use crate::config::Settings;
+use crate::config::{SecurityProfile, Settings};
 use crate::host::{Gpu, HostFacts};
 use crate::spec::{ContainerSpec, Gpus, HealthCheck, LogRotation, NetworkSpec, Published, Role};
 use crate::units::ByteSize;
@@ -44,6 +44,8 @@ pub struct PlaceFacts {
     pub limits_cpus: bool,
     /// It can limit memory.
     pub limits_memory: bool,
+    /// It can tell a container the address of its machine.
+    pub names_host: bool,
 }
 
 /// What was selected for this start.
@@ -131,6 +133,8 @@ pub fn plan(settings: &Settings, host: &HostFacts, place: &PlaceFacts, selection
         scratch,
         ports: published(settings, &selection.ports),
         network: Some(network.name.clone()),
+        // Its address is that of the network's gateway, which nothing hides; but who wants it strict asked for no help.
+        names_host: place.names_host && settings.security != SecurityProfile::Strict,
         confinement,
         cpus: place.limits_cpus.then_some(limits.cpus),
         memory: limits.memory,

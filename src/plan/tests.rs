@@ -45,6 +45,7 @@ fn place() -> PlaceFacts {
         memory: 32 * GIB,
         limits_cpus: true,
         limits_memory: true,
+        names_host: true,
     }
 }
 

@@ -44,6 +44,9 @@ pub struct ContainerSpec {
     pub ports: Vec<Published>,
     /// The network that it is on. None: it has none.
     pub network: Option<String>,
+    /// Whether it knows the machine that runs it by the name `host.docker.internal`.
+    #[serde(default)]
+    pub names_host: bool,
     /// What its processes may do.
     pub confinement: Confinement,
     /// CPUs that it may use. None: all.

@@ -46,6 +46,7 @@ fn spec(project: &Project, script: &str) -> ContainerSpec {
         scratch: vec![ScratchSpec { target: "/tmp".into(), mode: 0o1777, owner: None, exec: false }],
         ports: Vec::new(),
         network: None,
+        names_host: false,
         confinement: Confinement {
             capabilities: Vec::new(),
             unconfined: false,

@@ -114,6 +114,8 @@ fn manuals_and_tools_are_there_and_end() {
         let script = format!("timeout 60 ruv-swarm {arguments} >/dev/null");
         assert_eq!(run(&project, &["bash", "-c", &script]).code, 0, "{arguments}");
     }
+    let host = run(&project, &["getent", "hosts", "host.docker.internal"]).ok();
+    assert!(host.out().contains("host.docker.internal"), "{}", host.out());
     let terminal = project.powerdev(["exec", "--", "sh", "-c", "echo \"<$COLORTERM>\""]);
     let mut terminal = terminal.env("COLORTERM", "truecolor").terminal(24, 80);
     terminal.expect("<truecolor>");
