@@ -70,7 +70,7 @@ pub(super) async fn enter(
 ) -> anyhow::Result<ExitCode> {
     Ok(match sessions::attach(environment, name).await? {
         ViewEnd::Ended(exit) => {
-            context.ui.status(format_args!("The session {name} has ended: {}", exit.reason.escape_debug()));
+            context.ui.status(format_args!("The session {name} has ended: {}", exit.reason));
             exit.shell_code().into()
         }
         ViewEnd::Left => {

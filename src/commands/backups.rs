@@ -108,7 +108,7 @@ fn show(context: &Context<'_>, lines: Vec<BackupLine>) -> anyhow::Result<()> {
         let size = backup.end.as_ref().map_or_else(|| "?".to_owned(), |end| ByteSize(end.bytes).to_string());
         table.row([backup.name.clone(), made, files, size, state(line)]);
     }
-    ui.print(table.to_string().trim_end())?;
+    ui.print_table(&table)?;
     for line in &lines {
         for finding in &line.damage {
             ui.notice(format_args!("{}: {finding}", line.backup.name));

@@ -106,7 +106,7 @@ fn show(context: &Context<'_>, plan: &[Removal]) -> anyhow::Result<()> {
         let size = removal.size.map_or_else(|| "-".to_owned(), |size| ByteSize(size).to_string());
         table.row([kind(&removal.target).to_owned(), removal.name.clone(), size, removal.why.to_owned()]);
     }
-    context.ui.print(table.to_string().trim_end())
+    context.ui.print_table(&table)
 }
 
 fn kind(target: &Target) -> &'static str {

@@ -33,7 +33,7 @@ pub async fn run(args: CompletionsArgs, context: &Context<'_>) -> anyhow::Result
     if context.ui.json() {
         context.ui.document(&CompletionsDocument { shell: args.shell.name(), script })?;
     } else {
-        context.ui.print(script.trim_end())?;
+        context.ui.print_lines(script.trim_end())?;
     }
     Ok(ExitCode::Done)
 }

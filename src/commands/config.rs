@@ -36,7 +36,7 @@ pub async fn run(args: ConfigArgs, context: &Context<'_>) -> anyhow::Result<Exit
         if context.ui.json() {
             context.ui.document(&schema)?;
         } else {
-            context.ui.print(&serde_json::to_string_pretty(&schema)?)?;
+            context.ui.print_lines(&serde_json::to_string_pretty(&schema)?)?;
         }
         return Ok(ExitCode::Done);
     }
@@ -48,7 +48,7 @@ pub async fn run(args: ConfigArgs, context: &Context<'_>) -> anyhow::Result<Exit
         context.ui.document(&ConfigReport { name, dir, settings: &values, notices })?;
     } else {
         settings.notices.iter().for_each(|notice| context.ui.notice(notice));
-        context.ui.print(table(&values, &settings).to_string().trim_end())?;
+        context.ui.print_table(&table(&values, &settings))?;
     }
     Ok(ExitCode::Done)
 }

@@ -32,7 +32,7 @@ pub async fn run(args: ManArgs, context: &Context<'_>) -> anyhow::Result<ExitCod
     if context.ui.json() {
         context.ui.document(&ManDocument { page })?;
     } else {
-        context.ui.print(page.trim_end())?;
+        context.ui.print_lines(page.trim_end())?;
     }
     Ok(ExitCode::Done)
 }

@@ -48,7 +48,7 @@ pub async fn run(_: PsArgs, context: &Context<'_>) -> anyhow::Result<ExitCode> {
     } else if rows.is_empty() {
         context.ui.status("no environments on this Engine; `powerdev up` makes one");
     } else {
-        context.ui.print(table(&rows).to_string().trim_end())?;
+        context.ui.print_table(&table(&rows))?;
     }
     Ok(ExitCode::Done)
 }

@@ -77,7 +77,7 @@ async fn list(environment: &Environment, context: &Context<'_>) -> anyhow::Resul
     } else if services.is_empty() {
         context.ui.status("no services: name some under `services:` in powerdev.yaml");
     } else {
-        context.ui.print(services_table(&services).trim_end())?;
+        context.ui.print_table(&services_table(&services))?;
     }
     Ok(ExitCode::Done)
 }

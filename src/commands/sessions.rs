@@ -130,7 +130,7 @@ async fn list(environment: &Environment, context: &Context<'_>) -> anyhow::Resul
         context.ui.status("no sessions: `powerdev start`, `powerdev claude` and `powerdev sessions new` make one");
         Ok(())
     } else {
-        context.ui.print(table(&sessions).to_string().trim_end())
+        context.ui.print_table(&table(&sessions))
     }
 }
 

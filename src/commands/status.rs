@@ -222,7 +222,7 @@ fn show(document: &StatusDocument, context: &Context<'_>) -> anyhow::Result<()> 
     }
     if !document.services.is_empty() {
         ui.print("")?;
-        ui.print(services_table(&document.services).trim_end())?;
+        ui.print_table(&services_table(&document.services))?;
     }
     if let Some(agent) = document.agent.as_ref().filter(|agent| agent.skew) {
         ui.notice(format_args!(
@@ -263,7 +263,7 @@ fn show_usage(usage: &Usage, disk: Option<&Disk>, context: &Context<'_>) -> anyh
 }
 
 /// The services as a table: also what `powerdev services` shows.
-pub(super) fn services_table(services: &[ServiceStatus]) -> String {
+pub(super) fn services_table(services: &[ServiceStatus]) -> Table {
     let mut table = Table::new(&["SERVICE", "STATE", "SINCE", "RESTARTS", "PID", "LAST EXIT"]);
     let now = now_ms();
     for service in services {
@@ -280,5 +280,5 @@ pub(super) fn services_table(services: &[ServiceStatus]) -> String {
             exit.unwrap_or_else(|| "-".to_owned()),
         ]);
     }
-    table.to_string()
+    table
 }

@@ -234,5 +234,5 @@ fn tell_dry_run(up: &Up, context: &Context<'_>) -> anyhow::Result<()> {
         }
         pending => tell_pending(pending, context),
     }
-    context.ui.print(&serde_json::to_string_pretty(up.plan.environment())?)
+    context.ui.print_lines(&serde_json::to_string_pretty(up.plan.environment())?)
 }

@@ -2,7 +2,10 @@
 //!
 //! Standard output is data: a JSON document, or what the user asked to see. Standard error is everything else:
 //! progress, notices, errors, hints. Nothing prompts when standard input is not a terminal.
+//!
+//! Whatever is shown to people was cleaned ([`clean`]): nobody who calls this has to.
 
+mod clean;
 mod progress;
 pub mod table;
 pub mod terminal;
@@ -78,7 +81,7 @@ impl Ui {
             document: &'a T,
         }
         let line = serde_json::to_string(&VersionedDocument { schema_version: SCHEMA_VERSION, document })?;
-        self.print_while_read(&line)
+        stdout(&clean::document(line))
     }
 
     /// Prints a line of data on standard output.
@@ -86,33 +89,45 @@ impl Ui {
     /// # Errors
     /// When standard output can't be written. A reader that went away (`| head`) is no error.
     pub fn print(&self, line: &str) -> anyhow::Result<()> {
-        self.print_while_read(line).map(drop)
+        stdout(&clean::line(line)).map(drop)
     }
 
-    /// [`Ui::print`] for a stream of lines: false once nobody reads any more.
+    /// Prints lines of our own making, as they are laid out: what others wrote must not have lines in it.
     ///
     /// # Errors
     /// As [`Ui::print`].
-    pub fn print_while_read(&self, line: &str) -> anyhow::Result<bool> {
-        let mut out = std::io::stdout().lock();
-        match out.write_all(line.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()) {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
-            Err(error) => Err(error.into()),
-        }
+    pub fn print_lines(&self, text: &str) -> anyhow::Result<()> {
+        stdout(&clean::lines(text)).map(drop)
+    }
+
+    /// Prints a table, whose cells are one line each.
+    ///
+    /// # Errors
+    /// As [`Ui::print`].
+    pub fn print_table(&self, table: &table::Table) -> anyhow::Result<()> {
+        self.print_lines(table.to_string().trim_end())
+    }
+
+    /// Prints a line of a log, in its colours; false once nobody reads any more. `raw`: with all that is in it.
+    ///
+    /// # Errors
+    /// As [`Ui::print`].
+    pub fn print_logged(&self, line: &str, raw: bool) -> anyhow::Result<bool> {
+        if raw { stdout(line) } else { stdout(&clean::logged(line)) }
     }
 
     /// Says what is being done or was done.
     pub fn status(&self, line: impl std::fmt::Display) {
         if !self.quiet {
-            self.stderr(format_args!("{line}"));
+            self.stderr(format_args!("{}", clean::line(&line.to_string())));
         }
     }
 
     /// Says something that the user should know and that stops nothing.
     pub fn notice(&self, line: impl std::fmt::Display) {
         if !self.quiet {
-            self.stderr(format_args!("{} {line}", self.paint_stderr(AnsiColor::Yellow, "notice:")));
+            let notice = self.paint_stderr(AnsiColor::Yellow, "notice:");
+            self.stderr(format_args!("{}", clean::message(&format!("{notice} {line}"))));
         }
     }
 
@@ -129,9 +144,11 @@ impl Ui {
             // If standard output is gone there is nobody left to tell.
             self.document(&Failed { error: message, hint: hint.as_deref(), code: *code as u8 }).ok();
         }
-        self.stderr(format_args!("{} {message}", self.paint_stderr(AnsiColor::Red, "error:")));
+        let error = self.paint_stderr(AnsiColor::Red, "error:");
+        self.stderr(format_args!("{}", clean::message(&format!("{error} {message}"))));
         if let Some(hint) = hint {
-            self.stderr(format_args!("{} {hint}", self.paint_stderr(AnsiColor::Cyan, "hint:")));
+            let label = self.paint_stderr(AnsiColor::Cyan, "hint:");
+            self.stderr(format_args!("{}", clean::message(&format!("{label} {hint}"))));
         }
     }
 
@@ -144,7 +161,7 @@ impl Ui {
             let message = format!("can't ask \"{question}\": this is no terminal");
             return Err(Failure::usage(message).hint(format!("give {flag} to answer yes")).into());
         }
-        Ok(dialoguer::Confirm::new().with_prompt(question).default(false).interact()?)
+        Ok(dialoguer::Confirm::new().with_prompt(clean::line(question)).default(false).interact()?)
     }
 
     /// Whether anybody is there to be asked.
@@ -157,7 +174,8 @@ impl Ui {
     /// # Errors
     /// When the terminal is gone, or the user breaks off.
     pub fn choose(&self, question: &str, choices: &[&str]) -> anyhow::Result<usize> {
-        Ok(dialoguer::Select::new().with_prompt(question).items(choices).default(0).interact()?)
+        let choices: Vec<String> = choices.iter().map(|choice| clean::line(choice)).collect();
+        Ok(dialoguer::Select::new().with_prompt(clean::line(question)).items(&choices).default(0).interact()?)
     }
 
     /// Asks for a line of text. Only where [`Ui::can_ask`].
@@ -165,7 +183,7 @@ impl Ui {
     /// # Errors
     /// When the terminal is gone, or the user breaks off.
     pub fn ask(&self, question: &str, default: &str) -> anyhow::Result<String> {
-        let input = dialoguer::Input::<String>::new().with_prompt(question).default(default.to_owned());
+        let input = dialoguer::Input::<String>::new().with_prompt(clean::line(question)).default(default.to_owned());
         Ok(input.show_default(!default.is_empty()).allow_empty(true).interact_text()?)
     }
 
@@ -174,7 +192,7 @@ impl Ui {
         if !self.live {
             return ProgressBar::hidden();
         }
-        ProgressBar::new(total).with_style(progress::bytes_style()).with_message(label.to_owned())
+        ProgressBar::new(total).with_style(progress::bytes_style()).with_message(clean::line(label))
     }
 
     /// A piece of the screen that is drawn over again and again.
@@ -188,7 +206,7 @@ impl Ui {
         if !self.live {
             return ProgressBar::hidden();
         }
-        let spinner = ProgressBar::new_spinner().with_message(label.to_owned());
+        let spinner = ProgressBar::new_spinner().with_message(clean::line(label));
         spinner.enable_steady_tick(std::time::Duration::from_millis(100));
         spinner
     }
@@ -210,8 +228,17 @@ impl Ui {
 }
 
 fn paint(wanted: bool, color: AnsiColor, text: &str) -> String {
-    let style = if wanted { color.on_default() } else { anstyle::Style::new() };
-    format!("{style}{text}{style:#}")
+    if wanted { clean::painted(color, text) } else { text.to_owned() }
+}
+
+/// A line on standard output, as it is. False: nobody reads any more.
+fn stdout(line: &str) -> anyhow::Result<bool> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(line.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// A piece of the screen that is drawn over again and again. Its last picture stays.
@@ -221,7 +248,7 @@ pub struct LiveArea(ProgressBar);
 impl LiveArea {
     /// Draws this in place of what was there.
     pub fn show(&self, picture: &str) {
-        self.0.set_message(picture.to_owned());
+        self.0.set_message(clean::lines(picture));
         self.0.tick();
     }
 }

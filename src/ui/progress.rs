@@ -9,7 +9,7 @@ use anstyle::AnsiColor;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use powerdev_protocol::ServiceState;
 
-use super::Ui;
+use super::{Ui, clean};
 use crate::reporter::{Outcome, Progress, Reporter, Work};
 
 /// How many columns a step's name gets where nothing else limits it.
@@ -39,7 +39,7 @@ impl Reporter for Ui {
             Progress::Began { task, name, work } => self.begin(&mut screen, task, name, work),
             Progress::Output { task, line } => {
                 if let Some((_, bar)) = screen.tasks.get(task) {
-                    bar.set_message(line.to_owned());
+                    bar.set_message(clean::line(line));
                 }
             }
             Progress::Advanced { task, done, total, doing, milestone } => {
@@ -49,7 +49,7 @@ impl Reporter for Ui {
                     }
                     bar.set_length(total);
                     bar.set_position(done);
-                    bar.set_message(doing.to_owned());
+                    bar.set_message(clean::line(doing));
                 }
                 if let Some(milestone) = milestone.filter(|_| !self.live) {
                     self.status(format_args!("  {milestone}"));
@@ -79,7 +79,7 @@ impl Ui {
                     .unwrap_or_else(|_| ProgressStyle::default_spinner());
                 screen.bars.add(ProgressBar::new_spinner()).with_style(style).with_prefix(short(name))
             }
-            Work::Wait | Work::Transfer => screen.bars.add(ProgressBar::new_spinner()).with_message(name.to_owned()),
+            Work::Wait | Work::Transfer => screen.bars.add(ProgressBar::new_spinner()).with_message(clean::line(name)),
         };
         if self.live {
             bar.enable_steady_tick(TICK);
@@ -102,7 +102,7 @@ impl Ui {
         };
         if self.live {
             // Standard error gone is no reason to stop working.
-            screen.bars.println(line).ok();
+            screen.bars.println(clean::line(&line)).ok();
         } else {
             self.status(line);
         }
@@ -127,7 +127,7 @@ impl Ui {
         let new = || (state, bars.add(ProgressBar::new_spinner()));
         let (last, bar) = screen.services.entry(name.to_owned()).or_insert_with(new);
         *last = state;
-        bar.set_message(text);
+        bar.set_message(clean::line(&text));
         match state {
             ServiceState::Ready | ServiceState::Completed => bar.finish(),
             ServiceState::Failed => bar.abandon(),
@@ -157,7 +157,7 @@ pub(super) fn bytes_style() -> ProgressStyle {
 
 /// On one line, and no longer than a line.
 fn short(name: &str) -> String {
-    let line = name.split_whitespace().collect::<Vec<_>>().join(" ");
+    let line = clean::line(name).split_whitespace().collect::<Vec<_>>().join(" ");
     console::truncate_str(&line, NAME, "…").into_owned()
 }
 

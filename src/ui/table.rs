@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use super::clean;
 use console::{Alignment, measure_text_width, pad_str};
 
 /// Rows under a head.
@@ -19,9 +20,9 @@ impl Table {
         Self { rows: vec![head.iter().map(ToString::to_string).collect()] }
     }
 
-    /// Adds a row; one with fewer cells than the head ends early.
+    /// Adds a row; one with fewer cells than the head ends early. Whatever a cell holds, it is one line.
     pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.rows.push(cells.into_iter().collect());
+        self.rows.push(cells.into_iter().map(|cell| clean::cell(&cell)).collect());
     }
 }
 
@@ -53,8 +54,11 @@ mod tests {
         table.row(["a".to_owned(), "ready".to_owned()]);
         table.row(["longer".to_owned(), "-".to_owned()]);
         assert_eq!(table.to_string(), "NAME    STATE\na       ready\nlonger  -\n");
-        table.row(["漢字".to_owned(), "\x1b[32mready\x1b[0m".to_owned()]);
+        let green = clean::painted(anstyle::AnsiColor::Green, "ready");
+        table.row(["漢字".to_owned(), green.clone(), "x".to_owned()]);
         let wide = "two columns a character, none for a colour";
-        assert!(table.to_string().ends_with("漢字    \x1b[32mready\x1b[0m\n"), "{wide}: {table}");
+        assert!(table.to_string().ends_with(&format!("漢字    {green}  x\n")), "{wide}: {table}");
+        table.row(["two\nlines\tand\x1b[2J".to_owned()]);
+        assert!(table.to_string().ends_with("\ntwo lines and\n"), "{table}");
     }
 }

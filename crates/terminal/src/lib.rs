@@ -5,6 +5,7 @@
 mod filter;
 mod keys;
 mod modes;
+mod plain;
 mod scanner;
 mod tty;
 mod viewer;
@@ -12,5 +13,6 @@ mod viewer;
 pub use filter::{Filter, Hearing};
 pub use keys::{DetachKeys, Typed};
 pub use modes::Modes;
+pub use plain::{is_style, plain, turns_text};
 pub use tty::{RawMode, has_terminal, size};
 pub use viewer::{Departure, Viewer};

@@ -41,6 +41,9 @@ pub struct LogsArgs {
     /// Begin each line with its time
     #[arg(long, short = 't')]
     timestamps: bool,
+    /// Lines as they were written, with all that a terminal does at their word; without, they have colours at most
+    #[arg(long)]
+    raw: bool,
 }
 
 /// Runs `powerdev logs`.
@@ -204,7 +207,7 @@ impl Reader<'_> {
         let read = if self.ui.json() {
             self.ui.document_while_read(line)?
         } else {
-            self.ui.print_while_read(&line.text(self.args.timestamps))?
+            self.ui.print_logged(&line.text(self.args.timestamps), self.args.raw)?
         };
         Ok(if read { Reading::Ended } else { Reading::NobodyReads })
     }

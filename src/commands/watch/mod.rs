@@ -94,7 +94,7 @@ impl Audience for EventLines<'_> {
         }
         // What the container says is not trusted with the terminal.
         let line = view::line(report, self.single);
-        self.ui.print(&line.replace(|c: char| c.is_control(), " "))
+        self.ui.print(&line)
     }
 
     fn notice(&mut self, line: String) {
