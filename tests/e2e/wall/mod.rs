@@ -1,6 +1,8 @@
 //! The wall around an environment: each attack that docs/security.md speaks of, carried out from inside. Root inside is
 //! asked for by `exec -u root`, which is what `sudo` gives, and more than `strict` gives to anybody inside.
 
+mod agent;
+mod escapes;
 mod masks;
 mod mounts;
 mod told;

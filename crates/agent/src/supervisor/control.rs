@@ -26,7 +26,7 @@ const PATIENCE: u64 = 4 * CLIENTS as u64;
 /// Bytes that wait for one client at most.
 const OUTPUT: usize = 1 << 20;
 /// Memory for what all clients have said and have to get. Beyond that, whoever takes most of it is hung up on.
-const MEMORY: usize = 8 << 20;
+const MEMORY: usize = 4 << 20;
 /// What one who is attached is told when that isn't enough.
 const TOO_SLOW: &str = "more than 1 MiB of output was waiting to be taken";
 
