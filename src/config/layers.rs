@@ -160,6 +160,14 @@ impl<'a> SettingLayers<'a> {
         Ok(raw(setting.default, Origin::Default))
     }
 
+    /// Whether the file of secrets is the project's: one elsewhere, named by `--env-file`, is the caller's own word.
+    pub fn owns_env_file(&self) -> bool {
+        let project = self.paths.project;
+        let paths = |path: &PathBuf| [std::path::absolute(path), path.canonicalize()];
+        let mut paths = self.env_file.into_iter().flat_map(|file| paths(&file.path));
+        paths.any(|path| path.is_ok_and(|path| path.starts_with(project)))
+    }
+
     /// A variable of powerdev's own environment, if it is set to something.
     ///
     /// # Errors

@@ -9,10 +9,11 @@ use powerdev_protocol::Service;
 use super::env_file::EnvFile;
 use super::layers::SettingLayers;
 use super::locate::PathStep;
+use super::reach::Surroundings;
 use super::setting::{PREFIX, Visibility};
 use super::yaml::YamlFile;
 use super::{
-    Mount, Origin, Overrides, Port, Profile, Secrets, Settings, ShownValue, layout, overlay, settings, suggest,
+    Mount, Origin, Overrides, Port, Profile, Secrets, Settings, ShownValue, layout, overlay, settings, suggest, wants,
 };
 use crate::failure::Failure;
 
@@ -49,11 +50,14 @@ impl Loader<'_> {
         let services = overlay::services(&read.name, read.profile, read.image.is_some(), self.yaml)?;
         let secrets = self.secrets()?;
         self.notice_open_ports(&read)?;
+        let mounts = self.mounts()?;
+        let wants = wants::Finder { layers: &self.layers, read: &read, mounts: &mounts }.find()?;
         Ok(Settings {
             dir: self.layers.paths.project.to_owned(),
             environment: self.plain(read.profile, &secrets)?,
             ports: self.ports(&services)?,
-            mounts: self.mounts()?,
+            mounts,
+            wants,
             values: self.values(&read.name.to_string(), &services, &secrets)?,
             secrets: Secrets::new(secrets.into_iter().map(|(key, (value, _))| (key, value)).collect()),
             env_file: self.layers.env_file.map(|file| file.path.clone()),
@@ -116,6 +120,7 @@ impl Loader<'_> {
     }
 
     fn mounts(&mut self) -> anyhow::Result<Vec<Mount>> {
+        let near = Surroundings::new(self.layers.environment);
         let mut mounts: Vec<Mount> = Vec::new();
         for (index, entry) in self.yaml.content.mounts.iter().enumerate() {
             let place = self.yaml.place(&[PathStep::Key("mounts"), PathStep::Item(index)]);
@@ -136,8 +141,9 @@ impl Loader<'_> {
                     .hint("give a path that is there, or make it first")
                     .source(error)
             })?;
-            if source.file_name().is_some_and(|name| name == "docker.sock") {
-                self.notices.push(format!("{place}: with the Engine's socket the container controls this machine"));
+            let found = near.found_at(&source);
+            if !found.is_empty() {
+                self.notices.push(format!("{place}: the container gets {}", found.join(", ")));
             }
             mounts.push(Mount { source, target, read_only: entry.read_only });
         }

@@ -16,23 +16,26 @@ mod load;
 mod locate;
 mod overlay;
 mod project;
+mod reach;
 #[cfg(test)]
 mod tests;
 mod text;
 mod types;
 mod values;
 mod variables;
+mod wants;
 
 use std::path::Path;
 
 pub use layers::Overrides;
-pub use project::identity_with;
+pub use project::{identity_with, refuse_below_data};
 pub use settings::Settings;
 pub use suggest::did_you_mean;
 pub use types::{
     CaBundle, Choice, ExternalDir, GpuRequest, ImageReference, Mount, Name, Origin, Port, Profile, Secrets,
     SecurityProfile, ShownValue,
 };
+pub use wants::{Want, WantKind};
 
 /// Finds the project, reads every layer but flags, validates.
 ///

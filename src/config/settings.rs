@@ -13,6 +13,7 @@ use super::setting::{Setting, SettingValue, Syntax, Visibility};
 use super::types::{
     CaBundle, ExternalDir, GpuRequest, ImageReference, Mount, Name, Port, Profile, Secrets, SecurityProfile, ShownValue,
 };
+use super::wants::Want;
 use crate::failure::Failure;
 use crate::units::{ByteSize, Cpus};
 
@@ -157,6 +158,8 @@ settings! {
     hidden_files: Vec<PathBuf>;
     /// What `powerdev config` shows: every setting with its value and where it came from; secrets redacted.
     values: Vec<ShownValue>;
+    /// What the project's own files ask for beyond its folder.
+    wants: Vec<Want>;
     /// What the user should know, e.g. a value that was clamped.
     notices: Vec<String>;
 }
