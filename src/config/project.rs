@@ -1,6 +1,7 @@
 //! Which folder is the project, and what its environment is called.
 
 use std::ffi::OsString;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -10,25 +11,57 @@ use super::env_file::EnvFile;
 use super::layers::SettingLayers;
 use super::setting::SettingValue;
 use super::settings::POWERDEV_NAME;
+use super::wants::callers;
 use super::yaml::{self, YamlFile};
 use super::{Name, Overrides, layout};
 use crate::failure::Failure;
 
 /// The nearest folder from `start` upwards that holds a `powerdev.yaml` or an `.agent-mount`, else `start` itself.
-pub fn find_project(start: &Path) -> PathBuf {
-    let marked = |folder: &&Path| folder.join(yaml::FILE).is_file() || folder.join(layout::AGENT_MOUNT).is_dir();
-    start.ancestors().find(marked).unwrap_or(start).to_owned()
+/// What another user put above it (into /tmp, say) is passed over.
+fn find_project(start: &Path, callers: &[u32]) -> PathBuf {
+    let owner = |path: &Path| path.symlink_metadata().map(|found| found.uid());
+    let mut near = callers.to_vec();
+    // Root may put files anywhere as it is, and in somebody's folder that one's project is meant.
+    near.extend([0].into_iter().chain(owner(start).ok()));
+    let ours = |path: &Path| owner(path).is_ok_and(|uid| near.contains(&uid));
+    // A link that leads nowhere is told when it is read.
+    let marks = |folder: &Path| {
+        let (yaml, data) = (folder.join(yaml::FILE), folder.join(layout::AGENT_MOUNT));
+        let yaml = (yaml.is_file() || yaml.is_symlink()) && ours(&yaml);
+        yaml || (data.is_dir() && ours(&data))
+    };
+    start.ancestors().find(|folder| ours(folder) && marks(folder)).unwrap_or(start).to_owned()
+}
+
+/// Refuses a folder that an environment writes: what lies there may be an agent's work.
+///
+/// # Errors
+/// A usage [`Failure`] that names the project whose it is.
+pub fn refuse_below_data(dir: &Path) -> Result<(), Failure> {
+    let Some(data) = dir.ancestors().filter(|folder| folder.ends_with(layout::AGENT_MOUNT)).last() else {
+        return Ok(());
+    };
+    let project = data.parent().unwrap_or(data).display();
+    Err(Failure::usage(format!("{} can't be a project: the environment of {project} writes there", dir.display()))
+        .hint(format!("`--project {project}` is the project; to have another, move this folder out of .agent-mount")))
 }
 
 /// The project's folder, absolute and without links: the one given, or the one found from the current folder.
 ///
 /// # Errors
-/// A usage [`Failure`] when the one given isn't a folder; an I/O error when the current one is gone.
+/// A usage [`Failure`] when the one given isn't a folder, or lies where another project's environment writes; an I/O
+/// error when the current one is gone.
 pub fn folder(given: Option<&Path>) -> anyhow::Result<PathBuf> {
+    let folder = named_or_found(given)?;
+    refuse_below_data(&folder)?;
+    Ok(folder)
+}
+
+fn named_or_found(given: Option<&Path>) -> anyhow::Result<PathBuf> {
     let Some(given) = given else {
         let here = std::env::current_dir().context("the current folder can't be read; was it removed?")?;
         let here = here.canonicalize().with_context(|| format!("can't resolve {}", here.display()))?;
-        return Ok(find_project(&here));
+        return Ok(find_project(&here, &callers(&|variable| std::env::var_os(variable))));
     };
     match given.canonicalize() {
         Ok(folder) if folder.is_dir() => Ok(folder),
@@ -118,11 +151,22 @@ mod tests {
         let root = tempfile::tempdir().expect("a temporary folder");
         let deep = root.path().join("a/b/c");
         std::fs::create_dir_all(&deep).expect("made");
+        let own = root.path().metadata().expect("there").uid();
+        let find_project = |start: &Path| super::find_project(start, &[own]);
         assert_eq!(find_project(&deep), deep);
         std::fs::create_dir(root.path().join("a/.agent-mount")).expect("made");
         assert_eq!(find_project(&deep), root.path().join("a"));
         std::fs::write(root.path().join("a/b/powerdev.yaml"), "").expect("written");
         assert_eq!(find_project(&deep), root.path().join("a/b"));
+    }
+
+    #[test]
+    fn what_an_environment_writes_is_no_project() {
+        for (dir, project) in [("/p/.agent-mount", "/p"), ("/p/.agent-mount/ext/x/.agent-mount/y", "/p")] {
+            let failure = refuse_below_data(Path::new(dir)).expect_err(dir);
+            assert!(failure.message.ends_with(&format!("the environment of {project} writes there")), "{failure}");
+        }
+        assert!(refuse_below_data(Path::new("/p/agent-mount/x")).is_ok());
     }
 
     #[test]
