@@ -8,7 +8,7 @@ help: ## List what can be made
 
 up: ## Install what is missing, build powerdev, start an environment for this folder
 	@scripts/bootstrap.sh
-	$(RUN) cargo run --profile quick --locked -- up
+	$(RUN) cargo run --profile quick --locked -- up --trust
 
 test: ## Install what is missing, then run every check and test, against a real Engine
 	@scripts/bootstrap.sh test

@@ -67,6 +67,7 @@ pub enum Command {
     Services(commands::services::ServicesArgs),
     Ps(commands::ps::PsArgs),
     Init(commands::init::InitArgs),
+    Trust(commands::trust::TrustArgs),
     Config(commands::config::ConfigArgs),
     Doctor(commands::doctor::DoctorArgs),
     Completions(commands::completions::CompletionsArgs),

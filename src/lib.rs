@@ -30,6 +30,7 @@ mod sessions;
 mod site;
 pub mod spec;
 mod state;
+mod trust;
 mod ui;
 pub mod units;
 mod watch;

@@ -21,13 +21,17 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("engine", &["failure", "spec", "units"]),
     ("ui", &["failure", "reporter"]),
     ("state", &["clock", "config", "failure", "units"]),
+    ("trust", &["config", "failure", "state"]),
     ("plan", &["config", "failure", "host", "spec", "units"]),
     ("site", &["engine", "failure", "host", "plan", "spec", "state"]),
     ("control", &["clock", "engine", "failure"]),
     ("environment", &["clock", "config", "control", "engine", "failure", "site", "spec", "state"]),
     ("deployment", &["config", "engine", "environment", "host", "plan", "site"]),
     ("delivery", &["config", "deployment", "engine", "failure", "plan", "site", "spec", "state", "units"]),
-    ("image", &["config", "delivery", "engine", "failure", "host", "interrupt", "reporter", "site", "spec", "units"]),
+    (
+        "image",
+        &["config", "delivery", "engine", "failure", "host", "interrupt", "reporter", "site", "spec", "trust", "units"],
+    ),
     (
         "lifecycle",
         &[
@@ -44,6 +48,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "plan",
             "reporter",
             "spec",
+            "trust",
         ],
     ),
     ("execution", &["control", "engine", "environment", "failure", "reporter", "spec", "ui"]),

@@ -2,7 +2,7 @@
 
 use powerdev_protocol::ExitCode;
 
-use super::Context;
+use super::{Context, agree};
 use crate::config::settings::{BASE_IMAGE, PROFILE};
 use crate::config::{Choice, Overrides, Profile};
 use crate::host::HostFacts;
@@ -21,6 +21,9 @@ pub struct BuildArgs {
     /// The image to build on
     #[arg(long, value_name = "IMAGE")]
     pub base: Option<String>,
+    /// Agree to what the project's files ask for beyond its folder: `powerdev trust` shows it
+    #[arg(long)]
+    pub trust: bool,
     /// Take nothing from the build cache
     #[arg(long)]
     pub no_cache: bool,
@@ -40,6 +43,7 @@ pub async fn run(args: BuildArgs, context: &Context<'_>) -> anyhow::Result<ExitC
     for notice in &settings.notices {
         context.ui.notice(notice);
     }
+    agree::to_wants(&settings, args.trust, context)?;
     let engine = context.engine().await?;
     let options = BuildOptions { force: args.force, no_cache: args.no_cache, pull: args.pull };
     let built = image::ensure(&engine, &settings, &HostFacts::detect(), context.ui, options).await?;

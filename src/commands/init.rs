@@ -8,10 +8,11 @@ use serde::Serialize;
 
 use super::Context;
 use crate::config::settings::{EXTERNAL_DIR, PROFILE, SECURITY};
-use crate::config::{Choice, Profile, SecurityProfile, layout, template, yaml};
+use crate::config::{self, Choice, Profile, SecurityProfile, layout, template, yaml};
 use crate::failure::Failure;
 use crate::host;
 use crate::state;
+use crate::trust::Standing;
 
 /// Write a commented .env and powerdev.yaml here, and make the project's folders
 #[derive(Debug, clap::Args)]
@@ -64,6 +65,7 @@ pub async fn run(args: InitArgs, context: &Context<'_>) -> anyhow::Result<ExitCo
     for folder in layout::folders(&dir) {
         state::make_folder(&folder, 0o755, owner)?;
     }
+    trust(&dir, &report.written)?;
     if ignore(&dir)? {
         report.written.push(".gitignore".to_owned());
     }
@@ -73,6 +75,14 @@ pub async fn run(args: InitArgs, context: &Context<'_>) -> anyhow::Result<ExitCo
         tell(&report, context);
     }
     Ok(ExitCode::Done)
+}
+
+/// What was just written is the user's own word: what it asks for needs no other. What was there is not his.
+fn trust(dir: &Path, written: &[String]) -> anyhow::Result<()> {
+    // A file that was kept may be broken: whoever needs it says so.
+    let Ok(settings) = config::load(Some(dir), None) else { return Ok(()) };
+    let written: Vec<PathBuf> = written.iter().map(|file| dir.join(file)).collect();
+    Standing::of(&settings, None)?.agree_to_files(&written)
 }
 
 fn tell(report: &InitReport, context: &Context<'_>) {
@@ -92,7 +102,7 @@ fn here(given: Option<&Path>) -> anyhow::Result<PathBuf> {
         None => std::env::current_dir().context("the current folder can't be read; was it removed?")?,
     };
     match dir.canonicalize() {
-        Ok(dir) if dir.is_dir() => Ok(dir),
+        Ok(dir) if dir.is_dir() => config::refuse_below_data(&dir).map(|()| dir).map_err(Into::into),
         _ => Err(Failure::usage(format!("{} isn't a folder", dir.display())).hint("make it first").into()),
     }
 }

@@ -1,5 +1,6 @@
 //! One command, one file: its `Args` and its `run`. Here: the dispatch, and what commands share.
 
+mod agree;
 pub mod attach;
 pub mod backups;
 pub mod build;
@@ -26,6 +27,7 @@ pub mod start;
 pub mod status;
 pub mod stop;
 mod tell;
+pub mod trust;
 pub mod up;
 pub mod watch;
 
@@ -139,6 +141,7 @@ pub async fn run(cli: Cli, ui: &Ui) -> anyhow::Result<std::process::ExitCode> {
         Command::Services(args) => services::run(args, &context).await,
         Command::Ps(args) => ps::run(args, &context).await,
         Command::Init(args) => init::run(args, &context).await,
+        Command::Trust(args) => trust::run(args, &context).await,
         Command::Config(args) => config::run(args, &context).await,
         Command::Doctor(args) => doctor::run(args, &context).await,
         Command::Completions(args) => completions::run(args, &context).await,

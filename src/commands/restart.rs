@@ -3,7 +3,7 @@
 use powerdev_protocol::{ExitCode, HealthState, ServiceStatus};
 use serde::Serialize;
 
-use super::Context;
+use super::{Context, agree};
 use crate::clock::{Deadline, Seconds};
 use crate::config::Overrides;
 use crate::delivery;
@@ -13,6 +13,9 @@ use crate::lifecycle::{self, LOCK_PATIENCE, ready};
 /// Restart the environment, with changed services and secrets, and wait until ready
 #[derive(Debug, clap::Args)]
 pub struct RestartArgs {
+    /// Agree to what the project's files ask for beyond its folder: `powerdev trust` shows it
+    #[arg(long)]
+    trust: bool,
     /// Return as soon as the container runs
     #[arg(long)]
     no_wait: bool,
@@ -35,6 +38,7 @@ struct RestartDocument<'a> {
 /// When there is no such environment; when a service won't come.
 pub async fn run(args: RestartArgs, context: &Context<'_>) -> anyhow::Result<ExitCode> {
     let settings = context.settings_with(&Overrides::default())?;
+    agree::to_wants(&settings, args.trust, context)?;
     let deployment = Deployment::new(settings, context.engine().await?)?;
     let environment = &deployment.environment;
     let name = environment.name();

@@ -6,7 +6,7 @@ use powerdev_protocol::{ExitCode, HealthState, Reloaded, ServiceStatus};
 use serde::Serialize;
 
 use super::flags::SettingFlags;
-use super::{Context, tell};
+use super::{Context, agree, tell};
 use crate::clock::{Deadline, Seconds};
 use crate::deployment::Deployment;
 use crate::interrupt::interruptible;
@@ -29,6 +29,9 @@ pub struct BringArgs {
     /// Replace the container that is there; what is in .agent-mount and in the home folder stays
     #[arg(long)]
     recreate: bool,
+    /// Agree to what the project's files ask for beyond its folder: `powerdev trust` shows it
+    #[arg(long)]
+    trust: bool,
     /// Print what would be done, and touch nothing
     #[arg(long)]
     dry_run: bool,
@@ -110,6 +113,9 @@ pub(super) async fn bring_up(args: &BringArgs, build: Build, context: &Context<'
     let settings = context.settings_with(&args.settings.overrides)?;
     for notice in &settings.notices {
         ui.notice(notice);
+    }
+    if !args.dry_run {
+        agree::to_wants(&settings, args.trust, context)?;
     }
     let deployment = Deployment::new(settings, context.engine().await?)?;
     let options = BringUp { recreate: args.recreate, build };

@@ -95,6 +95,12 @@ impl Surroundings {
         .collect()
     }
 
+    /// Whether a container that gets this path reaches beyond a project in `project`. A project may lie anywhere; one that
+    /// holds the home folder is more than a project.
+    pub fn is_beyond(&self, path: &Path, project: &Path) -> bool {
+        !path.starts_with(project) || self.found_at(path).iter().any(|what| *what != SYSTEM)
+    }
+
     /// [`Surroundings::found_at`] as words that follow the path's name; empty where there is nothing to say.
     pub fn told(&self, path: &Path) -> String {
         let found = self.found_at(path);

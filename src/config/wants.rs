@@ -12,7 +12,7 @@ use super::layers::SettingLayers;
 use super::locate::PathStep;
 use super::reach::Surroundings;
 use super::setting::Setting;
-use super::{GpuRequest, Mount, Origin, Settings, layout, settings, yaml};
+use super::{Choice, ExternalDir, GpuRequest, Mount, Origin, SecurityProfile, Settings, layout, settings, yaml};
 use crate::failure::Failure;
 
 /// What kind of thing is asked for.
@@ -31,6 +31,8 @@ pub enum WantKind {
     Dockerfile,
     /// Ports that others than this machine reach.
     BindAddress,
+    /// The security profile in which root inside can reach the machine.
+    Security,
     /// GPUs by name, where `auto` would do without.
     Gpu,
     /// A variable of the caller's environment.
@@ -98,7 +100,8 @@ impl Finder<'_> {
         let read = self.read;
         let image = read.image.as_ref().map(|image| (image.to_string(), format!("runs in the image {image}")));
         let base = read.base_image.as_ref().map(|base| (base.to_string(), format!("builds its image on {base}")));
-        let outside = read.external_dir.as_ref().filter(|dir| !dir.starts_with(self.layers.paths.project));
+        let named = if let ExternalDir::Folder(dir) = &read.external_dir { Some(dir) } else { None };
+        let outside = named.filter(|dir| near.is_beyond(dir, self.layers.paths.project));
         let external = outside.map(|dir| {
             let says = format!("mounts {} at {}: {}writable", dir.display(), layout::EXTERNAL_TARGET, near.told(dir));
             (dir.display().to_string(), says)
@@ -107,6 +110,11 @@ impl Finder<'_> {
         let address = address.map(|address| {
             let says = format!("opens its ports to whoever reaches {address}, without a password");
             (address.to_string(), says)
+        });
+        let trusted = read.security == SecurityProfile::Trusted;
+        let security = trusted.then(|| {
+            let says = "runs under security: trusted, where root inside can reach this machine".to_owned();
+            (read.security.word(), says)
         });
         let gpus = match &read.gpu {
             GpuRequest::All => Some(("all".to_owned(), "takes all GPUs".to_owned())),
@@ -119,6 +127,7 @@ impl Finder<'_> {
             (&settings::BASE_IMAGE, WantKind::BaseImage, base),
             (&settings::EXTERNAL_DIR, WantKind::ExternalDir, external),
             (&settings::BIND_ADDRESS, WantKind::BindAddress, address),
+            (&settings::SECURITY, WantKind::Security, security),
             (&settings::GPU, WantKind::Gpu, gpus),
         ] {
             if let (Some((value, says)), Some((file, line))) = (found, self.place_in_project(setting)?) {
@@ -139,7 +148,7 @@ impl Finder<'_> {
 
     fn of_mounts(&self, near: &Surroundings) -> Vec<Want> {
         let outside = self.mounts.iter().enumerate();
-        let outside = outside.filter(|(_, mount)| !mount.source.starts_with(self.layers.paths.project));
+        let outside = outside.filter(|(_, mount)| near.is_beyond(&mount.source, self.layers.paths.project));
         let want = |(index, mount): (usize, &Mount)| {
             let (source, target) = (mount.source.display(), &mount.target);
             let writable = if mount.read_only { "read-only" } else { "writable" };

@@ -26,7 +26,7 @@ use powerdev_protocol::ExitCode;
 use sha2::{Digest, Sha256};
 
 use crate::config::layout::AGENT_MOUNT;
-use crate::config::{Choice, ImageReference, Settings};
+use crate::config::{Choice, ImageReference, Settings, Want};
 use crate::delivery::cache_home;
 use crate::engine::{
     BuildEvent, BuildRequest, BuildSecrets, Engine, EngineError, Hidden, Image, Logins, container_proxies,
@@ -36,6 +36,7 @@ use crate::host::HostFacts;
 use crate::interrupt::interruptible;
 use crate::reporter::Reporter;
 use crate::spec::label;
+use crate::trust::Standing;
 use base::Base;
 use digests::Digests;
 use mirrors::Mirrors;
@@ -144,6 +145,14 @@ pub fn tag(settings: &Settings, host: &HostFacts) -> anyhow::Result<String> {
     }
 }
 
+/// What the image of this project asks its user for, besides what its settings do: the project's own Dockerfile.
+///
+/// # Errors
+/// When it can't be read.
+pub fn want(settings: &Settings) -> anyhow::Result<Option<Want>> {
+    if settings.image.is_some() { Ok(None) } else { recipe::own_want(&settings.dir, settings.profile) }
+}
+
 /// Makes sure that the environment's image is there and up to date.
 ///
 /// # Errors
@@ -158,9 +167,11 @@ pub async fn ensure(
 ) -> anyhow::Result<Built> {
     let since = Instant::now();
     if let Some(tag) = &settings.image {
+        Standing::of(settings, None)?.require()?;
         return given(engine, tag.as_str(), reporter, &options, since).await;
     }
     let Wanted { recipe, arguments, hash, repository, tag } = Wanted::find(settings, host)?;
+    Standing::of(settings, recipe.want.clone())?.require()?;
     let asked = settings.base_image.as_ref().map(ImageReference::as_str);
     // A Dockerfile that doesn't ask for it names its own, which BuildKit pulls.
     let takes_base = recipe.dockerfile.has_arg(BASE_IMAGE);

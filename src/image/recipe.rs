@@ -10,12 +10,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use powerdev_protocol::ExitCode;
+use sha2::{Digest, Sha256};
 
 use super::context::BuildContext;
 use super::dockerfile::Dockerfile;
 use super::embedded;
 use super::ignore::Ignore;
-use crate::config::{Choice, Profile};
+use crate::config::{Choice, Profile, Want, WantKind};
 use crate::failure::Failure;
 
 /// Where a Dockerfile that wants the CA certificates of this machine copies them from.
@@ -37,6 +38,8 @@ pub struct Recipe {
     pub context: BuildContext,
     /// The project's folder, when the Dockerfile is the project's.
     pub project: Option<PathBuf>,
+    /// That Dockerfile, as what its project's user has to agree to: these very bytes are built.
+    pub want: Option<Want>,
 }
 
 impl Recipe {
@@ -63,11 +66,13 @@ impl Recipe {
     }
 
     fn of_project(dir: &Path, profile: Profile, private: &[String]) -> anyhow::Result<Option<Self>> {
-        let Some(Own { dockerfile, path, text, target }) = Own::find(dir, profile)? else { return Ok(None) };
+        let Some(own) = Own::find(dir, profile)? else { return Ok(None) };
+        let want = Some(own.want(dir));
+        let Own { dockerfile, path, text, target } = own;
         let mut context = BuildContext::of_folder(dir, &Ignore::of_paths(private).then(read_ignore(dir, path)?))?;
         // It must be there even where the rules leave it out.
         context.put(path, 0o644, text);
-        Ok(Some(Self { dockerfile, path: path.into(), target, context, project: Some(dir.to_owned()) }))
+        Ok(Some(Self { dockerfile, path: path.into(), target, context, project: Some(dir.to_owned()), want }))
     }
 
     fn embedded(profile: Profile) -> anyhow::Result<Self> {
@@ -83,7 +88,7 @@ impl Recipe {
         for (path, mode, content) in embedded::FILES {
             context.put(path, *mode, *content);
         }
-        Ok(Self { dockerfile, path: "Dockerfile".into(), target: Some(stage), context, project: None })
+        Ok(Self { dockerfile, path: "Dockerfile".into(), target: Some(stage), context, project: None, want: None })
     }
 }
 
@@ -116,6 +121,23 @@ impl Own {
         }
         Ok(None)
     }
+}
+
+impl Own {
+    /// By its content: what it copies from the project changes all day long, and runs in no other place than its commands.
+    fn want(&self, dir: &Path) -> Want {
+        let says = format!("builds its image by its own {}, whose commands run as root in the build", self.path);
+        let value = format!("{}:{}", self.path, hex::encode(Sha256::digest(&self.text)));
+        Want::new(WantKind::Dockerfile, value, says, &dir.join(self.path), None)
+    }
+}
+
+/// A project's own Dockerfile, as what its user has to agree to.
+///
+/// # Errors
+/// When it can't be read.
+pub fn own_want(dir: &Path, profile: Profile) -> anyhow::Result<Option<Want>> {
+    Ok(Own::find(dir, profile)?.map(|own| own.want(dir)))
 }
 
 /// The image that a project's own Dockerfile begins with, where it doesn't take the base image that it is given.

@@ -16,6 +16,7 @@ use crate::interrupt::interruptible;
 use crate::plan::{self, Difference, Plan, Selection};
 use crate::reporter::Reporter;
 use crate::spec::ContainerSpec;
+use crate::trust::Standing;
 
 /// When to build the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,9 +81,11 @@ impl Up {
 /// Makes, starts or adopts the container, and returns as soon as it runs. One powerdev at a time.
 ///
 /// # Errors
-/// A conflict when a foreign container has our name; a failed build; what the Engine says. What was made and can't be
-/// started is removed again, and a container that was to be replaced goes on as it was.
+/// What the project asks for and nobody has agreed to; a conflict when a foreign container has our name; a failed build;
+/// what the Engine says. What was made and can't be started is removed again, and a container that was to be replaced goes
+/// on as it was.
 pub async fn bring_up(deployment: &Deployment, reporter: &dyn Reporter, options: BringUp) -> anyhow::Result<Up> {
+    Standing::of(&deployment.settings, None)?.require()?;
     let look = || deployment.environment.find();
     let (found, info) = tokio::join!(look(), deployment.engine.info());
     let (found, info) = (found?, info?);

@@ -2,8 +2,8 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock};
 
 use super::process::Invocation;
 use super::{engine, reaper};
@@ -29,11 +29,16 @@ pub fn run_dir() -> &'static Path {
     })
 }
 
+/// The files by which a project can ask for something.
+const WANTING: [&str; 4] = ["powerdev.yaml", ".env", ".powerdev/Dockerfile", "Dockerfile"];
+
 /// A project in a temporary folder.
 #[derive(Debug)]
 pub struct Project {
     name: String,
     root: PathBuf,
+    /// The files that powerdev was told to trust last.
+    trusted: Mutex<Vec<Option<Vec<u8>>>>,
 }
 
 impl Project {
@@ -52,7 +57,7 @@ impl Project {
         // All of one length: no name is the beginning of another, and cleaning up goes by what holds the name.
         let name = format!("{}-{:03}", run_id(), COUNTER.fetch_add(1, Ordering::Relaxed));
         let root = run_dir().join(&name);
-        let project = Self { name, root };
+        let project = Self { name, root, trusted: Mutex::default() };
         for dir in [project.dir(), project.home(), project.state_home(), project.cache_home()] {
             std::fs::create_dir_all(dir).expect("the temporary folder is writable");
         }
@@ -126,8 +131,24 @@ impl Project {
     }
 
     /// The real binary, in the project's folder, with an environment that holds nothing of the caller's but the way
-    /// to the Engine and to the network. Standard input is empty.
+    /// to the Engine and to the network. Standard input is empty. What the project's files ask for is agreed to, as they are
+    /// now, by the word that a user has for it.
     pub fn powerdev<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Invocation {
+        let files = WANTING.map(|file| self.dir().join(file));
+        // Anything but a file is what a test is about: reading it may never end.
+        let files = files.map(|file| file.is_file().then(|| std::fs::read(file).ok()).flatten()).to_vec();
+        let mut trusted = self.trusted.lock().expect("no holder panics");
+        if *trusted != files && files.iter().any(Option::is_some) {
+            // Broken files are refused here as they are there.
+            self.untrusted(["trust", "--yes", "--quiet"]).run();
+            *trusted = files;
+        }
+        drop(trusted);
+        self.untrusted(arguments)
+    }
+
+    /// As [`Self::powerdev`], for a project that nobody has looked at: what its files ask for is agreed to by nobody.
+    pub fn untrusted<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Invocation {
         Invocation::powerdev(&self.dir(), &self.home())
             .env("XDG_STATE_HOME", self.state_home())
             .env("XDG_CACHE_HOME", self.cache_home())

@@ -6,6 +6,7 @@ mod escapes;
 mod masks;
 mod mounts;
 mod told;
+mod trust;
 
 use crate::common::{Output, Project};
 
