@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use powerdev_protocol::service::rules::{self, schema};
 use schemars::JsonSchema;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor, value::MapAccessDeserializer};
 
@@ -17,10 +18,10 @@ pub struct PortEntry(pub Port);
 #[schemars(rename = "Port")]
 struct PortForm {
     /// The port inside of the container.
-    #[schemars(range(min = 1))]
+    #[schemars(transform = schema::by(rules::PORT))]
     container: u16,
     /// On the host; the same if not given.
-    #[schemars(range(min = 1))]
+    #[schemars(transform = schema::by(rules::PORT))]
     host: Option<u16>,
 }
 
@@ -30,7 +31,7 @@ struct PortForm {
 #[expect(dead_code, reason = "only its schema is of use")]
 enum PortForms {
     /// The same inside and on the host.
-    Same(u16),
+    Same(#[schemars(transform = schema::by(rules::PORT))] u16),
     /// `host:container`, as docker writes it.
     Short(String),
     /// Both ends by name.
@@ -64,7 +65,7 @@ impl<'de> Deserialize<'de> for PortEntry {
             }
 
             fn visit_u64<E: de::Error>(self, number: u64) -> Result<PortEntry, E> {
-                port(number, number).ok_or_else(|| E::custom(format_args!("`{number}` is no port: give {PORT}")))
+                port(number, number).ok_or_else(|| E::custom(format_args!("`{number}` is no port: {}", rules::PORT)))
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<PortEntry, E> {
@@ -74,7 +75,7 @@ impl<'de> Deserialize<'de> for PortEntry {
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<PortEntry, A::Error> {
                 let form = PortForm::deserialize(MapAccessDeserializer::new(map))?;
                 port(form.host.unwrap_or(form.container).into(), form.container.into())
-                    .ok_or_else(|| de::Error::custom("0 is no port"))
+                    .ok_or_else(|| de::Error::custom(format_args!("`0` is no port: {}", rules::PORT)))
             }
         }
         deserializer.deserialize_any(PortVisitor)
@@ -82,7 +83,7 @@ impl<'de> Deserialize<'de> for PortEntry {
 }
 
 fn port(host: u64, container: u64) -> Option<PortEntry> {
-    let number = |number: u64| u16::try_from(number).ok().filter(|number| *number > 0);
+    let number = |number: u64| u16::try_from(number).ok().filter(|number| rules::PORT.allow((*number).into()));
     Some(PortEntry(Port { container: number(container)?, host: number(host)? }))
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 
+use powerdev_protocol::service::rules::{self, schema};
 use schemars::JsonSchema;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
@@ -24,7 +25,7 @@ pub enum NumberOrText {
 #[expect(dead_code, reason = "only its schema is of use")]
 pub enum Scalar {
     /// Text as it is.
-    Text(String),
+    Text(#[schemars(transform = schema::by(rules::VALUE))] String),
     /// A number, which becomes text as it is written.
     Number(f64),
     /// true or false, which become text as well.

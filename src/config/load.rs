@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 
 use powerdev_protocol::Service;
+use powerdev_protocol::service::rules;
 
 use super::env_file::EnvFile;
 use super::layers::SettingLayers;
@@ -216,11 +217,12 @@ impl Loader<'_> {
 
     fn check_variable(&self, key: &str, value: &str) -> Result<(), Failure> {
         let place = self.yaml.place(&[PathStep::Key("environment"), PathStep::Key(key)]);
-        let name = key.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-            && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-        if !name || value.contains('\0') {
-            return Err(Failure::usage(format!("{place}: `{key}` can't be a variable's name or value"))
-                .hint("use letters, digits and `_`, a digit not first; no NUL byte in the value"));
+        if !rules::VARIABLE.allows(key) {
+            let message = format!("{place}: `{}` can't be a variable's name", key.escape_debug());
+            return Err(Failure::usage(message).hint(rules::VARIABLE.expected));
+        }
+        if !rules::VALUE.allows(value) {
+            return Err(Failure::usage(format!("{place}: {key} won't do")).hint(rules::VALUE.expected));
         }
         if settings::is_known_secret(key) {
             return Err(Failure::usage(format!("{place}: {key} is a secret, and what stands here is no secret"))

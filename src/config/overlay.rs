@@ -14,7 +14,7 @@ use super::forms::{Scalar, UniqueMap};
 use super::locate::PathStep;
 use super::suggest;
 use super::types::{Name, Profile};
-use super::yaml::YamlFile;
+use super::yaml::{SCHEMA_HINT, YamlFile};
 use crate::failure::Failure;
 
 /// The key of a service's command.
@@ -186,7 +186,8 @@ fn listed(services: &BTreeMap<String, Service>) -> String {
 fn refused(yaml: &YamlFile, services: &BTreeMap<String, Service>, error: &powerdev_protocol::ServiceError) -> Failure {
     use powerdev_protocol::ServiceError as E;
     let named = |service: &str| yaml.content.services.contains_key(service).then(|| service.to_owned());
-    let (service, field, hint) = match error {
+    let mut field = None;
+    let (service, key, hint) = match error {
         E::Cycle { path } => {
             let first = path.iter().find_map(|service| named(service));
             (first, "depends_on", "take one of these dependencies away".to_owned())
@@ -200,15 +201,22 @@ fn refused(yaml: &YamlFile, services: &BTreeMap<String, Service>, error: &powerd
             (named(service).or_else(|| named(unknown)), "depends_on", hint)
         }
         E::EmptyCommand { service } => (named(service), "command", "give the program and its arguments".to_owned()),
-        E::BadName { service } => (named(service), "", "rename it".to_owned()),
-        E::BadValue { service, field, .. } => (
-            named(service),
-            field.split('.').next().unwrap_or(""),
-            "`powerdev config --schema` has the form".to_owned(),
-        ),
+        E::BadName { service, .. } => (named(service), "", "rename it".to_owned()),
+        E::BadValue { service, field: wrong, .. } => {
+            field = Some(wrong);
+            (named(service), "", SCHEMA_HINT.to_owned())
+        }
     };
     let place = match &service {
-        Some(service) => yaml.place(&[PathStep::Key("services"), PathStep::Key(service), PathStep::Key(field)]),
+        Some(service) => {
+            let mut steps = vec![PathStep::Key("services"), PathStep::Key(service), PathStep::Key(key)];
+            if let Some(field) = field {
+                steps.truncate(2);
+                steps.extend(field.keys.iter().map(|key| PathStep::Key(key)));
+                steps.extend(field.item.map(PathStep::Item));
+            }
+            yaml.place(&steps)
+        }
         None => yaml.path.display().to_string(),
     };
     Failure::usage(format!("{place}: {error}")).hint(hint)

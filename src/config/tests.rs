@@ -256,14 +256,14 @@ fn every_mistake_names_file_line_value_and_a_way_out() {
         (
             "powerdev.yaml",
             "services:\n  a:\n    command: x\n    stop:\n      grace: -1\n",
-            "powerdev.yaml:4: service `a`: stop.grace is -1",
+            "powerdev.yaml:5: service `a`: stop.grace is -1",
             "--schema",
         ),
         (
             "powerdev.yaml",
             "services:\n  a:\n    command: x\n    ready: {tpc: 80}\n",
-            "powerdev.yaml:4: services.a.ready: ",
-            "",
+            "powerdev.yaml:4: unknown key `tpc` in services.a.ready",
+            "did you mean `tcp`?",
         ),
         (
             "powerdev.yaml",

@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use powerdev_protocol::service::rules::schema;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 
@@ -20,7 +21,8 @@ use crate::failure::Failure;
 /// The file's name in the project's folder.
 pub const FILE: &str = "powerdev.yaml";
 
-const SCHEMA_HINT: &str = "`powerdev config --schema` prints what may be there";
+/// What to do about a value of another form.
+pub(super) const SCHEMA_HINT: &str = "`powerdev config --schema` prints what may be there";
 
 /// What `powerdev.yaml` may say. Every key is optional.
 #[derive(Debug, Clone, Default, PartialEq, JsonSchema)]
@@ -35,11 +37,12 @@ pub struct YamlContent {
     pub mounts: Vec<MountEntry>,
     /// Plain variables of every service and shell. Anyone who may use Docker here can read them: secrets belong in
     /// .env.
-    #[schemars(with = "BTreeMap<String, Scalar>")]
+    #[schemars(with = "BTreeMap<String, Scalar>", transform = schema::variables)]
     pub environment: BTreeMap<String, String>,
     /// Keys of .env that are meant as they are, though they look like a setting misspelt.
     pub secrets: Vec<String>,
     /// Services: changes to built-in ones, and your own.
+    #[schemars(transform = schema::services)]
     pub services: BTreeMap<String, Overlay>,
 }
 
@@ -158,13 +161,19 @@ impl YamlFile {
     }
 
     /// Says in the file's terms what serde found wrong with what lies at these steps.
-    pub(super) fn refusal(&self, steps: &[PathStep<'_>], message: &str) -> Failure {
+    pub(super) fn refusal(&self, mut steps: &[PathStep<'_>], message: &str) -> Failure {
+        let unknown = unknown_field(message);
+        if let (Some((_, unknown, _)), Some((PathStep::Key(last), above))) = (&unknown, steps.split_last())
+            && unknown == last
+        {
+            steps = above;
+        }
         let path = steps.iter().fold(String::new(), |path, step| match step {
             PathStep::Key(key) if path.is_empty() => (*key).to_owned(),
             PathStep::Key(key) => format!("{path}.{key}"),
             PathStep::Item(index) => format!("{path}[{index}]"),
         });
-        match unknown_field(message) {
+        match unknown {
             Some((_, unknown, known)) => {
                 unknown_key(&self.place(&[steps, &[PathStep::Key(&unknown)]].concat()), &unknown, &path, &known)
             }

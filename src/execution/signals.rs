@@ -98,7 +98,7 @@ impl SignalForwarder {
         }
         match self.send(number).await {
             Err(error) if ends => {
-                let why = format!("can't pass on {}: {error}", powerdev_protocol::service::signal_name(number));
+                let why = format!("can't pass on {}: {error}", powerdev_protocol::signal::signal_name(number));
                 SignalVerdict::GiveUp { code: code(number), why }
             }
             _ => SignalVerdict::Passed,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use powerdev_protocol::service::signal_name;
+use powerdev_protocol::signal::signal_name;
 use powerdev_protocol::{LastExit, ServiceState};
 use serde::{Deserialize, Serialize};
 

@@ -199,7 +199,7 @@ fn told(event: &EventKind) -> String {
         EventKind::Oom { kills } => format!("out of memory: {kills} killed since start"),
         EventKind::PidsLimit { refused } => format!("limit of tasks reached: {refused} refused since start"),
         EventKind::Stopping { signal } => {
-            format!("stopping, told by {}", powerdev_protocol::service::signal_name(*signal))
+            format!("stopping, told by {}", powerdev_protocol::signal::signal_name(*signal))
         }
         EventKind::SessionOpened { name } => format!("session {name}: opened"),
         EventKind::SessionEnded { name, exit } => format!("session {name}: {}", exit.reason),

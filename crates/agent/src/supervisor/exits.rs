@@ -1,7 +1,7 @@
 //! How a process ended, in numbers and in words.
 
 use powerdev_protocol::LastExit;
-use powerdev_protocol::service::signal_name;
+use powerdev_protocol::signal::signal_name;
 use rustix::process::WaitStatus;
 
 use super::spawn::SpawnError;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use powerdev_protocol::service::signal_number;
+use powerdev_protocol::signal::signal_number;
 use powerdev_protocol::{Condition, EventKind, ServiceState};
 use rustix::process::{WaitOptions, WaitStatus};
 

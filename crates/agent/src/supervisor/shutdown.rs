@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use powerdev_protocol::service::signal_name;
+use powerdev_protocol::signal::signal_name;
 use powerdev_protocol::{EventKind, ServiceState};
 
 use super::machine::UnitEvent;

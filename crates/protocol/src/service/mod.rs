@@ -1,11 +1,20 @@
 //! Services as data: what to run, when it counts as ready, and what to do when it dies.
 //!
 //! The host reads them from YAML (defaults overlaid by the project's `powerdev.yaml`), the agent from JSON.
-//! [`ServiceSet::check`] holds for both: a set that passes has known names and no cycle.
+//! [`ServiceSet::check`] holds for both: a set that passes has known names, values that make sense and no cycle. What a
+//! field may hold stands once, in [`rules`].
 
-use std::collections::BTreeMap;
+mod check;
+mod command;
+pub mod rules;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
+
+pub use self::check::{Field, RESERVED, ServiceError, bounds};
+#[cfg(feature = "schema")]
+use self::rules::schema;
 
 /// Everything that the agent needs to know at its start.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -29,9 +38,11 @@ pub struct Service {
     pub command: Vec<String>,
     /// Variables of this service alone.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(transform = schema::variables))]
     pub environment: BTreeMap<String, String>,
     /// Working directory; the home folder if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(transform = schema::by(rules::FOLDER)))]
     pub directory: Option<String>,
     /// Services that must have come so far before this one starts.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -54,6 +65,7 @@ pub struct Service {
     pub essential: bool,
     /// Ports that it listens on and that the host publishes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(transform = schema::Each(rules::PORT)))]
     pub ports: Vec<u16>,
     /// Whether it is run at all.
     #[serde(default = "yes")]
@@ -81,26 +93,76 @@ pub enum Condition {
 /// How a service shows that it is ready, and afterwards that it still is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "ReadinessForm")]
+#[cfg_attr(feature = "schema", schemars(!try_from, deny_unknown_fields))]
 pub struct Readiness {
     /// What is looked at.
     #[serde(flatten)]
     pub probe: Probe,
     /// Seconds between probes while it starts.
     #[serde(default = "Readiness::interval")]
+    #[cfg_attr(feature = "schema", schemars(transform = schema::by(rules::WAIT)))]
     pub interval: f64,
     /// Seconds that one probe may take.
     #[serde(default = "Readiness::timeout")]
+    #[cfg_attr(feature = "schema", schemars(transform = schema::by(rules::WAIT)))]
     pub timeout: f64,
     /// Seconds that it may take to become ready, before it is killed and counts as failed.
     #[serde(default = "Readiness::deadline")]
+    #[cfg_attr(feature = "schema", schemars(transform = schema::by(rules::WAIT)))]
     pub deadline: f64,
     /// Seconds between probes once it is ready (TCP, HTTP and exec only). 0: never.
     #[serde(default = "Readiness::liveness")]
+    #[cfg_attr(feature = "schema", schemars(transform = schema::by(rules::PERIOD)))]
     pub liveness: f64,
     /// Failed probes in a row that make a ready service unhealthy.
     #[serde(default = "Readiness::retries")]
+    #[cfg_attr(feature = "schema", schemars(transform = schema::by(rules::TIMES)))]
     pub retries: u32,
+}
+
+/// A [`Readiness`] as it is read: every key on its own, so that what is wrong is told with its key.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReadinessForm {
+    fd: Option<i32>,
+    notify: Option<Empty>,
+    tcp: Option<u16>,
+    http: Option<HttpProbe>,
+    #[serde(default, deserialize_with = "command::optional::deserialize")]
+    exec: Option<Vec<String>>,
+    log: Option<String>,
+    #[serde(default = "Readiness::interval")]
+    interval: f64,
+    #[serde(default = "Readiness::timeout")]
+    timeout: f64,
+    #[serde(default = "Readiness::deadline")]
+    deadline: f64,
+    #[serde(default = "Readiness::liveness")]
+    liveness: f64,
+    #[serde(default = "Readiness::retries")]
+    retries: u32,
+}
+
+impl TryFrom<ReadinessForm> for Readiness {
+    type Error = &'static str;
+
+    fn try_from(form: ReadinessForm) -> Result<Self, Self::Error> {
+        let ReadinessForm { fd, notify, tcp, http, exec, log, interval, timeout, deadline, liveness, retries } = form;
+        let probes = [
+            fd.map(Probe::Fd),
+            notify.map(Probe::Notify),
+            tcp.map(Probe::Tcp),
+            http.map(Probe::Http),
+            exec.map(Probe::Exec),
+            log.map(Probe::Log),
+        ];
+        let mut given = probes.into_iter().flatten();
+        match (given.next(), given.next()) {
+            (Some(probe), None) => Ok(Self { probe, interval, timeout, deadline, liveness, retries }),
+            _ => Err("give one of `fd`, `notify`, `tcp`, `http`, `exec` and `log`"),
+        }
+    }
 }
 
 impl Readiness {
@@ -127,11 +189,11 @@ impl Readiness {
 #[serde(rename_all = "snake_case")]
 pub enum Probe {
     /// It writes a newline to this file descriptor (s6's protocol).
-    Fd(i32),
+    Fd(#[cfg_attr(feature = "schema", schemars(transform = schema::by(rules::DESCRIPTOR)))] i32),
     /// It sends `READY=1` to `$NOTIFY_SOCKET` (systemd's protocol).
     Notify(Empty),
     /// Something accepts connections on this port of 127.0.0.1.
-    Tcp(u16),
+    Tcp(#[cfg_attr(feature = "schema", schemars(transform = schema::by(rules::PORT)))] u16),
     /// A GET answers with 200 to 399.
     Http(HttpProbe),
     /// This command, run in the service's environment, ends with code 0.
@@ -141,7 +203,7 @@ pub enum Probe {
         Vec<String>,
     ),
     /// A line of its output contains this text.
-    Log(String),
+    Log(#[cfg_attr(feature = "schema", schemars(transform = schema::by(rules::SAYING)))] String),
 }
 
 /// `{}`: a probe without settings.
@@ -156,9 +218,11 @@ pub struct Empty {}
 #[serde(deny_unknown_fields)]
 pub struct HttpProbe {
     /// Port on 127.0.0.1.
+    #[cfg_attr(feature = "schema", schemars(transform = schema::by(rules::PORT)))]
     pub port: u16,
     /// Path, `/` if not given.
     #[serde(default = "root")]
+    #[cfg_attr(feature = "schema", schemars(transform = schema::by(rules::URL_PATH)))]
     pub path: String,
 }
 
@@ -174,14 +238,19 @@ pub struct Restart {
     /// When to restart.
     pub policy: RestartPolicy,
     /// Seconds before the first restart after a failure. A first death after a long run restarts at once.
+    #[cfg_attr(feature = "schema", schemars(transform = schema::by(rules::PAUSE)))]
     pub backoff: f64,
     /// The longest wait, in seconds: each failure doubles it up to here.
+    #[cfg_attr(feature = "schema", schemars(transform = schema::by(rules::PAUSE)))]
     pub max_backoff: f64,
     /// Random share added to each wait: 0.2 adds up to 20 %.
+    #[cfg_attr(feature = "schema", schemars(transform = schema::by(rules::SHARE)))]
     pub jitter: f64,
     /// Seconds of being ready that make its past failures forgotten.
+    #[cfg_attr(feature = "schema", schemars(transform = schema::by(rules::PAUSE)))]
     pub reset: f64,
     /// Failures in a row after which it is given up on. 0: never.
+    #[cfg_attr(feature = "schema", schemars(transform = schema::by(rules::LIMIT)))]
     pub limit: u32,
 }
 
@@ -211,8 +280,10 @@ pub enum RestartPolicy {
 #[serde(deny_unknown_fields, default)]
 pub struct Stop {
     /// The signal to its whole tree, e.g. `TERM`, `INT`, `HUP`.
+    #[cfg_attr(feature = "schema", schemars(transform = schema::signal))]
     pub signal: String,
     /// Seconds until what is left is killed.
+    #[cfg_attr(feature = "schema", schemars(transform = schema::by(rules::PAUSE)))]
     pub grace: f64,
 }
 
@@ -222,225 +293,50 @@ impl Default for Stop {
     }
 }
 
-/// Why a [`ServiceSet`] is refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ServiceError {
-    /// `depends_on` names a service that isn't there.
-    #[error("service `{service}` depends on `{unknown}`, which is no service here")]
-    UnknownDependency {
-        /// The service that depends.
-        service: String,
-        /// The name that isn't there.
-        unknown: String,
-    },
-    /// Services wait for each other in a ring.
-    #[error("services wait for each other: {}", .path.join(" -> "))]
-    Cycle {
-        /// The ring: its first name stands again at its end.
-        path: Vec<String>,
-    },
-    /// A service without a command.
-    #[error("service `{service}` has an empty command")]
-    EmptyCommand {
-        /// The service that is wrong.
-        service: String,
-    },
-    /// A name that can't be a file's or a session's.
-    #[error("`{service}` can't be a service's name: use a-z, 0-9, `-` and `_`, a letter or digit first, 63 at most")]
-    BadName {
-        /// The service that is named.
-        service: String,
-    },
-    /// A number that makes no sense, e.g. a negative time.
-    #[error("service `{service}`: {field} is {value}: {expected}")]
-    BadValue {
-        /// The service that is wrong.
-        service: String,
-        /// Which setting, dotted.
-        field: &'static str,
-        /// The value as it was given.
-        value: String,
-        /// What would do.
-        expected: &'static str,
-    },
-}
-
 impl ServiceSet {
     /// The services that are to be run.
     pub fn enabled(&self) -> impl Iterator<Item = (&String, &Service)> {
         self.services.iter().filter(|(_, service)| service.enabled)
     }
 
-    /// Refuses what can't be run.
-    ///
-    /// # Errors
-    /// The first of: a bad name, an empty command, a senseless number, an unknown dependency, a cycle.
-    pub fn check(&self) -> Result<(), ServiceError> {
-        for (name, service) in &self.services {
-            check_service(name, service)?;
-            for dependency in service.depends_on.keys() {
-                if !self.services.get(dependency).is_some_and(|s| s.enabled || !service.enabled) {
-                    return Err(ServiceError::UnknownDependency { service: name.clone(), unknown: dependency.clone() });
-                }
-            }
-        }
-        self.start_order().map(drop)
-    }
-
-    /// Every enabled service after all that it depends on; by name where nothing else decides.
+    /// Every enabled service after all that it depends on; by name where nothing else decides. Takes time in
+    /// proportion to the services and their dependencies, and no stack.
     ///
     /// # Errors
     /// [`ServiceError::Cycle`] with the ring's path.
     pub fn start_order(&self) -> Result<Vec<&str>, ServiceError> {
+        let dependencies = |name: &str| self.services.get(name).into_iter().flat_map(|s| s.depends_on.keys());
         let mut order = Vec::new();
+        let mut placed: BTreeSet<&str> = BTreeSet::new();
+        // The names on the way from the first to the one that is looked at, each with the dependencies that are left.
         let mut path = Vec::new();
-        for (name, _) in self.enabled() {
-            self.visit(name, &mut order, &mut path)?;
+        let mut on_path: BTreeSet<&str> = BTreeSet::new();
+        for (first, _) in self.enabled() {
+            let mut next = Some(first.as_str());
+            loop {
+                match next.filter(|name| !placed.contains(name)) {
+                    Some(name) if !on_path.insert(name) => return Err(ring(path.iter().map(|(name, _)| *name), name)),
+                    Some(name) => path.push((name, dependencies(name))),
+                    None => {}
+                }
+                let Some((name, left)) = path.last_mut() else { break };
+                next = left.next().map(String::as_str);
+                if next.is_none() {
+                    on_path.remove(*name);
+                    placed.insert(*name);
+                    order.push(*name);
+                    path.pop();
+                }
+            }
         }
         Ok(order)
     }
-
-    fn visit<'a>(
-        &'a self,
-        name: &'a str,
-        order: &mut Vec<&'a str>,
-        path: &mut Vec<&'a str>,
-    ) -> Result<(), ServiceError> {
-        if order.contains(&name) {
-            return Ok(());
-        }
-        if let Some(start) = path.iter().position(|n| *n == name) {
-            let ring = path[start..].iter().chain([&name]).map(ToString::to_string).collect();
-            return Err(ServiceError::Cycle { path: ring });
-        }
-        path.push(name);
-        for dependency in self.services.get(name).into_iter().flat_map(|s| s.depends_on.keys()) {
-            self.visit(dependency, order, path)?;
-        }
-        path.pop();
-        order.push(name);
-        Ok(())
-    }
 }
 
-fn check_service(name: &str, service: &Service) -> Result<(), ServiceError> {
-    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
-    if name.len() > 63 || !name.chars().all(fits) || !name.starts_with(|c: char| c.is_ascii_alphanumeric()) {
-        return Err(ServiceError::BadName { service: name.into() });
-    }
-    if service.command.first().is_none_or(String::is_empty) {
-        return Err(ServiceError::EmptyCommand { service: name.into() });
-    }
-    let not_negative = "give seconds, 0 or more";
-    let mut times = vec![
-        ("restart.backoff", service.restart.backoff),
-        ("restart.max_backoff", service.restart.max_backoff),
-        ("restart.jitter", service.restart.jitter),
-        ("restart.reset", service.restart.reset),
-        ("stop.grace", service.stop.grace),
-    ];
-    if let Some(ready) = &service.ready {
-        times.extend([
-            ("ready.interval", ready.interval),
-            ("ready.timeout", ready.timeout),
-            ("ready.deadline", ready.deadline),
-            ("ready.liveness", ready.liveness),
-        ]);
-    }
-    for (field, value) in times {
-        if !value.is_finite() || !(0.0..=1e9).contains(&value) {
-            return Err(ServiceError::BadValue {
-                service: name.into(),
-                field,
-                value: value.to_string(),
-                expected: not_negative,
-            });
-        }
-    }
-    if signal_number(&service.stop.signal).is_none() {
-        return Err(ServiceError::BadValue {
-            service: name.into(),
-            field: "stop.signal",
-            value: service.stop.signal.clone(),
-            expected: "give a signal's name, such as TERM, INT, HUP, QUIT, USR1, USR2 or KILL",
-        });
-    }
-    Ok(())
-}
-
-/// Linux's number of a signal's name, with or without `SIG`.
-pub fn signal_number(name: &str) -> Option<i32> {
-    let name = name.strip_prefix("SIG").unwrap_or(name);
-    SIGNALS.iter().find(|(known, _)| *known == name).map(|(_, number)| *number)
-}
-
-/// A signal's name with `SIG`, or its bare number.
-pub fn signal_name(number: i32) -> String {
-    match SIGNALS.iter().find(|(_, n)| *n == number) {
-        Some((name, _)) => format!("SIG{name}"),
-        None => format!("signal {number}"),
-    }
-}
-
-/// Linux on x86-64 and arm64, which agree.
-const SIGNALS: &[(&str, i32)] = &[
-    ("HUP", 1),
-    ("INT", 2),
-    ("QUIT", 3),
-    ("ILL", 4),
-    ("TRAP", 5),
-    ("ABRT", 6),
-    ("BUS", 7),
-    ("FPE", 8),
-    ("KILL", 9),
-    ("USR1", 10),
-    ("SEGV", 11),
-    ("USR2", 12),
-    ("PIPE", 13),
-    ("ALRM", 14),
-    ("TERM", 15),
-    ("CHLD", 17),
-    ("CONT", 18),
-    ("STOP", 19),
-    ("TSTP", 20),
-    ("TTIN", 21),
-    ("TTOU", 22),
-    ("URG", 23),
-    ("XCPU", 24),
-    ("XFSZ", 25),
-    ("VTALRM", 26),
-    ("PROF", 27),
-    ("WINCH", 28),
-    ("IO", 29),
-    ("PWR", 30),
-    ("SYS", 31),
-];
-
-/// A command: a list of words, or one string for the shell.
-mod command {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    #[derive(Deserialize)]
-    #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-    #[serde(untagged, expecting = "a command: a list of words, or one string for the shell")]
-    pub(super) enum CommandForm {
-        /// Run by `/bin/sh -c`.
-        Shell(String),
-        /// Program and arguments.
-        Words(Vec<String>),
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-        Ok(match CommandForm::deserialize(deserializer)? {
-            CommandForm::Shell(line) if line.trim().is_empty() => Vec::new(),
-            CommandForm::Shell(line) => vec!["/bin/sh".into(), "-c".into(), line],
-            CommandForm::Words(words) => words,
-        })
-    }
-
-    pub(super) fn serialize<S: Serializer>(command: &[String], serializer: S) -> Result<S::Ok, S::Error> {
-        command.serialize(serializer)
-    }
+/// The ring that a path closes with one of its own names.
+fn ring<'a>(path: impl Iterator<Item = &'a str>, name: &'a str) -> ServiceError {
+    let ring = path.skip_while(|other| *other != name).chain([name]).map(str::to_owned).collect();
+    ServiceError::Cycle { path: ring }
 }
 
 #[cfg(test)]
@@ -492,13 +388,5 @@ mod tests {
         assert_eq!(ready.probe, Probe::Http(HttpProbe { port: 3000, path: "/api/health".into() }));
         assert_eq!(ready.deadline, 30.0);
         assert_eq!(ready.retries, 3);
-    }
-
-    #[test]
-    fn signals_by_name() {
-        assert_eq!(signal_number("SIGTERM"), Some(15));
-        assert_eq!(signal_number("KILL"), Some(9));
-        assert_eq!(signal_name(9), "SIGKILL");
-        assert_eq!(signal_name(40), "signal 40");
     }
 }
