@@ -18,6 +18,8 @@ mod overlay;
 mod project;
 mod reach;
 #[cfg(test)]
+mod schema_tests;
+#[cfg(test)]
 mod tests;
 mod text;
 mod types;
