@@ -4,7 +4,7 @@ use std::fmt;
 
 use powerdev_protocol::service::rules::{self, schema};
 use schemars::JsonSchema;
-use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor, value::MapAccessDeserializer};
+use serde::de::{self, Deserialize, Deserializer, MapAccess, Unexpected, Visitor, value::MapAccessDeserializer};
 
 use super::types::Port;
 
@@ -65,17 +65,18 @@ impl<'de> Deserialize<'de> for PortEntry {
             }
 
             fn visit_u64<E: de::Error>(self, number: u64) -> Result<PortEntry, E> {
-                port(number, number).ok_or_else(|| E::custom(format_args!("`{number}` is no port: {}", rules::PORT)))
+                port(number, number)
+                    .ok_or_else(|| E::invalid_value(Unexpected::Unsigned(number), &rules::PORT.to_string().as_str()))
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<PortEntry, E> {
-                short_port(text).ok_or_else(|| E::custom(format_args!("`{text}` is no port: give {PORT}")))
+                short_port(text).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &PORT))
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<PortEntry, A::Error> {
                 let form = PortForm::deserialize(MapAccessDeserializer::new(map))?;
                 port(form.host.unwrap_or(form.container).into(), form.container.into())
-                    .ok_or_else(|| de::Error::custom(format_args!("`0` is no port: {}", rules::PORT)))
+                    .ok_or_else(|| de::Error::invalid_value(Unexpected::Unsigned(0), &rules::PORT.to_string().as_str()))
             }
         }
         deserializer.deserialize_any(PortVisitor)
@@ -155,7 +156,7 @@ impl<'de> Deserialize<'de> for MountEntry {
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<MountEntry, E> {
-                short_mount(text).ok_or_else(|| E::custom(format_args!("`{text}` is no mount: give {MOUNT}")))
+                short_mount(text).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &MOUNT))
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<MountEntry, A::Error> {

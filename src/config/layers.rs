@@ -8,7 +8,7 @@ use std::str::FromStr;
 use clap::builder::PossibleValue;
 
 use super::env_file::EnvFile;
-use super::locate::PathStep;
+use super::outline::PathStep;
 use super::setting::Setting;
 use super::yaml::{self, YamlFile};
 use super::{Origin, suggest};

@@ -9,7 +9,7 @@ use powerdev_protocol::service::rules;
 
 use super::env_file::EnvFile;
 use super::layers::SettingLayers;
-use super::locate::PathStep;
+use super::outline::PathStep;
 use super::reach::Surroundings;
 use super::setting::{PREFIX, Visibility};
 use super::yaml::YamlFile;

@@ -13,10 +13,11 @@ mod env_file;
 mod forms;
 mod layers;
 mod load;
-mod locate;
+mod outline;
 mod overlay;
 mod project;
 mod reach;
+mod refusal;
 #[cfg(test)]
 mod schema_tests;
 #[cfg(test)]
@@ -26,6 +27,8 @@ mod types;
 mod values;
 mod variables;
 mod wants;
+#[cfg(test)]
+mod wording_tests;
 
 use std::path::Path;
 

@@ -7,14 +7,13 @@ use std::fmt;
 use powerdev_protocol::{Service, ServiceSet};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
-use serde_path_to_error::Segment;
 use serde_yaml::{Mapping, Value};
 
 use super::forms::{Scalar, UniqueMap};
-use super::locate::PathStep;
+use super::outline::PathStep;
 use super::suggest;
 use super::types::{Name, Profile};
-use super::yaml::{SCHEMA_HINT, YamlFile};
+use super::yaml::{self, SCHEMA_HINT, YamlFile};
 use crate::failure::Failure;
 
 /// The key of a service's command.
@@ -171,16 +170,14 @@ fn as_mapping(service: &Service) -> Mapping {
 /// Says what is wrong with a service's values, in the file's terms.
 fn unreadable(yaml: &YamlFile, service: &str, error: &serde_path_to_error::Error<serde_yaml::Error>) -> Failure {
     let mut steps = vec![PathStep::Key("services"), PathStep::Key(service)];
-    steps.extend(error.path().iter().filter_map(|segment| match segment {
-        Segment::Map { key } | Segment::Enum { variant: key } => Some(PathStep::Key(key)),
-        Segment::Seq { index } => Some(PathStep::Item(*index)),
-        Segment::Unknown => None,
-    }));
+    steps.extend(yaml::steps(error.path()));
     yaml.refusal(&steps, &error.inner().to_string())
 }
 
 fn listed(services: &BTreeMap<String, Service>) -> String {
-    services.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
+    const MOST: usize = 10;
+    let more = if services.len() > MOST { ", …" } else { "" };
+    services.keys().take(MOST).map(String::as_str).collect::<Vec<_>>().join(", ") + more
 }
 
 fn refused(yaml: &YamlFile, services: &BTreeMap<String, Service>, error: &powerdev_protocol::ServiceError) -> Failure {

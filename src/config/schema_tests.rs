@@ -10,7 +10,7 @@ use super::types::{Name, Profile};
 use super::yaml::{self, YamlFile};
 
 /// Every value that is tried everywhere: at the edges of every rule, and of every type.
-fn pool() -> Vec<Value> {
+pub(super) fn pool() -> Vec<Value> {
     let mut pool = vec![json!(true), json!([]), json!({}), json!(5e-324), json!(1e308), json!(-0.5)];
     pool.extend([-1, 0, 1, 2, 3, 10, 11, 1023, 1024, 65_535, 65_536, 1_000_000, 1_000_001].map(|number| json!(number)));
     pool.extend([31_536_000, 31_536_001, 2_147_483_648, i64::MIN, i64::MAX].map(|number| json!(number)));
@@ -31,8 +31,22 @@ fn pool() -> Vec<Value> {
     pool
 }
 
+/// Every place of a service.
+pub(super) fn places() -> Vec<Vec<&'static str>> {
+    let numbers = ["interval", "timeout", "deadline", "liveness", "retries"].map(|key| vec!["ready", key]);
+    let probes = ["fd", "tcp", "exec", "log", "notify"].map(|key| vec!["ready", key]);
+    let restart = ["policy", "backoff", "max_backoff", "jitter", "reset", "limit"].map(|key| vec!["restart", key]);
+    let mut places = [numbers.to_vec(), probes.to_vec(), restart.to_vec()].concat();
+    places.extend([vec!["stop", "grace"], vec!["stop", "signal"], vec!["ready", "http", "port"]]);
+    places.extend([vec!["ready", "http", "path"], vec!["ready", "http"], vec!["ready"], vec!["restart"], vec!["stop"]]);
+    places.extend(
+        ["command", "directory", "tty", "essential", "ports", "enabled", "environment", "other"].map(|key| vec![key]),
+    );
+    places
+}
+
 /// A service with this value at these keys, and with what it needs else.
-fn service(keys: &[&str], value: &Value) -> Value {
+pub(super) fn service(keys: &[&str], value: &Value) -> Value {
     let mut service = json!({"command": ["x"]});
     if keys[0] == "ready" && !["fd", "notify", "tcp", "http", "exec", "log"].contains(keys.get(1).unwrap_or(&"fd")) {
         service["ready"] = json!({"tcp": 80});
@@ -77,16 +91,7 @@ fn assert_agreed(documents: Vec<Value>) {
 #[test]
 fn schema_and_validator_agree_on_services() {
     let mut documents = Vec::new();
-    let numbers = ["interval", "timeout", "deadline", "liveness", "retries"].map(|key| vec!["ready", key]);
-    let probes = ["fd", "tcp", "exec", "log", "notify"].map(|key| vec!["ready", key]);
-    let restart = ["policy", "backoff", "max_backoff", "jitter", "reset", "limit"].map(|key| vec!["restart", key]);
-    let mut places = [numbers.to_vec(), probes.to_vec(), restart.to_vec()].concat();
-    places.extend([vec!["stop", "grace"], vec!["stop", "signal"], vec!["ready", "http", "port"]]);
-    places.extend([vec!["ready", "http", "path"], vec!["ready", "http"], vec!["ready"], vec!["restart"], vec!["stop"]]);
-    places.extend(
-        ["command", "directory", "tty", "essential", "ports", "enabled", "environment", "other"].map(|key| vec![key]),
-    );
-    for keys in &places {
+    for keys in &places() {
         for value in pool() {
             documents.push(json!({"services": {"web": service(keys, &value)}}));
         }

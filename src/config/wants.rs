@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::layers::SettingLayers;
-use super::locate::PathStep;
+use super::outline::PathStep;
 use super::reach::Surroundings;
 use super::setting::Setting;
 use super::{Choice, ExternalDir, GpuRequest, Mount, Origin, SecurityProfile, Settings, layout, settings, yaml};

@@ -5,14 +5,17 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use powerdev_protocol::service::rules::schema;
+use powerdev_protocol::service::bounds;
+use powerdev_protocol::service::rules::{self, Bounds, schema};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
+use serde_path_to_error::Segment;
 
 use super::entries::{MountEntry, PortEntry};
 use super::forms::{JoinedText, Scalar, UniqueMap};
-use super::locate::{self, PathStep};
+use super::outline::{Flaw, Outline, PathStep};
 use super::overlay::Overlay;
+use super::refusal::{Refusal, one_of, shown};
 use super::setting::Setting;
 use super::settings::{self, SETTINGS};
 use super::{suggest, text};
@@ -106,14 +109,14 @@ fn keys() -> impl Iterator<Item = &'static str> {
     SETTINGS.iter().filter_map(|setting| setting.key).chain(STRUCTURES)
 }
 
-/// `powerdev.yaml` as read: what it says, and its text to find lines in.
+/// `powerdev.yaml` as read: what it says, and where.
 #[derive(Debug, Clone, Default)]
 pub struct YamlFile {
     /// The file that was read, for messages.
     pub path: PathBuf,
     /// What it says, not yet checked against anything else.
     pub content: YamlContent,
-    text: String,
+    outline: Outline,
 }
 
 impl YamlFile {
@@ -143,41 +146,67 @@ impl YamlFile {
     /// A usage [`Failure`] naming file, line and a suggestion.
     pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self, Failure> {
         let text = text::utf8(path, bytes)?;
-        let content: Option<YamlContent> =
-            serde_yaml::from_str(text).map_err(|error| unreadable(path, text, &error))?;
-        Ok(Self { path: path.to_owned(), content: content.unwrap_or_default(), text: text.to_owned() })
+        let outline = Outline::read(text).map_err(|flaw| flawed(path, flaw))?;
+        let mut file = Self { path: path.to_owned(), content: YamlContent::default(), outline };
+        let reader = serde_yaml::Deserializer::from_str(text);
+        let content = serde_path_to_error::deserialize::<_, Option<YamlContent>>(reader);
+        file.content = content.map_err(|error| file.unreadable(&error))?.unwrap_or_default();
+        Ok(file)
     }
 
     /// A file of which only its name was read.
     pub(super) fn named(path: PathBuf, name: Option<String>) -> Self {
         let key = settings::POWERDEV_NAME.key.unwrap_or_default();
         let settings = name.into_iter().map(|name| (key.to_owned(), name)).collect();
-        Self { path, content: YamlContent { settings, ..YamlContent::default() }, text: String::new() }
+        Self { path, content: YamlContent { settings, ..YamlContent::default() }, outline: Outline::default() }
     }
 
     /// The line of what lies at these steps, from 1, where it can be told.
     pub fn line(&self, steps: &[PathStep<'_>]) -> Option<usize> {
-        locate::line(&self.text, steps)
+        self.outline.line(steps)
+    }
+
+    /// Says in the file's terms what serde found wrong with its text.
+    fn unreadable(&self, error: &serde_path_to_error::Error<serde_yaml::Error>) -> Failure {
+        let steps = steps(error.path());
+        let message = error.inner().to_string();
+        let bare = bare(&message, &steps, error.inner());
+        match Refusal::of(bare) {
+            Refusal::Said(said) if steps.is_empty() || said != bare || bare.contains(", while ") => {
+                let noticed = error.inner().location().map_or(1, |at| at.line());
+                let syntax = Syntax::of(&message, (said != bare).then_some(said), noticed);
+                let place = place(&self.path, Some(syntax.line));
+                Failure::usage(format!("{place}: {}", syntax.problem)).hint(syntax.hint)
+            }
+            _ => self.refusal(&steps, bare),
+        }
     }
 
     /// Says in the file's terms what serde found wrong with what lies at these steps.
     pub(super) fn refusal(&self, mut steps: &[PathStep<'_>], message: &str) -> Failure {
-        let unknown = unknown_field(message);
-        if let (Some((_, unknown, _)), Some((PathStep::Key(last), above))) = (&unknown, steps.split_last())
-            && unknown == last
+        let refusal = Refusal::of(message);
+        if let (Refusal::UnknownKey { key, .. }, Some((PathStep::Key(last), above))) = (&refusal, steps.split_last())
+            && key == last
         {
             steps = above;
         }
-        let path = steps.iter().fold(String::new(), |path, step| match step {
-            PathStep::Key(key) if path.is_empty() => (*key).to_owned(),
-            PathStep::Key(key) => format!("{path}.{key}"),
-            PathStep::Item(index) => format!("{path}[{index}]"),
-        });
-        match unknown {
-            Some((_, unknown, known)) => {
-                unknown_key(&self.place(&[steps, &[PathStep::Key(&unknown)]].concat()), &unknown, &path, &known)
+        let path = path(steps);
+        let place = if steps.is_empty() { place(&self.path, Some(1)) } else { self.place(steps) };
+        let subject = if path.is_empty() { "the file".to_owned() } else { path.clone() };
+        match refusal {
+            Refusal::UnknownKey { key, known } => {
+                unknown_key(&self.place(&[steps, &[PathStep::Key(&key)]].concat()), &key, &path, &known)
             }
-            None => Failure::usage(format!("{}: {path}: {message}", self.place(steps))).hint(SCHEMA_HINT),
+            Refusal::MissingKey(key) => Failure::usage(format!("{place}: {subject} has no `{key}`")).hint(SCHEMA_HINT),
+            Refusal::Unfit { found, expected, words } => {
+                let is = found.map_or_else(|| "won't do".to_owned(), |found| format!("is {found}"));
+                let given = is.split('`').nth(1).unwrap_or_default();
+                let meant = suggest::did_you_mean(given, words.iter().map(String::as_str));
+                let expected =
+                    number_at(steps).map(|bounds| bounds.to_string()).or(setting_at(steps)).unwrap_or(expected);
+                Failure::usage(format!("{place}: {subject} {is}")).hint(meant.unwrap_or(expected))
+            }
+            Refusal::Said(what) => Failure::usage(format!("{place}: {subject}: {what}")).hint(SCHEMA_HINT),
         }
     }
 
@@ -216,34 +245,101 @@ fn property(setting: &Setting, generator: &mut SchemaGenerator) -> Schema {
     schema
 }
 
-/// Says what serde found wrong in the file's terms: its message without its own position, and a suggestion.
-fn unreadable(path: &Path, text: &str, error: &serde_yaml::Error) -> Failure {
-    let message = error.to_string();
-    let line = error.location().map(|location| location.line());
-    let message = message.find(" at line ").map_or(message.as_str(), |end| &message[..end]);
-    let Some((context, unknown, known)) = unknown_field(message) else {
-        return Failure::usage(format!("{}: {message}", place(path, line))).hint(SCHEMA_HINT);
+fn flawed(path: &Path, flaw: Flaw) -> Failure {
+    Failure::usage(format!("{}: {}", place(path, Some(flaw.line)), flaw.message)).hint(flaw.hint)
+}
+
+/// What is wrong with text that isn't YAML.
+struct Syntax {
+    problem: String,
+    hint: &'static str,
+    /// Where it begins, or else where it was noticed.
+    line: usize,
+}
+
+impl Syntax {
+    /// From a message such as `did not find … at line 3 column 1, while parsing … at line 2 column 3`, and what we say
+    /// instead, if we do.
+    fn of(message: &str, said: Option<String>, noticed: usize) -> Self {
+        let (problem, context) = message.split_once(", while ").unwrap_or((message, ""));
+        let (problem, begun) = (without_place(problem).0, without_place(context).1);
+        if context.starts_with("scanning a quoted scalar") && problem.contains("end of stream") {
+            let problem = "a quote opens here and is never closed".to_owned();
+            return Self { problem, hint: "close it", line: begun.unwrap_or(noticed) };
+        }
+        let hint = match problem {
+            _ if problem.starts_with("mapping values are not allowed") => "put a value with `: ` in it between quotes",
+            _ if problem.starts_with("found character that cannot start") => {
+                "indent with spaces, and put such a value between quotes"
+            }
+            _ => "look at the line above, too: brackets, quotes and indentation must fit",
+        };
+        let problem = said.unwrap_or_else(|| format!("this is no YAML: {problem}"));
+        Self { problem, hint, line: noticed }
+    }
+}
+
+/// A message without the place at its end, and the line there.
+fn without_place(message: &str) -> (&str, Option<usize>) {
+    match message.rsplit_once(" at line ") {
+        Some((what, place)) => (what, place.split(' ').next().and_then(|line| line.parse().ok())),
+        None => (message, None),
+    }
+}
+
+/// serde_yaml's message without its own path and place.
+fn bare<'a>(message: &'a str, steps: &[PathStep<'_>], error: &serde_yaml::Error) -> &'a str {
+    let mark = error.location().map(|at| format!(" at line {} column {}", at.line(), at.column())).unwrap_or_default();
+    let message = message.strip_suffix(mark.as_str()).unwrap_or(message);
+    let paths = (0..=steps.len()).rev().map(|count| joined(&steps[..count], str::to_owned));
+    paths.filter(|path| !path.is_empty()).find_map(|path| message.strip_prefix(&format!("{path}: "))).unwrap_or(message)
+}
+
+/// The steps of a path that serde went.
+pub(super) fn steps(path: &serde_path_to_error::Path) -> Vec<PathStep<'_>> {
+    let step = |segment| match segment {
+        &Segment::Map { ref key } | &Segment::Enum { variant: ref key } => Some(PathStep::Key(key)),
+        Segment::Seq { index } => Some(PathStep::Item(*index)),
+        Segment::Unknown => None,
     };
-    let line = match context.as_str() {
-        "" => locate::line(text, &[PathStep::Key(&unknown)]),
-        _ => locate::key_at_or_after(text, &unknown, line.unwrap_or(1)),
+    path.iter().filter_map(step).collect()
+}
+
+/// Steps as they are shown: `services.web.ports[0]`.
+fn path(steps: &[PathStep<'_>]) -> String {
+    joined(steps, |key| key.escape_debug().to_string())
+}
+
+fn joined(steps: &[PathStep<'_>], written: impl Fn(&str) -> String) -> String {
+    steps.iter().fold(String::new(), |path, step| match step {
+        PathStep::Key(key) if path.is_empty() => written(key),
+        PathStep::Key(key) => format!("{path}.{}", written(key)),
+        PathStep::Item(index) => format!("{path}[{index}]"),
+    })
+}
+
+/// What the setting at these steps takes, if they lead to one.
+fn setting_at(steps: &[PathStep<'_>]) -> Option<String> {
+    let [PathStep::Key(key), ..] = steps else { return None };
+    settings::keyed(key).map(|setting| format!("give {}", (setting.syntax.takes)()))
+}
+
+/// The numbers that may stand at these steps, if they lead to one.
+fn number_at(steps: &[PathStep<'_>]) -> Option<Bounds> {
+    let below = match steps {
+        [PathStep::Key("ports"), PathStep::Item(_), PathStep::Key("container" | "host")] => return Some(rules::PORT),
+        [PathStep::Key("services"), PathStep::Key(_), below @ ..] => below,
+        _ => return None,
     };
-    unknown_key(&place(path, line), &unknown, &context, &known)
+    let keys: Vec<&str> =
+        below.iter().filter_map(|step| if let PathStep::Key(key) = step { Some(*key) } else { None }).collect();
+    bounds(&keys).filter(|_| keys != ["ports"] || keys.len() < below.len())
 }
 
 /// The failure for a key that nobody knows, with what was meant or what would do.
 fn unknown_key(place: &str, unknown: &str, context: &str, known: &[String]) -> Failure {
     let hint = suggest::did_you_mean(unknown, known.iter().map(String::as_str))
-        .unwrap_or_else(|| format!("it may be one of {}", known.join(", ")));
+        .unwrap_or_else(|| if known.is_empty() { "nothing may stand there".to_owned() } else { one_of(known) });
     let context = if context.is_empty() { String::new() } else { format!(" in {context}") };
-    Failure::usage(format!("{place}: unknown key `{unknown}`{context}")).hint(hint)
-}
-
-/// Takes serde's message on an unknown field apart: where, which, what would have done.
-fn unknown_field(message: &str) -> Option<(String, String, Vec<String>)> {
-    let at = message.find("unknown field `")?;
-    let context = message[..at].trim_end_matches([':', ' ', '?', '.']).to_owned();
-    let (unknown, rest) = message[at + "unknown field `".len()..].split_once('`')?;
-    let known = rest.split('`').skip(1).step_by(2).map(str::to_owned).collect();
-    Some((context, unknown.to_owned(), known))
+    Failure::usage(format!("{place}: unknown key `{}`{context}", shown(unknown))).hint(hint)
 }

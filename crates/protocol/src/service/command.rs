@@ -7,7 +7,7 @@ use super::rules::{self, schema};
 
 #[derive(Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(untagged, expecting = "a command: a list of words, or one string for the shell")]
+#[serde(untagged, expecting = "give a list of words, or one string for the shell")]
 pub(super) enum CommandForm {
     /// Run by `/bin/sh -c`.
     Shell(#[cfg_attr(feature = "schema", schemars(transform = schema::by(rules::LINE)))] String),
