@@ -67,14 +67,23 @@ pub fn main() -> ExitCode {
 fn refused(error: &clap::Error) -> ExitCode {
     let json = std::env::args_os().any(|argument| argument == "--json");
     if error.use_stderr() && json {
-        let text = error.render().to_string();
-        let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
-        let failure = failure::Failure::usage(message).hint("`powerdev --help` lists what there is");
-        return failed(&ui::Ui::new(true, false), &failure.into());
+        return failed(&ui::Ui::new(true, false), &refusal(&error.render().to_string()).into());
     }
     // Help that can't be written has nobody to read it.
     error.print().ok();
     u8::try_from(error.exit_code()).unwrap_or(2).into()
+}
+
+/// What clap says of a command line, as an error and a hint: which argument, what it may be, what was meant.
+fn refusal(text: &str) -> failure::Failure {
+    let body = text.split("\n\nUsage:").next().unwrap_or(text);
+    let body = body.split("\n\nFor more information").next().unwrap_or(body);
+    let (message, tips) = body.split_once("\n\n").unwrap_or((body, ""));
+    let one_line =
+        |text: &str| text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
+    let tips = one_line(tips).trim_start_matches("tip: ").replace(" tip: ", "; ");
+    let hint = if tips.is_empty() { "`powerdev --help` lists what there is".to_owned() } else { tips };
+    failure::Failure::usage(one_line(message).trim_start_matches("error: ")).hint(hint)
 }
 
 /// Renders an error, once, and gives the code that the process ends with.

@@ -124,6 +124,24 @@ fn a_refused_command_line_is_a_document_too() {
     assert!(document["error"].as_str().is_some_and(|error| error.contains("--no-such-flag")), "{document}");
 }
 
+/// A document has all that the prose has: which argument, what it may be, what was meant.
+#[test]
+fn a_refused_command_line_loses_nothing_in_its_document() {
+    let project = Project::bare();
+    for (arguments, error, hint) in [
+        (&["services", "start"] as &[&str], "<SERVICE>", "--help"),
+        (&["status", "--jsno"], "'--jsno'", "'--json'"),
+        (&["statsu"], "'statsu'", "'status'"),
+        (&["up", "--timeout", "soon"], "'soon' for '--timeout <SECS>': give seconds", "--help"),
+        (&["up", "--security", "strikt"], "[possible values: dev, strict]", "'strict'"),
+    ] {
+        let document = project.powerdev([arguments, &["--json"]].concat()).run().code(2).json();
+        let said = |key: &str| document[key].as_str().unwrap_or_default().to_owned();
+        assert!(said("error").contains(error) && !said("error").contains("Usage"), "{arguments:?}: {document}");
+        assert!(said("hint").contains(hint), "{arguments:?}: {document}");
+    }
+}
+
 /// Without an Engine: the documented code, told on standard error with a hint, the same as one JSON document.
 #[test]
 fn without_an_engine_every_command_says_so_once_and_as_json() {
