@@ -9,7 +9,7 @@ use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use crate::clock::Deadline;
-use crate::config::Name;
+use crate::config::{Name, layout};
 use crate::control::{self, AgentError, Client, Patience};
 use crate::engine::{Container, Engine, EngineError, RunState};
 use crate::failure::Failure;
@@ -181,6 +181,13 @@ impl Environment {
             .into()
     }
 
+    /// The folder inside that matches the one that powerdev was called in; outside of what is mounted, and in
+    /// `.agent-mount`, the project's own. None: nothing of the user's is mounted, or the Engine doesn't know.
+    pub async fn begin_in(&self) -> Option<String> {
+        let container = self.find().await.ok().flatten()?;
+        begin_in(container.spec.as_ref()?, std::env::current_dir().ok().as_deref())
+    }
+
     /// Connects to its agent, the one way there is: by the socket that this machine shares with the container, in a
     /// millisecond and past the Engine; through the Engine where none is shared, where it is another user's, or gone.
     ///
@@ -271,4 +278,15 @@ impl Environment {
         };
         Err(Failure::new(ExitCode::Failed, ended).hint("`powerdev logs --no-follow` shows what it said").into())
     }
+}
+
+/// As [`Environment::begin_in`], in a container that was made from `spec`.
+pub fn begin_in(spec: &ContainerSpec, here: Option<&Path>) -> Option<String> {
+    let project = Path::new(&spec.project_dir);
+    let data = project.join(layout::AGENT_MOUNT);
+    let external = || spec.folder_at(layout::EXTERNAL_TARGET).filter(|folder| !folder.starts_with(&data));
+    here.filter(|here| !here.starts_with(&data))
+        .and_then(|here| spec.seen_at(here))
+        .or_else(|| spec.seen_at(project))
+        .or_else(|| external().map(|_| layout::EXTERNAL_TARGET.to_owned()))
 }

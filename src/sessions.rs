@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use powerdev_protocol::signal::{HANG_UP, INTERRUPT, RESIZE, TERMINATE};
-use powerdev_protocol::{LastExit, OpenSession, SessionName, SessionStatus};
+use powerdev_protocol::{LastExit, OpenSession, SessionName, SessionStatus, paths};
 use powerdev_terminal::{Departure, RawMode, Viewer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -43,12 +43,19 @@ pub fn need_terminal(what: &str, instead: &str) -> Result<(), Failure> {
     Err(Failure::usage(message).hint(instead))
 }
 
-/// Makes a session of the size of the user's terminal, if there is one.
+/// Makes a session of the size of the user's terminal, if there is one; in the folder that matches the caller's, unless
+/// it says where.
 ///
 /// # Errors
 /// When the environment doesn't run, or its agent refuses.
 pub async fn open(environment: &Environment, mut session: OpenSession) -> anyhow::Result<SessionStatus> {
     session.size = session.size.or_else(powerdev_terminal::size);
+    if session.directory.is_none()
+        && !session.environment.contains_key(paths::BEGIN_VARIABLE)
+        && let Some(folder) = environment.begin_in().await
+    {
+        session.environment.insert(paths::BEGIN_VARIABLE.to_owned(), folder);
+    }
     for (name, value) in terminal::variables() {
         session.environment.entry(name.to_owned()).or_insert(value);
     }

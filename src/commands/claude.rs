@@ -1,13 +1,15 @@
 //! `powerdev claude`: the session in which claude runs.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use powerdev_protocol::{OpenSession, SessionName, paths};
 
 use super::Context;
 use super::attach::{enter, refuse_json};
-use crate::config::{ExternalDir, Settings, layout};
+use crate::config::Settings;
 use crate::control::Patience;
+use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::sessions;
 
@@ -17,7 +19,7 @@ const NAME: &str = "claude";
 /// Enter the session `claude`, or make it: claude with CLAUDE_CODE_FLAGS, in the project's folder
 ///
 /// It goes on when you leave it by Ctrl-P Ctrl-Q, lose the connection or close the terminal; the same command enters it
-/// again. The folder is /workspace/ext, or ~/workspace where EXTERNAL_DIR is none.
+/// again. The folder is the one that matches yours, in /workspace/ext; ~/workspace where EXTERNAL_DIR is none.
 #[derive(Debug, clap::Args)]
 pub struct ClaudeArgs {
     /// Further arguments of claude, for a session that is made now
@@ -40,7 +42,7 @@ pub async fn run(args: ClaudeArgs, context: &Context<'_>) -> anyhow::Result<Exit
         let session = OpenSession {
             name: Some(name.clone()),
             command: command(&settings, args.arguments)?,
-            directory: Some(directory(&settings)),
+            environment: begin(&environment).await,
             ..OpenSession::default()
         };
         sessions::open(&environment, session).await?;
@@ -60,9 +62,8 @@ fn command(settings: &Settings, arguments: Vec<String>) -> Result<Vec<String>, F
     Ok([NAME.to_owned()].into_iter().chain(flags).chain(arguments).collect())
 }
 
-fn directory(settings: &Settings) -> String {
-    match settings.external_dir {
-        ExternalDir::Project | ExternalDir::Folder(_) => layout::EXTERNAL_TARGET.to_owned(),
-        ExternalDir::None => format!("{}/workspace", paths::HOME),
-    }
+/// Where it begins: its work is in the workspace where nothing of the project is inside.
+async fn begin(environment: &Environment) -> BTreeMap<String, String> {
+    let folder = environment.begin_in().await.unwrap_or_else(|| format!("{}/workspace", paths::HOME));
+    BTreeMap::from([(paths::BEGIN_VARIABLE.to_owned(), folder)])
 }

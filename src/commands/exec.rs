@@ -23,7 +23,7 @@ pub struct ExecArgs {
     /// No terminal, even where there is one
     #[arg(long, short = 'T')]
     no_tty: bool,
-    /// Run it in this folder of the environment
+    /// Run it in this folder of the environment [default: the one that matches yours]
     #[arg(long, short = 'w', value_name = "DIR")]
     workdir: Option<String>,
     /// Run it as this user instead of dev: a name, an ID or uid:gid

@@ -40,7 +40,7 @@ struct New {
     /// Its name [default: the program's]
     #[arg(value_name = "NAME")]
     name: Option<SessionName>,
-    /// Begin in this folder of the environment
+    /// Begin in this folder of the environment [default: the one that matches yours]
     #[arg(long, short = 'w', value_name = "DIR")]
     workdir: Option<String>,
     /// Set a variable

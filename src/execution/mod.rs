@@ -14,7 +14,7 @@ use powerdev_protocol::{paths, signal};
 use powerdev_terminal::RawMode;
 
 use crate::engine::{Container, Engine, Exec, ExecSpec};
-use crate::environment::Environment;
+use crate::environment::{self, Environment};
 use crate::failure::Failure;
 use crate::ui::Ui;
 use crate::ui::terminal;
@@ -37,7 +37,7 @@ pub struct ExecCommand {
     pub tty: bool,
     /// As this user; None: `dev`.
     pub user: Option<String>,
-    /// In this folder; None: the image's, or home.
+    /// In this folder; None: the one that matches the caller's, else the image's, or home.
     pub directory: Option<String>,
     /// Variables besides those of the environment, `NAME=value`. Not for secrets: the Engine shows them.
     pub variables: Vec<String>,
@@ -134,8 +134,10 @@ impl Execution {
                 self.environment.state().agent_dir().display()
             ));
         }
+        let here = std::env::current_dir().ok();
+        let begin = self.container.spec.as_ref().and_then(|spec| environment::begin_in(spec, here.as_deref()));
         let spec = ExecSpec {
-            command: if with_agent { through_agent(command, token) } else { directly(command) },
+            command: if with_agent { through_agent(command, token, begin.as_deref()) } else { directly(command) },
             tty: command.tty,
             user: command.user.clone(),
             stdin: true,
@@ -184,13 +186,14 @@ pub async fn shell(environment: &Environment, ui: &Ui) -> anyhow::Result<u8> {
     execution.run(&ExecCommand { tty: terminal::is_interactive(), ..ExecCommand::default() }, ui).await
 }
 
-fn through_agent(command: &ExecCommand, token: &str) -> Vec<String> {
+fn through_agent(command: &ExecCommand, token: &str, begin: Option<&str>) -> Vec<String> {
     let mut words = vec![paths::AGENT_BIN.to_owned(), "exec".into(), "--token".into(), token.to_owned()];
     if let Some(directory) = &command.directory {
         words.extend(["--directory".into(), directory.clone()]);
     }
     let terminal = terminal::variables().filter(|_| command.tty).map(|(name, value)| format!("{name}={value}"));
-    for variable in terminal.chain(command.variables.iter().cloned()) {
+    let begin = begin.map(|folder| format!("{}={folder}", paths::BEGIN_VARIABLE));
+    for variable in terminal.chain(begin).chain(command.variables.iter().cloned()) {
         words.extend(["--env".into(), variable]);
     }
     words.push("--".into());
@@ -242,8 +245,10 @@ mod tests {
             variables: vec!["A=b".into()],
             ..ExecCommand::default()
         };
-        let words = through_agent(&command, "t");
-        let expected = ["exec", "--token", "t", "--directory", "/tmp", "--env", "A=b", "--", "ls", "--token"];
+        let words = through_agent(&command, "t", Some("/w"));
+        let begin = "POWERDEV_BEGIN=/w";
+        let expected =
+            ["exec", "--token", "t", "--directory", "/tmp", "--env", begin, "--env", "A=b", "--", "ls", "--token"];
         assert_eq!(words[1..], expected);
         assert_eq!(directly(&command), ["env", "A=b", "ls", "--token"]);
         assert_eq!(directly(&ExecCommand::default()), ["/bin/sh", "-l"]);

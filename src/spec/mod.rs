@@ -6,7 +6,7 @@ pub mod swap;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -92,6 +92,20 @@ impl ContainerSpec {
             MountSource::Volume { .. } => None,
             MountSource::Folder(source) => Some(Path::new(source)),
         }
+    }
+
+    /// Where a path of the host is seen inside: through the mount of the nearest folder above it. None: it isn't.
+    pub fn seen_at(&self, path: &Path) -> Option<String> {
+        let folders = self.mounts.iter().filter_map(|mount| match &mount.source {
+            MountSource::Folder(source) => Some((Path::new(source), mount)),
+            MountSource::Volume { .. } => None,
+        });
+        let (source, mount) = folders
+            .filter(|(source, _)| path.starts_with(source))
+            .max_by_key(|(source, _)| source.components().count())?;
+        let rest = path.strip_prefix(source).ok().filter(|rest| !rest.as_os_str().is_empty());
+        let seen = rest.map_or_else(|| PathBuf::from(&mount.target), |rest| Path::new(&mount.target).join(rest));
+        seen.into_os_string().into_string().ok()
     }
 
     fn mount_at(&self, target: &str) -> Option<&MountSpec> {

@@ -1,6 +1,7 @@
 //! `powerdev exec`: pipes byte for byte, terminals, exit codes, signals.
 
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -30,6 +31,40 @@ fn streams_codes_and_folders() {
     // Without a command: the login shell, fed from standard input.
     assert_eq!(exec(&[]).stdin("echo hello from $USER\nexit 3\n").run().code(3).out(), "hello from dev\n");
     assert_eq!(exec(&["-u", "0", "id", "-u"]).run().ok().out(), "0\n");
+}
+
+#[test]
+fn commands_begin_in_the_folder_that_matches_the_callers() {
+    let project = Project::new(IDLE);
+    project.write("src/deep/file", "");
+    project.powerdev(["up"]).run().ok();
+    let from = |dir: &str, arguments: &[&str]| {
+        let dir = project.dir().join(dir);
+        project.powerdev([&["exec"], arguments].concat()).dir(dir).run().ok().out().trim().to_owned()
+    };
+    assert_eq!(from("", &["pwd"]), "/workspace/ext");
+    assert_eq!(from("src/deep", &["pwd"]), "/workspace/ext/src/deep");
+    assert_eq!(from("src/deep", &["-w", "/tmp", "pwd"]), "/tmp");
+    assert_eq!(from(".agent-mount/docker_data", &["pwd"]), "/workspace/ext");
+    let name = project.name();
+    assert_eq!(from("..", &["--project", name, "--", "pwd"]), "/workspace/ext", "outside of it");
+    assert_eq!(
+        from("src", &["--", "sh", "-c", "env | grep -c BEGIN; true"]),
+        "0",
+        "it is no variable of the program's"
+    );
+    std::fs::set_permissions(project.dir().join("src"), PermissionsExt::from_mode(0o700)).expect("ours");
+    assert_eq!(from("src", &["-u", "4711", "pwd"]), "/home/dev", "what it may not enter doesn't keep it from running");
+    project.powerdev(["sessions", "new", "here", "--", "sleep", "1000000"]).dir(project.dir().join("src")).run().ok();
+    let sessions = project.powerdev(["sessions", "--json"]).run().ok().json();
+    assert_eq!(sessions["sessions"][0]["directory"], "/workspace/ext/src");
+    project.powerdev(["up", "--recreate"]).env("EXTERNAL_DIR", "none").run().ok();
+    assert_eq!(from("src", &["pwd"]), "/home/dev");
+    let other = project.home().join("other");
+    std::fs::create_dir_all(other.join("sub")).expect("writable");
+    project.powerdev(["up", "--recreate"]).env("EXTERNAL_DIR", &other).run().ok();
+    assert_eq!(from("src", &["pwd"]), "/workspace/ext", "the folder that is mounted in its place");
+    assert_eq!(from("../home/other/sub", &["--project", name, "--", "pwd"]), "/workspace/ext/sub");
 }
 
 #[test]

@@ -192,6 +192,7 @@ fn the_keys_folder_is_the_users_own_however_often_it_was_mounted() {
 #[test]
 fn drift_is_told_by_setting_and_recreate_applies_it() {
     let project = Project::new("one:\n  command: exec sleep 1000000\n");
+    project.env_file("");
     project.powerdev(["up"]).run().ok();
     project.env_file("DOCKER_MEMORY=123m\n");
     let up = project.powerdev(["up", "--json"]).run().ok().json();

@@ -76,7 +76,7 @@ fn an_environment_lives_and_dies_on_another_machine() {
     assert_eq!((&up["health"], &up["done"]), (&"healthy".into(), &"created".into()), "{up}");
     assert_eq!(up["tunnel"], "ssh -N -L 3978:127.0.0.1:3978 USER@MACHINE");
     let notices = up["notices"].to_string();
-    assert!(notices.contains("left out, being on this machine: ~/.ssh"), "{notices}");
+    assert!(notices.contains("left out, being on this machine: the project's folder, ~/.ssh"), "{notices}");
     let container = remote.project.container();
     let types = remote.docker(&["inspect", "-f", "{{range .Mounts}}{{.Type}} {{end}}", &container]);
     assert!(!types.contains("bind"), "{types}");

@@ -112,11 +112,11 @@ fn claude_is_one_session_with_its_flags_in_the_projects_folder() {
     project.env_file("CLAUDE_CODE_FLAGS=\"--model 'a b'\"\nANTHROPIC_API_KEY=hush\n");
     project.powerdev(["up"]).run().ok();
     let mut first = project.powerdev(["claude", "--", "--resume", "x y"]).terminal(24, 100);
-    first.expect("claude [--model] [a b] [--resume] [x y] in /home/dev/workspace, a key of 4");
+    first.expect("claude [--model] [a b] [--resume] [x y] in /workspace/ext, a key of 4");
     first.send(LEAVE);
     assert!(first.wait().1.contains("`powerdev attach claude`"));
     let mut second = project.powerdev(["claude"]).terminal(24, 100);
-    second.expect("in /home/dev/workspace");
+    second.expect("in /workspace/ext");
     let sessions = list(&project);
     assert_eq!((sessions.len(), sessions[0]["name"].as_str()), (1, Some("claude")));
     second.send("bye\r");

@@ -184,6 +184,14 @@ pub fn set(variables: &mut Vec<(OsString, OsString)>, name: &str, value: &str) {
     }
 }
 
+/// Takes a variable away from what [`compose`] made.
+pub fn take(variables: &mut Vec<(OsString, OsString)>, name: &str) -> Option<OsString> {
+    let at = variables.iter().rposition(|(known, _)| known == name)?;
+    let (_, value) = variables.remove(at);
+    variables.retain(|(known, _)| known != name);
+    Some(value)
+}
+
 /// A variable's value out of what [`compose`] made.
 pub fn find<'a>(variables: &'a [(OsString, OsString)], name: &str) -> Option<&'a OsStr> {
     let at = variables.iter().position(|(n, _)| n.as_bytes() == name.as_bytes())?;

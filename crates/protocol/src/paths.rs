@@ -14,6 +14,9 @@ pub const RUN_DIR: &str = "/run/powerdev";
 pub const SOCKET: &str = "/run/powerdev/agent.sock";
 /// The control socket's file name inside [`RUN_DIR`].
 pub const SOCKET_NAME: &str = "agent.sock";
+/// The variable by which a command or a session is told where to begin, if it can be entered; it doesn't reach the program.
+/// No option or field: agents of other releases pass over it.
+pub const BEGIN_VARIABLE: &str = "POWERDEV_BEGIN";
 /// Home of the user `dev`.
 pub const HOME: &str = "/home/dev";
 /// Where the services' logs are kept, size-bounded, one file a service.

@@ -41,7 +41,8 @@ pub fn run(arguments: lexopt::Parser) -> Result<ExitCode, ClientError> {
     let secrets = secrets()?;
     let mut variables = environment::compose(&services, &secrets, None);
     variables.extend(arguments.variables);
-    enter(arguments.directory.as_deref())?;
+    let begin = environment::take(&mut variables, paths::BEGIN_VARIABLE);
+    enter(arguments.directory.as_deref(), begin.as_deref().map(Path::new))?;
     if let Some(token) = arguments.token {
         // Without it only the passing on of signals is lost.
         Connection::open(DEADLINE).and_then(|mut agent| agent.ask(&Request::Register { token })).ok();
@@ -89,9 +90,12 @@ fn assignment(variable: &OsStr) -> Result<(OsString, OsString), ClientError> {
     }
 }
 
-/// Goes where the command is to run. Without a wish: where the Engine put us, which is the image's working directory;
-/// home if that is the root.
-fn enter(directory: Option<&Path>) -> Result<(), ClientError> {
+/// Goes where the command is to run. Without a wish: to `begin`, if it can be entered; else where the Engine put us, which
+/// is the image's working directory; home if that is the root.
+fn enter(directory: Option<&Path>, begin: Option<&Path>) -> Result<(), ClientError> {
+    if directory.is_none() && begin.is_some_and(|begin| std::env::set_current_dir(begin).is_ok()) {
+        return Ok(());
+    }
     let wished = directory.map(Path::to_path_buf);
     let here = std::env::current_dir().unwrap_or_else(|_| "/".into());
     let home = Path::new(paths::HOME);

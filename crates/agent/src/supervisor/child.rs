@@ -38,8 +38,8 @@ pub struct Orders {
     pub environment: *const *const libc::c_char,
     /// Its working directory.
     pub directory: *const libc::c_char,
-    /// It runs in the root where that directory can't be entered.
-    pub or_root: bool,
+    /// Where it runs if that directory can't be entered; null: nowhere.
+    pub otherwise: *const libc::c_char,
     /// Open descriptors, all above 2.
     pub stdio: [RawFd; 3],
     /// Those are a terminal.
@@ -152,7 +152,8 @@ unsafe fn prepare(orders: &Orders) -> Result<(), LaunchStep> {
         let mut none = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
         libc::sigemptyset(none.as_mut_ptr());
         check(libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut()))?;
-        let entered = libc::chdir(orders.directory) == 0 || orders.or_root && libc::chdir(c"/".as_ptr()) == 0;
+        let enter = |directory: *const libc::c_char| !directory.is_null() && libc::chdir(directory) == 0;
+        let entered = enter(orders.directory) || enter(orders.otherwise);
         if entered { Ok(()) } else { Err(LaunchStep::Directory) }
     }
 }

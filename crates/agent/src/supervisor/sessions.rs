@@ -1,10 +1,10 @@
 //! What the supervisor does for sessions: makes them, shows them to their viewers, ends them.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use powerdev_protocol::paths::SESSION_VARIABLE;
+use powerdev_protocol::paths::{self, SESSION_VARIABLE};
 use powerdev_protocol::{
     EventKind, LastExit, OpenSession, Response, SessionName, SessionRequest, SessionStatus, frame,
 };
@@ -106,10 +106,11 @@ impl Supervisor {
         for (name, value) in &open.environment {
             environment::set(&mut environment, name, value);
         }
+        let begin = environment::take(&mut environment, paths::BEGIN_VARIABLE);
         environment::set(&mut environment, SESSION_VARIABLE, &self.terminals.next_id().to_string());
         let home = environment::find(&environment, "HOME").unwrap_or(OsStr::new("/"));
         let opening = SessionSpec {
-            place: place(open.directory, home),
+            place: place(open.directory, begin, home),
             command: if open.command.is_empty() { login_shell(&environment) } else { open.command },
             environment: &environment,
             size: open.size,
@@ -376,14 +377,17 @@ fn refusal(error: &SpawnError) -> Response {
     Response::refused(error.to_string())
 }
 
-/// Where a session begins: where it is told to, else in the image's working directory, or home where that is the root.
-fn place(directory: Option<String>, home: &OsStr) -> WorkingDirectory {
-    match directory {
-        Some(directory) => WorkingDirectory { directory: directory.into(), or_root: false },
-        None => {
-            let here = std::env::current_dir().ok().filter(|here| here.parent().is_some());
-            WorkingDirectory { directory: here.unwrap_or_else(|| PathBuf::from(home)), or_root: true }
-        }
+/// Where a session begins: where it is told to, else at `begin` if that can be entered, else in the image's working
+/// directory, or home where that is the root.
+fn place(directory: Option<String>, begin: Option<OsString>, home: &OsStr) -> WorkingDirectory {
+    if let Some(directory) = directory {
+        return WorkingDirectory { directory: directory.into(), otherwise: None };
+    }
+    let here = std::env::current_dir().ok().filter(|here| here.parent().is_some());
+    let here = here.unwrap_or_else(|| PathBuf::from(home));
+    match begin {
+        Some(begin) => WorkingDirectory { directory: begin.into(), otherwise: Some(here) },
+        None => WorkingDirectory { directory: here, otherwise: Some("/".into()) },
     }
 }
 

@@ -34,8 +34,8 @@ pub struct LaunchPlan<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkingDirectory {
     pub directory: PathBuf,
-    /// The root will do where that can't be entered.
-    pub or_root: bool,
+    /// What will do where that can't be entered.
+    pub otherwise: Option<PathBuf>,
 }
 
 /// Why there is no process.
@@ -90,6 +90,7 @@ struct Prepared {
     arguments: Vec<CString>,
     environment: Vec<CString>,
     directory: CString,
+    otherwise: Option<CString>,
 }
 
 /// How far a launch has come.
@@ -130,7 +131,7 @@ impl Launch {
             arguments: arguments.as_ptr(),
             environment: environment.as_ptr(),
             directory: prepared.directory.as_ptr(),
-            or_root: plan.place.or_root,
+            otherwise: prepared.otherwise.as_ref().map_or(std::ptr::null(), |path| path.as_ptr()),
             stdio: plan.stdio.map(|fd| fd.as_raw_fd()),
             terminal: plan.terminal,
             extra: plan.extra.map(|(from, to)| (from.as_raw_fd(), to)),
@@ -234,6 +235,7 @@ fn prepare(plan: &LaunchPlan<'_>) -> Result<Prepared, SpawnError> {
         arguments: plan.command.iter().map(|word| text(word.as_bytes())).collect::<Result<_, _>>()?,
         environment,
         directory: text(plan.place.directory.as_os_str().as_bytes())?,
+        otherwise: plan.place.otherwise.as_ref().map(|path| text(path.as_os_str().as_bytes())).transpose()?,
     })
 }
 
@@ -287,7 +289,7 @@ mod tests {
         let mut launch = Launch::start(&LaunchPlan {
             command: &command,
             environment: &environment,
-            place: &WorkingDirectory { directory: directory.into(), or_root: false },
+            place: &WorkingDirectory { directory: directory.into(), otherwise: None },
             stdio: [null.as_fd(); 3],
             terminal: false,
             extra: None,

@@ -91,10 +91,10 @@ impl Unit {
     /// Where it runs.
     pub fn place(&self, environment: &[(OsString, OsString)]) -> WorkingDirectory {
         if let Some(directory) = &self.service.directory {
-            return WorkingDirectory { directory: directory.into(), or_root: false };
+            return WorkingDirectory { directory: directory.into(), otherwise: None };
         }
         let home = environment.iter().find(|(name, _)| name == "HOME").map(|(_, value)| value.as_os_str());
-        WorkingDirectory { directory: home.unwrap_or(OsStr::new("/")).into(), or_root: true }
+        WorkingDirectory { directory: home.unwrap_or(OsStr::new("/")).into(), otherwise: Some("/".into()) }
     }
 
     /// Makes its process, which is then on its way to its program: see [`MainProcess::look`].
