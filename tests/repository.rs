@@ -175,7 +175,7 @@ fn every_attack_that_is_held_names_its_test() {
         let [attack, cells @ ..] = row.as_slice() else { panic!("an empty row") };
         assert_eq!(cells.len(), 3, "{attack}: dev, strict, trusted");
         for cell in cells {
-            let held = cell.starts_with("held: ");
+            let held = cell.starts_with("held");
             assert!(held || cell.starts_with("open"), "{attack}: {cell}");
             assert!(!held || named.is_match(cell), "{attack}: {cell} names no test");
             for test in named.captures_iter(cell) {

@@ -5,17 +5,19 @@ use crate::config::{Choice, SecurityProfile};
 use crate::spec::Confinement;
 
 /// The capabilities of the profile `dev`: what root inside needs to install packages and to be other users, and nothing
-/// that leads out. Each was seen to be needed in the core image:
+/// that leads out. What fails in the core image without each:
 ///
-/// - `apt-get` without CHOWN, FOWNER, FSETID, DAC_OVERRIDE: packages don't unpack; without SETUID, SETGID: neither its
-///   own fetching, which another user does, nor `sudo`.
-/// - SETFCAP: packages whose programs have capabilities of their own.
+/// - SETUID, SETGID: `sudo`, and all that follows from it.
+/// - CHOWN: `apt-get install` of packages with files of other users; DAC_OVERRIDE: `apt-get update`, too.
+/// - FOWNER, FSETID: `chmod` of what other users own; set-group-ID bits on it, which are lost without a word.
+/// - SETFCAP: `setcap`, which packages of servers run.
 /// - KILL: `sudo kill` of a process of `dev`'s.
-/// - NET_BIND_SERVICE: servers that expect to be allowed ports below 1024, where the Engine doesn't allow all of them.
+/// - NET_BIND_SERVICE: nothing, where the Engine opens all ports to everybody (20.10 and newer do); the programs that
+///   carry this capability as a file's.
 ///
-/// Not needed, as seen there: NET_RAW (`ping` asks for no raw socket), SYS_PTRACE (gdb and strace on one's own
+/// Not needed, as was seen there: NET_RAW (`ping` asks for no raw socket), SYS_PTRACE (gdb and strace of one's own
 /// processes), MKNOD, and AUDIT_WRITE (`sudo` is told in the image not to write to the host's audit log). SYS_CHROOT is
-/// needed by an SSH server alone.
+/// what an SSH server needs.
 const DEV: [&str; 9] =
     ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETFCAP", "NET_BIND_SERVICE"];
 

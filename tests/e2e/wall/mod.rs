@@ -2,9 +2,13 @@
 //! asked for by `exec -u root`, which is what `sudo` gives, and more than `strict` gives to anybody inside.
 
 mod agent;
+mod allowed;
+mod devices;
 mod escapes;
+mod kernel;
 mod masks;
 mod mounts;
+mod processes;
 mod told;
 mod trust;
 

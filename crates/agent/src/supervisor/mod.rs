@@ -78,6 +78,7 @@ const SIGNALS: usize = 64;
 
 /// `init`: runs until told to stop.
 pub fn run(arguments: Vec<OsString>) -> ExitCode {
+    sys::close_to_debuggers();
     spawn::fill_stdio();
     sys::keep_descriptors();
     sys::give_memory_back();
