@@ -8,6 +8,7 @@ use crate::backup::BackupError;
 use crate::control::AgentError;
 use crate::engine::{EndpointError, EngineError, LoginError};
 use crate::failure::{Diagnosis, Diagnostic, Failure};
+use crate::files::FileError;
 use crate::image::PullError;
 
 /// Reads an error. The outermost cause that means something to the user decides.
@@ -26,6 +27,7 @@ fn diagnostic<'a>(cause: &'a (dyn Error + 'static)) -> Option<&'a dyn Diagnostic
         cause.downcast_ref::<T>().map(|found| found as &dyn Diagnostic)
     }
     known::<Failure>(cause)
+        .or_else(|| known::<FileError>(cause))
         .or_else(|| known::<EngineError>(cause))
         .or_else(|| known::<AgentError>(cause))
         .or_else(|| known::<BackupError>(cause))

@@ -18,6 +18,7 @@ pub mod engine;
 mod environment;
 mod execution;
 pub mod failure;
+mod files;
 mod host;
 mod image;
 mod interrupt;

@@ -9,9 +9,9 @@ use rustix::fs::{self, AtFlags, FileType, Gid, Mode, RawMode, Stat, Timespec, Ti
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
-use super::dir::{self, Dir, MAX_DEPTH};
 use super::manifest::{Bytes, EntryKind, ManifestEntry, Writer};
 use super::{BackupError, Job};
+use crate::files::{self, Dir, MAX_DEPTH};
 
 /// How often a file that changes while it is copied is copied again.
 const ROUNDS: usize = 3;
@@ -61,7 +61,7 @@ impl<'a> Copier<'a> {
         match from.names() {
             Ok(names) => {
                 for name in names {
-                    self.entry(from, &copy, &name, &dir::join(path, &name), depth + 1)?;
+                    self.entry(from, &copy, &name, &files::join(path, &name), depth + 1)?;
                 }
             }
             Err(error) => self.manifest.skip(path.to_owned(), error.to_string(), true),
@@ -102,7 +102,7 @@ impl<'a> Copier<'a> {
         path: &OsStr,
         depth: usize,
     ) -> Result<(), CopyError> {
-        match dir::kind(stat) {
+        match files::kind(stat) {
             FileType::RegularFile => self.file(from, to, name, path),
             FileType::Directory if depth > MAX_DEPTH => {
                 self.manifest.skip(path.to_owned(), format!("nested deeper than {MAX_DEPTH} folders"), true);
@@ -233,7 +233,7 @@ pub fn measure(from: &Dir, job: &Job) -> Result<u64, BackupError> {
         let mut bytes = 0;
         for name in from.names().unwrap_or_default() {
             let Ok(stat) = from.stat(&name) else { continue };
-            bytes += match dir::kind(&stat) {
+            bytes += match files::kind(&stat) {
                 FileType::RegularFile => (stat.st_size as u64).min(stat.st_blocks as u64 * 512),
                 FileType::Directory if depth < MAX_DEPTH => match from.dir(&name) {
                     Ok(below) => level(&below, job, depth + 1)?,
@@ -265,7 +265,7 @@ pub struct Attributes {
 impl Attributes {
     fn of(stat: &Stat) -> Self {
         Self {
-            mode: dir::permissions(stat),
+            mode: files::permissions(stat),
             uid: stat.st_uid,
             gid: stat.st_gid,
             mtime: (stat.st_mtime, stat.st_mtime_nsec as u32),
@@ -318,12 +318,12 @@ fn granted(result: Result<(), Errno>) -> io::Result<()> {
 
 /// The mode of the copy: as the original's, but who isn't root must be able to read and remove his own backup.
 fn readable(stat: &Stat) -> u32 {
-    let needed = match dir::kind(stat) {
+    let needed = match files::kind(stat) {
         _ if rustix::process::geteuid().is_root() => 0,
         FileType::Directory => 0o700,
         _ => 0o400,
     };
-    dir::permissions(stat) | needed
+    files::permissions(stat) | needed
 }
 
 fn unchanged(before: &Stat, after: &Stat) -> bool {

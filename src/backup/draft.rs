@@ -12,7 +12,7 @@ use super::manifest::{self, Bytes, EntryKind, Header, Reason, Skipped, Totals, W
 use super::store::{PARTIAL, made, there, timestamp};
 use super::verify::digest;
 use super::{BackupError, Folder, Job, Store, TREE};
-use crate::backup::dir::Dir;
+use crate::files::{self, Dir};
 
 /// A backup being made. Dropped before [`Draft::commit`], it leaves nothing behind.
 #[derive(Debug)]
@@ -141,7 +141,7 @@ impl Draft {
             let Some(from) = self.source(*folder)? else { continue };
             let manifest = self.manifest.as_mut().expect("taken by the commit alone");
             let mut copier = Copier::new(manifest, job);
-            let path = super::dir::join(OsStr::new(TREE), folder.name());
+            let path = files::join(OsStr::new(TREE), folder.name());
             let outcome = copier.folder(&from, &tree, folder.name(), &path);
             self.changing.append(&mut copier.changing);
             outcome.map_err(|error| self.how_much(error, total))?;

@@ -17,10 +17,9 @@
 //! Files are always copied, never hard-linked to an older backup: a damaged block, or an editor that writes in place,
 //! would harm every backup that shares the file, and `verify` would be right about none of them.
 //!
-//! The container is not trusted: see [`dir`].
+//! The container is not trusted: see [`crate::files`].
 
 pub mod copy;
-pub mod dir;
 mod draft;
 mod error;
 mod job;

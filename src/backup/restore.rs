@@ -12,11 +12,11 @@ use rustix::io::Errno;
 use serde::Serialize;
 
 use super::copy::{Attributes, ContentCopier, CopyError, full_or};
-use super::dir::{self, Dir};
 use super::manifest::{Bytes, EntryKind, Manifest, ManifestEntry, Reason};
 use super::store::remove;
 use super::verify::Finding;
 use super::{BackupError, Draft, Folder, Job, Store, TREE};
+use crate::files::{self, Dir};
 
 /// What `restore` did.
 #[derive(Debug, Clone, Serialize)]
@@ -47,7 +47,7 @@ pub fn folders(manifest: &Manifest, wanted: &[Folder]) -> Vec<Folder> {
 }
 
 fn path_of(folder: Folder) -> OsString {
-    dir::join(OsStr::new(TREE), folder.name())
+    files::join(OsStr::new(TREE), folder.name())
 }
 
 /// Replaces `folders` by those of the backup `name`, which must have been [verified](Store::verify) under this lock.
@@ -130,7 +130,7 @@ impl<'a> Stage<'a> {
         let entry = self.entry(path)?;
         let copy = to.make_dir(name).map_err(|error| full_or(error, "make the folder", &to.path().join(name)))?;
         for name in from.names().map_err(BackupError::io("list", from.path()))? {
-            let path = dir::join(path, &name);
+            let path = files::join(path, &name);
             let entry = self.entry(&path)?;
             match &entry.kind {
                 EntryKind::Dir => {

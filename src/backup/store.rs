@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{self, Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
-use super::dir::Dir;
 use super::manifest::{self, Header, Reason, Totals};
 use super::{BackupError, DIR, Folder};
+use crate::files::Dir;
 use crate::state::Lock;
 
 /// Names of what isn't a backup yet, or no more.

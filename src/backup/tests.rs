@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::manifest::{EntryKind, Reason};
 use super::*;
+use crate::files;
 
 struct Place {
     temp: tempfile::TempDir,
@@ -155,12 +156,12 @@ fn damage_of_every_kind_is_found() {
 fn sockets_and_pipes_are_skipped_and_unreadable_depths_are_told() {
     let place = Place::new();
     let _socket = std::os::unix::net::UnixListener::bind(place.data().join("socket")).expect("binds");
-    dir::make_pipe(&place.data().join("pipe"));
+    files::make_pipe(&place.data().join("pipe"));
     let made = place.persist().expect("backs up");
     let why: Vec<_> = made.skipped.iter().map(|skipped| skipped.why.as_str()).collect();
     assert_eq!((why, made.complete), (vec!["a pipe", "a socket"], true));
 
-    let deep: PathBuf = std::iter::repeat_n("d", dir::MAX_DEPTH + 5).collect();
+    let deep: PathBuf = std::iter::repeat_n("d", files::MAX_DEPTH + 5).collect();
     fs::create_dir_all(place.data().join(&deep)).expect("folders");
     let made = place.persist().expect("backs up");
     assert!(!made.complete);
@@ -183,7 +184,7 @@ fn a_folder_that_turns_into_a_link_and_back_never_leads_outside() {
         let (stop, data) = (stop.clone(), place.data());
         symlink(&outside, data.join("b")).expect("link");
         std::thread::spawn(move || {
-            let dir = dir::Dir::open(&data).expect("opens");
+            let dir = files::Dir::open(&data).expect("opens");
             while !stop.load(Ordering::Relaxed) {
                 dir.exchange(OsStr::new("a"), OsStr::new("b")).expect("swaps");
             }

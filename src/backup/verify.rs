@@ -13,10 +13,10 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::copy::fill;
-use super::dir::{self, Dir};
 use super::manifest::{self, Bytes, EntryKind, Manifest, ManifestEntry};
 use super::store::{VERIFIED, VerifiedFile};
 use super::{BackupError, Job, Store};
+use crate::files::{self, Dir};
 
 /// The mark while it is being written.
 const MARKING: &str = ".verified-";
@@ -91,7 +91,7 @@ impl Verification<'_> {
         };
         for name in names {
             if !(path.is_empty() && beside_the_manifest(&name)) {
-                self.one(dir, &name, &dir::join(path, &name))?;
+                self.one(dir, &name, &files::join(path, &name))?;
             }
         }
         Ok(())
@@ -111,7 +111,7 @@ impl Verification<'_> {
                 return Ok(());
             }
         };
-        match (&entry.kind, dir::kind(&stat)) {
+        match (&entry.kind, files::kind(&stat)) {
             (EntryKind::Dir, FileType::Directory) => match dir.dir(name) {
                 Ok(below) => self.level(&below, path)?,
                 Err(error) => self.found(path, error.to_string()),

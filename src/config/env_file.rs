@@ -5,10 +5,9 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use anyhow::Context;
-
 use super::text;
 use crate::failure::Failure;
+use crate::files;
 
 /// One `KEY=value` of a `.env`. Its value may be a secret: there is no `Debug`.
 #[derive(Clone, PartialEq, Eq)]
@@ -34,13 +33,10 @@ impl EnvFile {
     /// Reads the file; None where there is none.
     ///
     /// # Errors
-    /// A usage [`Failure`] naming file and line; an I/O error naming the file.
+    /// A usage [`Failure`] naming file and line; a [`FileError`](files::FileError) naming the file.
     pub fn read(path: &Path) -> anyhow::Result<Option<Self>> {
-        match std::fs::read(path) {
-            Ok(bytes) => Ok(Some(Self::parse(path, &bytes)?)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error).with_context(|| format!("can't read {}", path.display())),
-        }
+        let Some(bytes) = files::read_if_there(path)? else { return Ok(None) };
+        Ok(Some(Self::parse(path, &bytes)?))
     }
 
     /// Reads the file's bytes.

@@ -13,8 +13,9 @@ use super::setting::SettingValue;
 use super::settings::POWERDEV_NAME;
 use super::wants::callers;
 use super::yaml::{self, YamlFile};
-use super::{Name, Overrides, layout};
+use super::{Name, Overrides, layout, text};
 use crate::failure::Failure;
+use crate::files;
 
 /// The nearest folder from `start` upwards that holds a `powerdev.yaml` or an `.agent-mount`, else `start` itself.
 /// What another user put above it (into /tmp, say) is passed over.
@@ -107,18 +108,14 @@ fn yaml_name(dir: &Path) -> anyhow::Result<YamlFile> {
         name: Option<String>,
     }
     let path = dir.join(yaml::FILE);
-    let text = match std::fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(YamlFile::default()),
-        Err(error) => return Err(error).with_context(|| format!("can't read {}", path.display())),
-    };
-    match serde_yaml::from_str::<Option<NameOnly>>(&text) {
+    let Some(bytes) = files::read_if_there(&path)? else { return Ok(YamlFile::default()) };
+    match serde_yaml::from_str::<Option<NameOnly>>(text::utf8(&path, &bytes)?) {
         Ok(only) => {
             let name = only.unwrap_or_default().name;
             Ok(YamlFile::named(path, name))
         }
         // It isn't even YAML: say it as a whole read says it.
-        Err(_) => YamlFile::parse(&path, text.as_bytes()).map_err(Into::into),
+        Err(_) => YamlFile::parse(&path, &bytes).map_err(Into::into),
     }
 }
 

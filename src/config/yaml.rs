@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use powerdev_protocol::service::bounds;
 use powerdev_protocol::service::rules::{self, Bounds, schema};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -20,6 +19,7 @@ use super::setting::Setting;
 use super::settings::{self, SETTINGS};
 use super::{suggest, text};
 use crate::failure::Failure;
+use crate::files;
 
 /// The file's name in the project's folder.
 pub const FILE: &str = "powerdev.yaml";
@@ -123,21 +123,19 @@ impl YamlFile {
     /// Reads the project's `powerdev.yaml`; None where there is none.
     ///
     /// # Errors
-    /// A usage [`Failure`] naming file, line and a suggestion; an I/O error naming the file.
+    /// A usage [`Failure`] naming file, line and a suggestion; a [`FileError`](files::FileError) naming the
+    /// file.
     pub fn read(project: &Path) -> anyhow::Result<Option<Self>> {
         let path = project.join(FILE);
-        match std::fs::read(&path) {
-            Ok(bytes) => Ok(Some(Self::parse(&path, &bytes)?)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let other = project.join("powerdev.yml");
-                if other.exists() {
-                    let failure = Failure::usage(format!("{} isn't read", other.display()));
-                    return Err(failure.hint(format!("rename it to {FILE}")).into());
-                }
-                Ok(None)
-            }
-            Err(error) => Err(error).with_context(|| format!("can't read {}", path.display())),
+        if let Some(bytes) = files::read_if_there(&path)? {
+            return Ok(Some(Self::parse(&path, &bytes)?));
         }
+        let other = project.join("powerdev.yml");
+        if other.exists() {
+            let failure = Failure::usage(format!("{} isn't read", other.display()));
+            return Err(failure.hint(format!("rename it to {FILE}")).into());
+        }
+        Ok(None)
     }
 
     /// Reads the file's bytes.

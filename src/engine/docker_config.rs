@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 
 use super::endpoint::EndpointError;
+use crate::files;
 
 /// The docker CLI's folder: `DOCKER_CONFIG`, else `~/.docker`.
 pub(super) fn folder() -> Option<PathBuf> {
@@ -18,10 +19,9 @@ pub(super) fn folder() -> Option<PathBuf> {
 /// When it can't be read or isn't what the docker CLI writes.
 pub(super) fn read<T: DeserializeOwned + Default>(folder: &Path) -> Result<T, EndpointError> {
     let file = folder.join("config.json");
-    match std::fs::read(&file) {
-        Ok(text) => parse(&file, &text),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(T::default()),
-        Err(source) => Err(EndpointError::Unreadable { file, source }),
+    match files::read_if_there(&file)? {
+        Some(text) => parse(&file, &text),
+        None => Ok(T::default()),
     }
 }
 

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::docker_config;
 use crate::failure::Diagnostic;
+use crate::files::{self, FileError};
 
 const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
 
@@ -79,14 +80,8 @@ pub enum EndpointError {
         origin: String,
     },
     /// A file of the docker CLI that can't be read.
-    #[error("can't read {file}")]
-    Unreadable {
-        /// The file that can't be read.
-        file: PathBuf,
-        /// What the system says.
-        #[source]
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Unreadable(#[from] FileError),
     /// A file of the docker CLI that makes no sense.
     #[error("{file} makes no sense: {reason}")]
     Malformed {
@@ -108,7 +103,7 @@ impl Diagnostic for EndpointError {
             Self::NoSuchContext { .. } => {
                 "`docker context ls` lists them; DOCKER_CONTEXT=default is the Engine on this machine"
             }
-            Self::Unreadable { .. } | Self::Malformed { .. } => {
+            Self::Unreadable(_) | Self::Malformed { .. } => {
                 "mend or remove that file, or point DOCKER_HOST at an Engine"
             }
         };
@@ -302,11 +297,7 @@ impl ClientConfig {
         let contexts = self.config_dir().ok_or_else(missing)?.join("contexts");
         let id = hex::encode(Sha256::digest(name.as_bytes()));
         let file = contexts.join("meta").join(&id).join("meta.json");
-        let text = match std::fs::read(&file) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(missing()),
-            Err(source) => return Err(EndpointError::Unreadable { file, source }),
-        };
+        let text = files::read_if_there(&file)?.ok_or_else(missing)?;
         let meta: ContextMeta = docker_config::parse(&file, &text)?;
         let Some(docker) = meta.endpoints.get("docker").filter(|docker| !docker.host.is_empty()) else {
             return Err(EndpointError::Malformed { file, reason: "it names no Docker Engine".into() });

@@ -11,22 +11,23 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName,
 use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
 use super::endpoint::{EndpointError, TlsFiles};
+use crate::files;
 
 /// # Errors
 /// When a file can't be read or isn't PEM.
-pub(super) fn connector(files: &TlsFiles) -> Result<TlsConnector, EndpointError> {
+pub(super) fn connector(tls: &TlsFiles) -> Result<TlsConnector, EndpointError> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .expect("ring speaks TLS 1.2 and 1.3");
-    let builder = if files.verify {
-        builder.with_root_certificates(roots(files.ca.as_deref())?)
+    let builder = if tls.verify {
+        builder.with_root_certificates(roots(tls.ca.as_deref())?)
     } else {
         builder.dangerous().with_custom_certificate_verifier(Arc::new(Unverified(provider)))
     };
-    let config = match &files.identity {
+    let config = match &tls.identity {
         Some((cert, key)) => {
-            let private = PrivateKeyDer::from_pem_file(key).map_err(|error| malformed(key, &error))?;
+            let private = PrivateKeyDer::from_pem_slice(&files::read(key)?).map_err(|error| malformed(key, &error))?;
             builder.with_client_auth_cert(certificates(cert)?, private).map_err(|error| malformed(cert, &error))?
         }
         None => builder.with_no_client_auth(),
@@ -46,7 +47,8 @@ fn roots(ca: Option<&Path>) -> Result<RootCertStore, EndpointError> {
 }
 
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, EndpointError> {
-    let certificates = CertificateDer::pem_file_iter(file).and_then(Iterator::collect);
+    let text = files::read(file)?;
+    let certificates: Result<_, _> = CertificateDer::pem_slice_iter(&text).collect();
     certificates.map_err(|error| malformed(file, &error))
 }
 

@@ -13,6 +13,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 
 use crate::config::CaBundle;
 use crate::failure::Failure;
+use crate::files;
 
 const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const END: &str = "-----END CERTIFICATE-----";
@@ -52,9 +53,7 @@ pub fn certificates(setting: &CaBundle) -> anyhow::Result<BTreeMap<String, Strin
     let certificates = match setting {
         CaBundle::None => Vec::new(),
         CaBundle::File(path) => {
-            let text = std::fs::read_to_string(path)
-                .with_context(|| Failure::usage(format!("can't read CA_BUNDLE {}", path.display())))?;
-            let found = read_pem(&text);
+            let found = read_pem(&files::read(path).context("CA_BUNDLE")?);
             if found.is_empty() {
                 return Err(Failure::usage(format!("CA_BUNDLE {} holds no certificate", path.display()))
                     .hint("give a PEM file: each certificate between BEGIN CERTIFICATE and END CERTIFICATE")
@@ -95,12 +94,12 @@ fn files_of(folder: &Path) -> Vec<PathBuf> {
 }
 
 fn read_file(path: &Path) -> Vec<Vec<u8>> {
-    std::fs::read_to_string(path).map(|text| read_pem(&text)).unwrap_or_default()
+    files::read(path).map(|text| read_pem(&text)).unwrap_or_default()
 }
 
 /// The certificates of a PEM file, as DER. What isn't base64 is skipped.
-fn read_pem(text: &str) -> Vec<Vec<u8>> {
-    let certificates = CertificateDer::pem_slice_iter(text.as_bytes()).filter_map(Result::ok);
+fn read_pem(text: &[u8]) -> Vec<Vec<u8>> {
+    let certificates = CertificateDer::pem_slice_iter(text).filter_map(Result::ok);
     certificates.map(|der| der.to_vec()).filter(|der| !der.is_empty()).collect()
 }
 
@@ -128,9 +127,9 @@ mod tests {
         let ders: Vec<Vec<u8>> = vec![vec![1; 200], vec![2; 48], vec![3]];
         let text =
             format!("Subject: x\n{}garbage\n{}{}", write_pem(&ders[0]), write_pem(&ders[1]), write_pem(&ders[2]));
-        assert_eq!(read_pem(&text), ders);
+        assert_eq!(read_pem(text.as_bytes()), ders);
         assert!(text.lines().all(|line| line.len() <= 64));
-        assert!(read_pem("-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----").is_empty());
+        assert!(read_pem(b"-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----").is_empty());
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use crate::files;
+
 /// powerdev's own Dockerfile, whose stages are the profiles.
 pub const DOCKERFILE: &str = include_str!("../../Dockerfile");
 
@@ -59,7 +61,7 @@ pub const FILES: &[(&str, u32, &[u8])] = &[
 
 /// Whether the same files lie in this folder: a checkout of this very release.
 pub fn is_at(dir: &Path) -> bool {
-    FILES.iter().all(|(path, _, content)| std::fs::read(dir.join(path)).is_ok_and(|found| found == *content))
+    FILES.iter().all(|(path, _, content)| files::read(&dir.join(path)).is_ok_and(|found| found == *content))
 }
 
 #[cfg(test)]

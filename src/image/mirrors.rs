@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::engine::Hidden;
+use crate::files;
 
 /// The secrets' names, as the Dockerfile asks for them.
 const NPM: &str = "npmrc";
@@ -31,7 +32,7 @@ impl Mirrors {
         let given = |name: &str| project.get(name).filter(|value| !value.is_empty()).cloned();
         let variable = |name: &str| given(name).or_else(|| environment(name));
         // Which files of this machine are read is no business of a project's.
-        let read = |path: PathBuf| std::fs::read_to_string(path).unwrap_or_default();
+        let read = |path: PathBuf| files::text(&path).unwrap_or_default();
         let home = std::env::home_dir().unwrap_or_default();
         let npm_file = environment("NPM_CONFIG_USERCONFIG").map_or_else(|| home.join(".npmrc"), PathBuf::from);
         let files: Vec<String> = pip_files(&home, &environment).into_iter().map(read).collect();

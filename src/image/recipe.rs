@@ -8,7 +8,6 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
 use powerdev_protocol::ExitCode;
 use sha2::{Digest, Sha256};
 
@@ -18,6 +17,7 @@ use super::embedded;
 use super::ignore::Ignore;
 use crate::config::{Choice, Profile, Want, WantKind};
 use crate::failure::Failure;
+use crate::files;
 
 /// Where a Dockerfile that wants the CA certificates of this machine copies them from.
 const CA_FOLDER: &str = "templates/image/ca";
@@ -104,11 +104,11 @@ impl Own {
     fn find(dir: &Path, profile: Profile) -> anyhow::Result<Option<Self>> {
         for (path, always) in [(".powerdev/Dockerfile", true), ("Dockerfile", false)] {
             let file = dir.join(path);
-            // A folder of that name, or none: the next one.
-            if !file.is_file() {
+            // A folder of that name may be anybody's: the next one.
+            if !always && file.is_dir() {
                 continue;
             }
-            let text = std::fs::read(&file).with_context(|| format!("can't read {}", file.display()))?;
+            let Some(text) = files::read_if_there(&file)? else { continue };
             let dockerfile = Dockerfile::parse(&String::from_utf8_lossy(&text));
             if !always && embedded::is_at(dir) {
                 return Ok(None);
@@ -150,13 +150,9 @@ pub fn own_base(dir: &Path, profile: Profile) -> Option<String> {
 fn read_ignore(dir: &Path, dockerfile: &str) -> anyhow::Result<Ignore> {
     for name in [format!("{dockerfile}.dockerignore"), ".dockerignore".into()] {
         let file = dir.join(&name);
-        match std::fs::read(&file) {
-            Ok(text) => {
-                return Ignore::parse(&String::from_utf8_lossy(&text))
-                    .map_err(|error| Failure::usage(format!("{}: {error}", file.display())).into());
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error).with_context(|| format!("can't read {}", file.display())),
+        if let Some(text) = files::read_if_there(&file)? {
+            return Ignore::parse(&String::from_utf8_lossy(&text))
+                .map_err(|error| Failure::usage(format!("{}: {error}", file.display())).into());
         }
     }
     Ok(Ignore::default())

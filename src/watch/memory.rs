@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::report::Cause;
 use crate::failure::Failure;
+use crate::files;
 use crate::state::{self, Lock, StateDir};
 
 /// What one watcher leaves to the next, in `watch.json`.
@@ -54,7 +55,7 @@ impl Watcher {
         let lock = Lock::at(&path).with_context(|| format!("can't lock {}", path.display()))?;
         let watched = || Failure::conflict(format!("{name} is watched already")).hint("one `powerdev watch` is enough");
         let lock = lock.ok_or_else(watched)?;
-        let read = std::fs::read(state.watch_file()).ok();
+        let read = files::read(&state.watch_file()).ok();
         // A file that can't be read is as good as none: watching is more important than the past.
         let memory = read.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
         Ok((Self { state, _lock: lock }, memory))

@@ -17,6 +17,7 @@ use crate::control::Patience;
 use crate::engine::{Engine, EngineError, EngineEvent, EngineEventKind, LogOptions, RunState};
 use crate::environment::Environment;
 use crate::failure::Failure;
+use crate::files;
 use crate::ui::Ui;
 
 /// Show what the services write, and go on showing it
@@ -117,7 +118,7 @@ async fn check_service(environment: &Environment, wanted: &str) -> anyhow::Resul
 /// The services' names: as they were written for the agent on this machine, or as the agent tells them.
 async fn services(environment: &Environment) -> Option<Vec<String>> {
     let file = environment.state().agent_dir().join("config/services.json");
-    if let Some(set) = std::fs::read(file).ok().and_then(|bytes| serde_json::from_slice::<ServiceSet>(&bytes).ok()) {
+    if let Some(set) = files::read(&file).ok().and_then(|bytes| serde_json::from_slice::<ServiceSet>(&bytes).ok()) {
         return Some(set.services.into_keys().collect());
     }
     let status = environment.agent(Patience::Answer).await.ok()?.status().await.ok()?;

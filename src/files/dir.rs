@@ -1,12 +1,4 @@
 //! A folder held open, and everything in it reached by name from there.
-//!
-//! Whoever works in the container can swap a folder for a symbolic link, or a file for a device, between two of our
-//! looks. So nothing here takes a path of more than one component, nothing follows a link, and what is opened is
-//! opened as a bare handle first and read only once it is known to be a plain file.
-//!
-//! Straight on system calls, one a method: cap-std keeps paths of many components inside of a root, which aren't used
-//! here, and has none of what is: bare handles, renames that exchange or never replace, owners of links, free space,
-//! `syncfs`.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -15,22 +7,25 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, RenameFlags, Stat};
+use rustix::fs::{self, AtFlags, FileType, Gid, Mode, OFlags, RawMode, RenameFlags, Stat, Uid};
 use rustix::io::Errno;
 
-/// Deeper than this nobody looks: each level holds a folder open on both sides.
+use super::plain;
+use crate::units::User;
+
+/// Deeper than this nobody looks: each level holds a folder open, a copy one on both sides.
 pub const MAX_DEPTH: usize = 200;
 
 /// A folder held open.
 #[derive(Debug)]
 pub struct Dir {
-    fd: OwnedFd,
+    pub(super) fd: OwnedFd,
     /// For messages only: what lies there may have changed since.
-    path: PathBuf,
+    pub(super) path: PathBuf,
 }
 
 impl Dir {
-    /// Opens a folder by its path, which must be beyond the container's reach.
+    /// Opens a folder by its path, links and all: for paths that nobody but the user can change.
     ///
     /// # Errors
     /// Those of `open`.
@@ -86,6 +81,15 @@ impl Dir {
         Ok(fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)?)
     }
 
+    /// Whose the folder is.
+    ///
+    /// # Errors
+    /// Those of `fstat`.
+    pub fn owner(&self) -> io::Result<User> {
+        let stat = self.stat_self()?;
+        Ok(User { uid: stat.st_uid, gid: stat.st_gid })
+    }
+
     /// What the folder itself is.
     ///
     /// # Errors
@@ -99,27 +103,8 @@ impl Dir {
     ///
     /// # Errors
     /// Those of `openat`; [`io::ErrorKind::InvalidInput`] for what isn't a plain file.
-    #[cfg(target_os = "linux")]
     pub fn file(&self, name: &OsStr) -> io::Result<File> {
-        let handle = fs::openat(&self.fd, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
-        plain(&fs::fstat(&handle)?)?;
-        let known = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&handle));
-        Ok(File::from(fs::open(known, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?))
-    }
-
-    /// Opens a plain file to read. Other systems have no bare handles: the name is looked at first, a pipe that takes
-    /// its place at that moment is opened without waiting for who writes to it, and what was opened is looked at again.
-    /// Containers run in a virtual machine there, whose devices don't appear in the user's folders.
-    ///
-    /// # Errors
-    /// Those of `openat`; [`io::ErrorKind::InvalidInput`] for what isn't a plain file.
-    #[cfg(not(target_os = "linux"))]
-    pub fn file(&self, name: &OsStr) -> io::Result<File> {
-        plain(&self.stat(name)?)?;
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = fs::openat(&self.fd, name, flags, Mode::empty())?;
-        plain(&fs::fstat(&file)?)?;
-        Ok(File::from(file))
+        plain::open(self.fd.as_fd(), name.as_ref(), OFlags::NOFOLLOW)
     }
 
     /// Makes a file that nobody else can read.
@@ -176,20 +161,28 @@ impl Dir {
     /// # Errors
     /// The first that stopped it.
     pub fn remove_tree(&self, name: &OsStr) -> io::Result<()> {
+        self.remove_below(name, 0)
+    }
+
+    fn remove_below(&self, name: &OsStr, depth: usize) -> io::Result<()> {
         match fs::unlinkat(&self.fd, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => return Ok(()),
             Err(Errno::ISDIR | Errno::PERM) => {}
             Err(error) => return Err(error.into()),
         }
-        self.empty_dir(name)?;
+        self.empty_dir(name, depth)?;
         Ok(fs::unlinkat(&self.fd, name, AtFlags::REMOVEDIR)?)
     }
 
-    fn empty_dir(&self, name: &OsStr) -> io::Result<()> {
+    fn empty_dir(&self, name: &OsStr, depth: usize) -> io::Result<()> {
+        // What powerdev makes is never that deep: this must not exhaust descriptors or the stack.
+        if depth > 2 * MAX_DEPTH {
+            return Err(io::Error::other(format!("nested deeper than {} folders", 2 * MAX_DEPTH)));
+        }
         let dir = match self.dir(name) {
             // Ours, but closed to ourselves: the owner may open it again.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                fs::chmodat(&self.fd, name, Mode::RWXU, AtFlags::empty())?;
+                self.unlock(name)?;
                 self.dir(name)?
             }
             other => other?,
@@ -199,7 +192,53 @@ impl Dir {
             // Root needs no permission; for everybody else the next step tells.
             fs::fchmod(&dir.fd, Mode::RWXU).ok();
         }
-        names.iter().try_for_each(|name| dir.remove_tree(name))
+        names.iter().try_for_each(|name| dir.remove_below(name, depth + 1))
+    }
+
+    /// Lets its owner into a folder. Whatever else took its place meanwhile stays as it is.
+    #[cfg(target_os = "linux")]
+    fn unlock(&self, name: &OsStr) -> io::Result<()> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let handle = fs::openat(&self.fd, name, flags, Mode::empty())?;
+        Ok(fs::chmod(plain::known(&handle), Mode::RWXU)?)
+    }
+
+    /// Lets its owner into a folder. Whatever else took its place meanwhile stays as it is, but for its mode.
+    #[cfg(not(target_os = "linux"))]
+    fn unlock(&self, name: &OsStr) -> io::Result<()> {
+        Ok(fs::chmodat(&self.fd, name, Mode::RWXU, AtFlags::SYMLINK_NOFOLLOW)?)
+    }
+
+    /// Opens a folder in it; where there is none, it is made for `owner` with this mode. What is there stays as it is.
+    ///
+    /// # Errors
+    /// Those of `mkdirat`, `openat` and `fchown`; when something else took the new folder's place meanwhile.
+    pub fn ensure_dir(&self, name: &OsStr, mode: u32, owner: User) -> io::Result<Self> {
+        match self.dir(name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            other => return other,
+        }
+        let made = match self.make_dir(name) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return self.dir(name),
+            made => made?,
+        };
+        // Only what was just made is handed over: root must not give away what somebody moved into its place.
+        let stat = made.stat_self()?;
+        let untouched = stat.st_uid == User::own().uid && permissions(&stat) & 0o077 == 0 && made.names()?.is_empty();
+        if !untouched {
+            return Err(io::Error::other("something else took its place"));
+        }
+        made.set_mode(mode)?;
+        give(&made.fd, owner)?;
+        Ok(made)
+    }
+
+    /// Sets the folder's own permissions.
+    ///
+    /// # Errors
+    /// Those of `fchmod`.
+    pub fn set_mode(&self, mode: u32) -> io::Result<()> {
+        Ok(fs::fchmod(&self.fd, Mode::from_raw_mode(mode as RawMode))?)
     }
 
     /// Bytes that are free here for us.
@@ -251,12 +290,16 @@ pub fn kind(stat: &Stat) -> FileType {
     FileType::from_raw_mode(stat.st_mode)
 }
 
-/// An error for everything but a plain file.
-fn plain(stat: &Stat) -> io::Result<()> {
-    match kind(stat) {
-        FileType::RegularFile => Ok(()),
-        _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a plain file")),
+/// Changes the owner of something open where that is somebody else.
+///
+/// # Errors
+/// Those of `fchown`: only root may give files away.
+pub fn give(fd: impl AsFd, to: User) -> io::Result<()> {
+    let stat = fs::fstat(&fd)?;
+    if (User { uid: stat.st_uid, gid: stat.st_gid }) != to {
+        fs::fchown(&fd, Some(Uid::from_raw(to.uid)), Some(Gid::from_raw(to.gid)))?;
     }
+    Ok(())
 }
 
 /// Permissions with the setuid, setgid and sticky bits.
