@@ -1,19 +1,24 @@
 //! A build's context: the files that a Dockerfile may copy, in a stable order, hashed and streamed without ever being
 //! held in memory.
+//!
+//! All of it is reached from the folder's descriptor without following a link: whoever can write in the project while it is
+//! built must not get a file of the caller's into a layer by a link that takes a folder's place.
 
 use std::borrow::Cow;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use futures_util::Stream;
+use rustix::fs::{FileType, Stat};
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
 use super::digests::Digests;
 use super::ignore::Ignore;
+use crate::files::{self, Dir, MAX_DEPTH};
 
 /// How much is read ahead of the Engine: pieces of [`PIECE`].
 const PIECES: usize = 16;
@@ -22,6 +27,8 @@ const PIECE: usize = 64 * 1024;
 /// The files of a build.
 #[derive(Debug, Default)]
 pub struct BuildContext {
+    /// The folder that files are read from. None: all of it is made here.
+    root: Option<Dir>,
     /// By path; folders before what lies in them.
     entries: Vec<ContextEntry>,
 }
@@ -77,26 +84,40 @@ impl BuildContext {
     /// # Errors
     /// When a folder or a link can't be read.
     pub fn of_folder(root: &Path, ignore: &Ignore) -> Result<Self, ContextError> {
-        let relative = |path: &Path| path.strip_prefix(root).expect("the walk stays below its root").to_owned();
-        let left_out = |path: &Path| ignore.leaves_out(&path.to_string_lossy());
-        let walk = walkdir::WalkDir::new(root).min_depth(1).sort_by_file_name().into_iter().filter_entry(|entry| {
-            let path = relative(entry.path());
-            !(entry.file_type().is_dir() && left_out(&path) && !ignore.may_include_below(&path.to_string_lossy()))
-        });
+        let error = |source| ContextError { path: root.to_owned(), source };
+        let folder = Dir::open_resolved(root).map_err(error)?;
         let mut context = Self::default();
-        for found in walk {
-            let found = found.map_err(|error| ContextError {
-                path: error.path().unwrap_or(root).to_owned(),
-                source: error.into_io_error().unwrap_or_else(|| io::Error::other("a loop of links")),
-            })?;
-            let path = relative(found.path());
-            if !left_out(&path)
-                && let Some(entry) = ContextEntry::of(found.path(), path)?
-            {
-                context.entries.push(entry);
+        context.level(&folder, Path::new(""), ignore, 0)?;
+        Ok(Self { root: Some(folder), ..context })
+    }
+
+    /// A folder's entries, those of `path` in the context.
+    fn level(&mut self, folder: &Dir, path: &Path, ignore: &Ignore, depth: usize) -> Result<(), ContextError> {
+        let error = |source| ContextError { path: folder.path().to_owned(), source };
+        if depth > MAX_DEPTH {
+            return Err(error(io::Error::other(format!("nested deeper than {MAX_DEPTH} folders"))));
+        }
+        for name in folder.names().map_err(error)? {
+            let path = path.join(&name);
+            let error = |source| ContextError { path: folder.path().join(&name), source };
+            let stat = folder.stat(&name).map_err(error)?;
+            let text = path.to_string_lossy();
+            let left_out = ignore.leaves_out(&text);
+            let is_folder = files::kind(&stat) == FileType::Directory;
+            let below = is_folder && (!left_out || ignore.may_include_below(&text));
+            if !left_out {
+                self.entries.extend(ContextEntry::of(folder, &name, path.clone(), &stat).map_err(error)?);
+            }
+            if below {
+                self.level(&folder.dir(&name).map_err(error)?, &path, ignore, depth + 1)?;
             }
         }
-        Ok(context)
+        Ok(())
+    }
+
+    /// Opens a file of it, which lies where it was seen and nowhere else.
+    fn open(&self, entry: &ContextEntry) -> io::Result<File> {
+        self.root.as_ref().ok_or(io::ErrorKind::NotFound)?.file_beneath(&entry.path)
     }
 
     /// Adds a file, or replaces the one that is there.
@@ -139,7 +160,8 @@ impl BuildContext {
                 }
                 ContextContent::Disk(file) => {
                     hash.update(b"file");
-                    hash.update(digests.of(file).map_err(|source| ContextError { path: file.path.clone(), source })?);
+                    let digest = digests.of(file, || self.open(entry));
+                    hash.update(digest.map_err(|source| ContextError { path: file.path.clone(), source })?);
                 }
             }
         }
@@ -162,7 +184,7 @@ impl BuildContext {
         let mut tar = tar::Builder::new(out);
         for entry in &self.entries {
             entry
-                .append_to(&mut tar)
+                .append_to(&mut tar, || self.open(entry))
                 .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", entry.path.display())))?;
         }
         tar.into_inner()?.flush()
@@ -171,30 +193,27 @@ impl BuildContext {
 
 impl ContextEntry {
     /// None for what no build can use.
-    fn of(file: &Path, path: PathBuf) -> Result<Option<Self>, ContextError> {
-        let error = |source| ContextError { path: file.to_owned(), source };
-        let meta = file.symlink_metadata().map_err(error)?;
-        let kind = if meta.is_dir() {
-            ContextContent::Folder
-        } else if meta.is_symlink() {
-            ContextContent::Link(file.read_link().map_err(error)?)
-        } else if meta.is_file() {
-            let nanos = |seconds: i64, nanos: i64| seconds.saturating_mul(1_000_000_000).saturating_add(nanos);
-            let stamp = [
-                nanos(meta.mtime(), meta.mtime_nsec()),
-                nanos(meta.ctime(), meta.ctime_nsec()),
-                meta.ino().cast_signed(),
-            ];
-            ContextContent::Disk(OnDisk { path: file.to_owned(), size: meta.len(), stamp })
-        } else {
-            return Ok(None);
+    fn of(folder: &Dir, name: &OsStr, path: PathBuf, stat: &Stat) -> io::Result<Option<Self>> {
+        let kind = match files::kind(stat) {
+            FileType::Directory => ContextContent::Folder,
+            FileType::Symlink => ContextContent::Link(folder.read_link(name)?.into()),
+            FileType::RegularFile => {
+                let nanos = |seconds: i64, nanos: i64| seconds.saturating_mul(1_000_000_000).saturating_add(nanos);
+                let stamp = [
+                    nanos(stat.st_mtime, stat.st_mtime_nsec as i64),
+                    nanos(stat.st_ctime, stat.st_ctime_nsec as i64),
+                    stat.st_ino.cast_signed(),
+                ];
+                ContextContent::Disk(OnDisk { path: folder.path().join(name), size: stat.st_size as u64, stamp })
+            }
+            _ => return Ok(None),
         };
         // A link has no permissions of its own.
-        let mode = if meta.is_symlink() { 0o777 } else { meta.mode() & 0o7777 };
-        Ok(Some(Self { path, mode, modified: u64::try_from(meta.mtime()).unwrap_or_default(), kind }))
+        let mode = if matches!(kind, ContextContent::Link(_)) { 0o777 } else { files::permissions(stat) };
+        Ok(Some(Self { path, mode, modified: u64::try_from(stat.st_mtime).unwrap_or_default(), kind }))
     }
 
-    fn append_to(&self, tar: &mut tar::Builder<Pieces>) -> io::Result<()> {
+    fn append_to(&self, tar: &mut tar::Builder<Pieces>, open: impl FnOnce() -> io::Result<File>) -> io::Result<()> {
         let mut header = tar::Header::new_gnu();
         header.set_mode(self.mode);
         header.set_mtime(self.modified);
@@ -218,7 +237,7 @@ impl ContextEntry {
             }
             ContextContent::Disk(file) => {
                 header.set_size(file.size);
-                tar.append_data(&mut header, &self.path, Exactly { file: File::open(&file.path)?, left: file.size })
+                tar.append_data(&mut header, &self.path, Exactly { file: open()?, left: file.size })
             }
         }
     }
@@ -354,6 +373,19 @@ mod tests {
         std::fs::write(folder.path().join("src/main.rs"), "").expect("written");
         let error = context.into_tar().try_collect::<Vec<_>>().await.expect_err("cut short");
         assert!(error.to_string().contains("src/main.rs: it became shorter"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_folder_swapped_for_a_link_lets_nothing_from_outside_in() {
+        let (folder, outside) = (project(), tempfile::tempdir().expect("a folder"));
+        std::fs::write(outside.path().join("main.rs"), "fn secret").expect("written");
+        symlink(outside.path(), folder.path().join("swapped")).expect("linked");
+        let seen = context(&folder);
+        let root = Dir::open(folder.path()).expect("opens");
+        root.exchange("src".as_ref(), "swapped".as_ref()).expect("swapped");
+        assert!(seen.digest(&mut Digests::default()).is_err());
+        let error = seen.into_tar().try_collect::<Vec<_>>().await.expect_err("a link lies in its place");
+        assert!(error.to_string().starts_with("src/deep/run.sh: "), "{error}");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::context::OnDisk;
+use crate::files;
 
 /// A file that changed this shortly before it was hashed may change again without its times showing it: file systems
 /// count time in steps.
@@ -38,15 +39,15 @@ impl Digests {
     pub fn load(cache: &Path, root: &Path) -> Self {
         let name = &hex::encode(Sha256::digest(root.as_os_str().as_encoded_bytes()))[..16];
         let file = cache.join(format!("context-{name}.json"));
-        let known = fs::read(&file).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+        let known = files::read(&file).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
         Self { file: Some(file), known, ..Self::default() }
     }
 
-    /// A file's digest: remembered, or read.
+    /// A file's digest: remembered, or read from what `open` opens.
     ///
     /// # Errors
     /// When it can't be read.
-    pub fn of(&mut self, file: &OnDisk) -> io::Result<[u8; 32]> {
+    pub fn of(&mut self, file: &OnDisk, open: impl FnOnce() -> io::Result<File>) -> io::Result<[u8; 32]> {
         if let Some(known) = self.known.get(&file.path)
             && (known.size, known.stamp) == (file.size, file.stamp)
         {
@@ -54,7 +55,7 @@ impl Digests {
             return Ok(known.digest);
         }
         let mut hash = Sha256::new();
-        io::copy(&mut File::open(&file.path)?, &mut HashWriter(&mut hash))?;
+        io::copy(&mut open()?, &mut HashWriter(&mut hash))?;
         let digest = hash.finalize().into();
         self.changed = true;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -107,13 +108,13 @@ mod tests {
         let path = folder.path().join("file");
         fs::write(&path, "one").expect("written");
         let mut digests = Digests::load(folder.path(), folder.path());
-        let first = digests.of(&seen(&path, 7)).expect("readable");
+        let first = digests.of(&seen(&path, 7), || File::open(&path)).expect("readable");
         digests.save().expect("saved");
 
         fs::write(&path, "two").expect("written");
         let mut digests = Digests::load(folder.path(), folder.path());
-        assert_eq!(digests.of(&seen(&path, 7)).expect("remembered"), first);
-        assert_ne!(digests.of(&seen(&path, 8)).expect("readable"), first);
+        assert_eq!(digests.of(&seen(&path, 7), || File::open(&path)).expect("remembered"), first);
+        assert_ne!(digests.of(&seen(&path, 8), || File::open(&path)).expect("readable"), first);
     }
 
     #[test]
@@ -123,10 +124,13 @@ mod tests {
         fs::write(&path, "one").expect("written");
         let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_nanos() as i64;
         let mut digests = Digests::load(folder.path(), folder.path());
-        let first = digests.of(&seen(&path, now)).expect("readable");
+        let first = digests.of(&seen(&path, now), || File::open(&path)).expect("readable");
         digests.save().expect("saved");
         fs::write(&path, "two").expect("written");
-        assert_ne!(Digests::load(folder.path(), folder.path()).of(&seen(&path, now)).expect("readable"), first);
+        assert_ne!(
+            Digests::load(folder.path(), folder.path()).of(&seen(&path, now), || File::open(&path)).expect("readable"),
+            first
+        );
     }
 
     #[test]
@@ -135,10 +139,10 @@ mod tests {
         let path = folder.path().join("file");
         fs::write(&path, "one").expect("written");
         let mut digests = Digests::load(folder.path(), folder.path());
-        digests.of(&seen(&path, 7)).expect("readable");
+        digests.of(&seen(&path, 7), || File::open(&path)).expect("readable");
         let memory = digests.file.clone().expect("named");
         digests.save().expect("saved");
         fs::write(memory, "{").expect("written");
-        assert!(Digests::load(folder.path(), folder.path()).of(&seen(&path, 7)).is_ok());
+        assert!(Digests::load(folder.path(), folder.path()).of(&seen(&path, 7), || File::open(&path)).is_ok());
     }
 }
