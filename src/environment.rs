@@ -262,7 +262,7 @@ impl Environment {
     }
 
     /// Where its Engine runs. None: that can't be told, and is told when it has to be asked.
-    fn site(&self) -> Option<Site> {
+    pub fn site(&self) -> Option<Site> {
         self.engine.get().map_or_else(Site::find, |engine| Some(Site::of(engine.endpoint())))
     }
 

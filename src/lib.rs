@@ -2,6 +2,7 @@
 //!
 //! Dependencies point one way: `tests/architecture.rs` says which module may import which, and `docs/architecture.md` why.
 
+mod agent_mount;
 mod backup;
 mod cleanup;
 pub mod cli;

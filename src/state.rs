@@ -22,11 +22,12 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use anyhow::Context as _;
+use powerdev_protocol::ExitCode;
 
 use crate::clock::Deadline;
 use crate::config::Name;
 use crate::failure::Failure;
+use crate::files::{self, give};
 use crate::units::User;
 
 /// How often a lock that somebody else holds is tried again: `flock` can't wait with a deadline.
@@ -126,7 +127,14 @@ impl StateDir {
             .recursive(true)
             .mode(0o700)
             .create(&self.root)
-            .with_context(|| format!("can't make {}", self.root.display()))
+            .map_err(|error| unusable(&self.root, error))?;
+        // One that was left by a backup program, or by hand.
+        let mode = fs::metadata(&self.root).map_err(|error| unusable(&self.root, error))?.permissions().mode();
+        if mode & 0o7777 != 0o700 {
+            let closed = fs::set_permissions(&self.root, Permissions::from_mode(0o700));
+            closed.map_err(|error| unusable(&self.root, error))?;
+        }
+        Ok(())
     }
 
     /// Remembers the project's folder.
@@ -142,7 +150,7 @@ impl StateDir {
 
     /// The project's folder, as it was when the environment was last made or started, if it is still there.
     pub fn project(&self) -> Option<PathBuf> {
-        let bytes = fs::read(self.root.join("project")).ok()?;
+        let bytes = files::read(&self.root.join("project")).ok()?;
         Some(PathBuf::from(OsString::from_vec(bytes))).filter(|folder| folder.is_dir())
     }
 
@@ -175,9 +183,7 @@ impl StateDir {
             return replace(&note, b"", 0o600, None);
         }
         match fs::remove_file(&note) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(error).with_context(|| format!("can't remove {}", note.display()))
-            }
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(unusable(&note, error).into()),
             _ => Ok(()),
         }
     }
@@ -192,7 +198,7 @@ impl StateDir {
         loop {
             // Whoever held it may have removed the folder with all that is in it.
             self.create()?;
-            if let Some(lock) = Lock::at(&path).with_context(|| format!("can't lock {}", path.display()))? {
+            if let Some(lock) = Lock::at(&path).map_err(|error| unusable(&path, error))? {
                 return Ok(lock);
             }
             if deadline.has_passed() {
@@ -205,7 +211,7 @@ impl StateDir {
 
     /// Host ports by container port, as they were found last. Empty when nothing, or nothing readable, is there.
     pub fn ports(&self) -> BTreeMap<u16, u16> {
-        let read = fs::read(self.root.join("ports.json")).ok();
+        let read = files::read(&self.root.join("ports.json")).ok();
         read.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
     }
 
@@ -243,42 +249,32 @@ pub fn state_home() -> anyhow::Result<PathBuf> {
 /// # Errors
 /// When the folder can't be written, or the file can't be given to `owner`.
 pub fn replace(path: &Path, content: &[u8], mode: u32, owner: Option<User>) -> anyhow::Result<()> {
-    let failed = || format!("can't write {}", path.display());
-    let folder = path.parent().with_context(failed)?;
-    let mut file = tempfile::NamedTempFile::new_in(folder).with_context(failed)?;
-    file.write_all(content).with_context(failed)?;
-    file.as_file().set_permissions(Permissions::from_mode(mode)).with_context(failed)?;
-    if let Some(owner) = owner {
-        give(file.as_file(), owner).with_context(failed)?;
-    }
-    file.persist(path).map_err(|error| error.error).with_context(failed)?;
-    Ok(())
-}
-
-/// Makes a folder for `owner`, and only if it isn't there: what is there stays as it is.
-///
-/// # Errors
-/// When it can't be made or given away.
-pub fn make_folder(path: &Path, mode: u32, owner: User) -> anyhow::Result<()> {
-    let failed = || format!("can't make {}", path.display());
-    match fs::DirBuilder::new().mode(mode).create(path) {
-        Ok(()) => {
-            let folder = File::open(path).with_context(failed)?;
-            give(&folder, owner).with_context(failed)
+    let written = || -> io::Result<()> {
+        let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        file.write_all(content)?;
+        file.as_file().set_permissions(Permissions::from_mode(mode))?;
+        if let Some(owner) = owner {
+            give(file.as_file(), owner)?;
         }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(error).with_context(failed),
-    }
+        file.persist(path).map_err(|error| error.error)?;
+        Ok(())
+    };
+    written().map_err(|error| unusable(path, error).into())
 }
 
-/// Changes the owner where that is somebody else.
-fn give(file: &File, to: User) -> io::Result<()> {
-    let stat = rustix::fs::fstat(file)?;
-    if (User { uid: stat.st_uid, gid: stat.st_gid }) != to {
-        let (uid, gid) = (rustix::fs::Uid::from_raw(to.uid), rustix::fs::Gid::from_raw(to.gid));
-        rustix::fs::fchown(file, Some(uid), Some(gid))?;
-    }
-    Ok(())
+/// What keeps a file or folder of the user's own from being used, with what to do about it.
+pub fn unusable(path: &Path, error: io::Error) -> Failure {
+    let shown = path.display();
+    let hint = match error.kind() {
+        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists | io::ErrorKind::IsADirectory => {
+            format!("something else is in the way of {shown}: move it away")
+        }
+        io::ErrorKind::PermissionDenied => format!("it must be yours to write: `ls -ld {shown}` shows whose it is"),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free some space there".to_owned(),
+        _ => "it must be on a disk that can be written; XDG_STATE_HOME names another place for state".to_owned(),
+    };
+    Failure::new(ExitCode::Failed, format!("can't write {shown}")).hint(hint).source(error)
 }
 
 #[cfg(test)]

@@ -25,15 +25,11 @@ pub struct Remembered {
     _lock: state::Lock,
 }
 
-/// Agents of other releases in the user's cache.
+/// Agents that former releases kept in the user's cache.
 pub fn stale_agents() -> Vec<Removal> {
     let Ok(cache) = delivery::cache_home() else { return Vec::new() };
-    let current = delivery::cache_name();
-    let stale = |path: &PathBuf| {
-        let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
-        name.starts_with("agent-") && name != current
-    };
-    folders(&cache).into_iter().filter(stale).map(|path| removal(path, "another release's agent")).collect()
+    let stale = |path: &PathBuf| path.file_name().and_then(OsStr::to_str).unwrap_or_default().starts_with("agent-");
+    folders(&cache).into_iter().filter(stale).map(|path| removal(path, "a former release's agent")).collect()
 }
 
 /// What is remembered of environments that this Engine knows nothing of, and that nobody has used for a week.

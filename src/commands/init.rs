@@ -7,6 +7,7 @@ use powerdev_protocol::ExitCode;
 use serde::Serialize;
 
 use super::Context;
+use crate::agent_mount;
 use crate::config::settings::{EXTERNAL_DIR, PROFILE, SECURITY};
 use crate::config::{self, Choice, Profile, SecurityProfile, layout, template, yaml};
 use crate::failure::Failure;
@@ -49,6 +50,7 @@ pub async fn run(args: InitArgs, context: &Context<'_>) -> anyhow::Result<ExitCo
     let dir = here(context.global.project.as_deref())?;
     let answers = answers(&args, context)?;
     let owner = host::container_user();
+    agent_mount::prepare(&dir, owner)?;
     let mut report = InitReport { dir: dir.display().to_string(), ..InitReport::default() };
     // Whoever may read .env has the secrets.
     let files = [(".env", answers.env(), 0o600), (yaml::FILE, answers.yaml(), 0o644)];
@@ -60,10 +62,6 @@ pub async fn run(args: InitArgs, context: &Context<'_>) -> anyhow::Result<ExitCo
         }
         state::replace(&path, content.as_bytes(), mode, host::sudo_user())?;
         report.written.push(name.to_owned());
-    }
-    state::make_folder(&dir.join(layout::AGENT_MOUNT), 0o755, owner)?;
-    for folder in layout::folders(&dir) {
-        state::make_folder(&folder, 0o755, owner)?;
     }
     trust(&dir, &report.written)?;
     if ignore(&dir)? {

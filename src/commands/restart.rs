@@ -71,6 +71,5 @@ async fn restart(deployment: &Deployment, container: &crate::engine::Container) 
     lifecycle::stop(&deployment.engine, container, None).await?;
     let gpus = container.spec.as_ref().map(|spec| spec.gpus.clone()).unwrap_or_default();
     delivery::refresh(deployment, container, &gpus).await?;
-    deployment.engine.start_container(&container.name).await?;
-    Ok(())
+    lifecycle::start(&deployment.environment, &container.name, container.spec.as_ref()).await
 }

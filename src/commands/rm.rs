@@ -4,6 +4,7 @@ use powerdev_protocol::ExitCode;
 use serde::Serialize;
 
 use super::Context;
+use crate::delivery;
 use crate::lifecycle::{self, LOCK_PATIENCE};
 use crate::site::Site;
 
@@ -50,6 +51,8 @@ pub async fn run(args: RmArgs, context: &Context<'_>) -> anyhow::Result<ExitCode
         }
     }
     lifecycle::remove(engine, name, container.as_ref(), args.force, args.volumes).await?;
+    // They come from .env: the next `up` writes them anew.
+    delivery::withdraw_secrets(environment.state())?;
     let document = RmDocument { name: name.as_str(), removed: container.is_some(), volumes_removed: args.volumes };
     if context.ui.json() {
         context.ui.document(&document)?;

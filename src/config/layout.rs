@@ -1,6 +1,6 @@
 //! Where the project's folders lie, and where they appear inside. Known to the plan, to `init`, to backups.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use powerdev_protocol::paths;
 
@@ -32,10 +32,8 @@ pub const SSH: &str = "/home/dev/.ssh";
 pub const SSH_AGENT: &str = "/run/ssh-agent.sock";
 
 /// The folders of `.agent-mount` that must be there before the container is made: the Engine would make them root's.
-pub fn folders(project: &Path) -> Vec<PathBuf> {
-    let root = project.join(AGENT_MOUNT);
-    FOLDERS.iter().map(|(folder, _)| root.join(folder)).chain([root.join(EXTERNAL)]).collect()
-}
+pub const FOLDER_NAMES: [&str; 6] =
+    ["docker_workspace", "docker_data", "docker_analysis", "docker_logs", "docker_output", EXTERNAL];
 
 /// Why nothing else may be mounted at this absolute path inside; None: it may.
 pub fn reserved(target: &str) -> Option<String> {
@@ -60,6 +58,11 @@ pub fn reserved(target: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_mounted_folder_is_made() {
+        assert!(FOLDERS.iter().map(|(name, _)| *name).chain([EXTERNAL]).eq(FOLDER_NAMES));
+    }
 
     #[test]
     fn own_targets_their_parents_and_closed_folders_are_reserved() {

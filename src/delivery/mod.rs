@@ -3,23 +3,25 @@
 
 mod bundle;
 mod folder;
+mod sources;
 mod volumes;
 
 use std::collections::BTreeMap;
 
 use powerdev_protocol::paths;
 
-use crate::config::layout;
+use crate::agent_mount;
 use crate::deployment::Deployment;
 use crate::engine::{Container, container_proxies};
+use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::plan;
 use crate::site::Site;
 use crate::spec::{ContainerSpec, Gpus};
-use crate::state::make_folder;
 
 pub use bundle::{Bundle, Installed};
-pub use folder::{cache_home, cache_name};
+pub use folder::{cache_home, withdraw as withdraw_secrets};
+pub use sources::check as check_sources;
 pub use volumes::{prepare, withdraw};
 
 /// The agent's executable, built by `build.rs`: static, for Linux.
@@ -71,7 +73,7 @@ pub fn before_making(deployment: &Deployment, gpus: &Gpus) -> anyhow::Result<Opt
     if means == Means::Volume {
         return Ok(Some(bundle));
     }
-    make_folders(deployment)?;
+    agent_mount::prepare(&deployment.settings.dir, deployment.host.user)?;
     folder::install(deployment.environment.state(), &bundle)?;
     Ok(None)
 }
@@ -85,6 +87,23 @@ pub async fn refresh(deployment: &Deployment, container: &Container, gpus: &Gpus
     meant_to_run(deployment)?;
     let means = Means::of(deployment, container.spec.as_ref());
     install(deployment, container, &deployment.bundle(means, gpus)?).await
+}
+
+/// The last look before the Engine starts a container on this machine, made from `spec`: nothing that it mounts leads
+/// elsewhere than it did when it was made, the agent is this release's byte for byte, and the folder of its control socket
+/// holds nothing that was left there.
+///
+/// # Errors
+/// A conflict that names the mount; when the agent can't be written.
+pub fn before_start(environment: &Environment, spec: Option<&ContainerSpec>) -> anyhow::Result<()> {
+    // What a release made that wrote it down otherwise is brought up to date by `up` and `restart`.
+    let Some(spec) = spec.filter(|_| environment.site() == Some(Site::Here)) else { return Ok(()) };
+    check_sources(environment, spec)?;
+    let state = environment.state();
+    match spec.folder_at(paths::RUN_DIR) == Some(&*state.run_dir()) {
+        true => folder::renew(state, spec.user),
+        false => Ok(()),
+    }
 }
 
 /// What of a running container waits for its next restart: `agent`, `services`, `secrets`.
@@ -117,7 +136,7 @@ pub async fn install(deployment: &Deployment, container: &Container, bundle: &Bu
     match (Means::of(deployment, container.spec.as_ref()), &container.spec) {
         (Means::Volume, Some(spec)) => Ok(volumes::deliver(&deployment.engine, spec, bundle).await?),
         (Means::Folder, _) => {
-            make_folders(deployment)?;
+            agent_mount::prepare(&deployment.settings.dir, deployment.host.user)?;
             folder::install(deployment.environment.state(), bundle)
         }
         (Means::Volume, None) | (Means::OutOfReach, _) => {
@@ -141,13 +160,6 @@ fn meant_to_run(deployment: &Deployment) -> anyhow::Result<()> {
     deployment.environment.state().create()?;
     deployment.environment.state().set_stop_requested(false)?;
     deployment.environment.state().remember_project(&deployment.settings.dir)
-}
-
-/// Makes `.agent-mount` and what is in it, for the container's user. What is there already stays as it is.
-fn make_folders(deployment: &Deployment) -> anyhow::Result<()> {
-    let owner = deployment.host.user;
-    make_folder(&deployment.settings.agent_mount(), 0o755, owner)?;
-    layout::folders(&deployment.settings.dir).iter().try_for_each(|folder| make_folder(folder, 0o755, owner))
 }
 
 /// What services and shells get besides plain variables, and nobody else sees: the project's secrets, and as with the

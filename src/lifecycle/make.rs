@@ -105,18 +105,21 @@ impl Attempt<'_> {
                     let done = if self.old.is_some() { Done::Recreated } else { Done::Created };
                     return Ok(Up::of(done, plan, replaced));
                 }
-                Err(error) if error.is_port_taken() && taken.len() < PORT_TRIES * ports.len().max(1) => {
-                    let named = error.taken_port().map(|port| vec![port]);
-                    taken.extend(named.unwrap_or_else(|| ports.values().copied().collect()));
-                    self.discard().await?;
-                }
-                Err(error) => return Err(error.into()),
+                Err(error) => match error.downcast_ref::<EngineError>() {
+                    Some(busy) if busy.is_port_taken() && taken.len() < PORT_TRIES * ports.len().max(1) => {
+                        let named = busy.taken_port().map(|port| vec![port]);
+                        taken.extend(named.unwrap_or_else(|| ports.values().copied().collect()));
+                        self.discard().await?;
+                    }
+                    _ => return Err(error),
+                },
             }
         }
     }
 
-    async fn create_and_start(&mut self, plan: &Plan) -> Result<(), EngineError> {
+    async fn create_and_start(&mut self, plan: &Plan) -> anyhow::Result<()> {
         let (engine, spec) = (&self.deployment.engine, plan.environment());
+        delivery::check_sources(&self.deployment.environment, spec)?;
         // What the old one still reads waits until it is down.
         let bundle = self.bundle.as_ref().filter(|_| self.old.is_none());
         let networks = async {
@@ -137,7 +140,7 @@ impl Attempt<'_> {
             self.make_room(old, plan).await?;
             engine.rename_container(&made, &spec.name).await?;
         }
-        engine.start_container(&made).await
+        super::start(&self.deployment.environment, &made, Some(spec)).await
     }
 
     /// Stops the old one, and takes its name.
@@ -183,6 +186,7 @@ impl Attempt<'_> {
                 delivery::install(self.deployment, old, before).await.ok();
             }
             if old.is_up() && self.swap != Swap::No {
+                delivery::before_start(environment, old.spec.as_ref())?;
                 // It may be stopping still: a restart waits for that.
                 engine.restart_container(&old.id, None).await.context("it doesn't start any more")?;
             }

@@ -5,12 +5,14 @@ pub mod ports;
 pub mod ready;
 pub mod reload;
 pub mod report;
+mod start;
 mod stop;
 mod up;
 
 use std::time::Duration;
 
 pub use reload::Applied;
+pub use start::start;
 pub use stop::{Stopped, remove, stop};
 pub use up::{BringUp, Build, Done, Up, bring_up, drift, dry_run};
 

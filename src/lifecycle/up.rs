@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::ports::{self, Replaced};
 use super::{Applied, LOCK_PATIENCE, make, reload};
+use crate::agent_mount;
 use crate::config::Port;
 use crate::delivery;
 use crate::deployment::Deployment;
@@ -15,6 +16,7 @@ use crate::image::{self, BuildOptions};
 use crate::interrupt::interruptible;
 use crate::plan::{self, Difference, Plan, Selection};
 use crate::reporter::Reporter;
+use crate::site::Site;
 use crate::spec::ContainerSpec;
 use crate::trust::Standing;
 
@@ -86,6 +88,7 @@ impl Up {
 /// on as it was.
 pub async fn bring_up(deployment: &Deployment, reporter: &dyn Reporter, options: BringUp) -> anyhow::Result<Up> {
     Standing::of(&deployment.settings, None)?.require()?;
+    check_folders(deployment)?;
     let look = || deployment.environment.find();
     let (found, info) = tokio::join!(look(), deployment.engine.info());
     let (found, info) = (found?, info?);
@@ -103,6 +106,7 @@ pub async fn bring_up(deployment: &Deployment, reporter: &dyn Reporter, options:
 /// # Errors
 /// As [`bring_up`], as far as that can be told beforehand.
 pub async fn dry_run(deployment: &Deployment, options: BringUp) -> anyhow::Result<Up> {
+    check_folders(deployment)?;
     let found = deployment.environment.find().await?;
     let image = match &found {
         Some(container) if options.build == Build::IfMissing && !options.recreate => container.image.clone(),
@@ -129,6 +133,14 @@ pub async fn dry_run(deployment: &Deployment, options: BringUp) -> anyhow::Resul
         _ => Vec::new(),
     };
     Ok(Up { drift, pending, ..Up::of(done, plan, replaced) })
+}
+
+/// Refuses folders of `.agent-mount` that can't be mounted before anything is built.
+fn check_folders(deployment: &Deployment) -> anyhow::Result<()> {
+    match deployment.site() {
+        Site::Here => Ok(agent_mount::check(&deployment.settings.dir, deployment.host.user)?),
+        Site::Elsewhere => Ok(()),
+    }
 }
 
 /// How a container differs from what the configuration asks for now. Its image counts as the right one: whether that
@@ -189,15 +201,15 @@ async fn adopt(deployment: &Deployment, container: &Container, image: &str, info
     for network in &plan.networks {
         deployment.engine.ensure_network(network).await?;
     }
-    let started = deployment.engine.start_container(&container.name).await;
+    let started = super::start(&deployment.environment, &container.name, container.spec.as_ref()).await;
     started.map_err(|error| port_taken_since(error, &container.name))?;
     Ok(up(Done::Started))
 }
 
 /// A stopped container's ports are settled; when somebody else has taken one since, only a new container helps.
-fn port_taken_since(error: EngineError, container: &str) -> anyhow::Error {
-    if !error.is_port_taken() {
-        return error.into();
+fn port_taken_since(error: anyhow::Error, container: &str) -> anyhow::Error {
+    if !error.downcast_ref().is_some_and(EngineError::is_port_taken) {
+        return error;
     }
     Failure::conflict(format!("a port of {container} has been taken by another program since it ran last"))
         .hint("free it, or give --recreate: that finds another port; what is in /home/dev and .agent-mount stays")

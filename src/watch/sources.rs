@@ -10,6 +10,7 @@ use super::policy::engine_health;
 use super::terms::ContainerSnapshot;
 use crate::clock::now_ms;
 use crate::control::Patience;
+use crate::delivery;
 use crate::engine::{Container, Engine, EngineError, EngineEvent, RunState};
 use crate::environment::Environment;
 use crate::failure;
@@ -186,10 +187,8 @@ pub async fn status(environment: Environment, to: Sender<SourceMessage>) {
 /// Starts or restarts a container. Success is told by the Engine's events.
 pub async fn restart(engine: Engine, name: String, up: bool, to: Sender<SourceMessage>) {
     let container = format!("powerdev-{name}");
-    let done =
-        if up { engine.restart_container(&container, None).await } else { engine.start_container(&container).await };
-    let Err(error) = done else { return };
-    if error.is_unreachable() {
+    let Err(error) = start(&engine, &name, &container, up).await else { return };
+    if error.downcast_ref().is_some_and(EngineError::is_unreachable) {
         // The events say so, too, and what is to be done then is decided once it is back.
         return;
     }
@@ -197,9 +196,20 @@ pub async fn restart(engine: Engine, name: String, up: bool, to: Sender<SourceMe
         Ok(found) => found.is_none_or(|found| matches!(found.state, RunState::Removing | RunState::Dead)),
         Err(_) => false,
     };
-    let message = failure::chain(&error);
+    let message = failure::chain(error.as_ref());
     // Nobody listens: nobody wants to know.
     to.send(SourceMessage::Refused(name, message, gone)).await.ok();
+}
+
+async fn start(engine: &Engine, name: &str, container: &str, up: bool) -> anyhow::Result<()> {
+    let environment = Environment::named(name.parse().map_err(anyhow::Error::msg)?, engine.clone())?;
+    let found = engine.container(container).await?;
+    delivery::before_start(&environment, found.as_ref().and_then(|found| found.spec.as_ref()))?;
+    match up {
+        true => engine.restart_container(container, None).await?,
+        false => engine.start_container(container).await?,
+    }
+    Ok(())
 }
 
 fn name(environment: &Environment) -> String {

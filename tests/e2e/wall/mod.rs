@@ -2,10 +2,12 @@
 //! asked for by `exec -u root`, which is what `sudo` gives, and more than `strict` gives to anybody inside.
 
 mod agent;
+mod agent_copy;
 mod allowed;
 mod devices;
 mod escapes;
 mod kernel;
+mod links;
 mod masks;
 mod mounts;
 mod processes;
