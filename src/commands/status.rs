@@ -3,19 +3,20 @@
 //! Engine and agent are asked at the same time, once each. `docker stats` takes two seconds because it waits for a
 //! second sample; the agent reads its own cgroup and has one already.
 
+use std::path::PathBuf;
+
 use anstyle::AnsiColor;
 use powerdev_protocol::{AgentStatus, ExitCode, HealthState, ServiceStatus, Usage};
 use serde::Serialize;
 
 use super::{Context, tell};
 use crate::clock::{now_ms, span};
-use crate::config::Settings;
 use crate::control::{Client, Patience};
 use crate::delivery;
 use crate::deployment::Deployment;
-use crate::engine::{Container, RunState};
+use crate::engine::{Container, EngineInfo, RunState};
 use crate::environment::Environment;
-use crate::host::{self, Gpu};
+use crate::host::{self, FileSystem, Gpu};
 use crate::lifecycle;
 use crate::lifecycle::report::{self, PortReport};
 use crate::plan::{self, Difference};
@@ -89,11 +90,13 @@ pub async fn run(_: StatusArgs, context: &Context<'_>) -> anyhow::Result<ExitCod
         asked = Some(ask(environment.agent_through(Patience::Answer).await).await);
     }
     let deployment = Deployment::new(settings, environment.engine().await?.clone())?;
-    let drift = match &container {
-        Some(container) => lifecycle::drift(&deployment, container).await?,
-        None => Vec::new(),
-    };
-    let document = document(&deployment, container.as_ref(), asked, drift);
+    let (mut drift, mut engine) = (Vec::new(), None);
+    if let Some(container) = &container {
+        let info = engine.insert(deployment.engine.info().await?);
+        drift = lifecycle::drift(&deployment, container, info)?;
+    }
+    let disks = disks(&deployment, engine.as_ref());
+    let document = document(&deployment, container.as_ref(), asked, drift, &disks);
     let code = document.health.into();
     if context.ui.json() {
         context.ui.document(&document)?;
@@ -118,6 +121,7 @@ fn document(
     container: Option<&Container>,
     asked: Option<anyhow::Result<AgentStatus>>,
     drift: Vec<Difference>,
+    disks: &[(PathBuf, FileSystem)],
 ) -> StatusDocument {
     let settings = &deployment.settings;
     let running = container.is_some_and(is_running);
@@ -134,6 +138,7 @@ fn document(
         .collect();
     let status = asked.and_then(Result::ok).filter(|_| running);
     notices.extend(status.iter().flat_map(|status| status.notices.clone()));
+    notices.extend(disks.iter().filter_map(nearly_full));
     let now = now_ms();
     let site = deployment.site();
     let ports = container.map(|container| report::published(&container.ports, &report::services_by_port(settings)));
@@ -150,7 +155,7 @@ fn document(
         image: container.map(|container| container.image.clone()),
         ports: ports.unwrap_or_default(),
         // Of an Engine elsewhere neither the disk nor the GPUs can be seen from here.
-        disk: site.path(&settings.dir).and_then(|_| disk(settings)),
+        disk: disks.first().map(|(_, disk)| Disk { used_bytes: disk.used, total_bytes: disk.total }),
         gpus: container
             .map(|container| gpus(container, site.visible_gpus(&deployment.host).unwrap_or_default()))
             .unwrap_or_default(),
@@ -178,11 +183,23 @@ fn ended(container: &Container) -> String {
     }
 }
 
-fn disk(settings: &Settings) -> Option<Disk> {
-    let mount = settings.agent_mount();
-    let stat = rustix::fs::statvfs(if mount.exists() { &mount } else { &settings.dir }).ok()?;
-    let total_bytes = stat.f_blocks * stat.f_frsize;
-    Some(Disk { used_bytes: total_bytes - stat.f_bfree * stat.f_frsize, total_bytes })
+/// The file system that `.agent-mount` lies on, and the Engine's own if that is another one. Of an Engine elsewhere
+/// neither can be seen from here.
+fn disks(deployment: &Deployment, engine: Option<&EngineInfo>) -> Vec<(PathBuf, FileSystem)> {
+    let mount = deployment.settings.agent_mount();
+    let project = if mount.exists() { mount } else { deployment.settings.dir.clone() };
+    let places = std::iter::once(project).chain(engine.map(|info| PathBuf::from(&info.root_dir)));
+    let here = places.filter(|place| deployment.site().path(place).is_some());
+    let mut disks: Vec<_> = here.filter_map(|place| FileSystem::of(&place).ok().map(|disk| (place, disk))).collect();
+    disks.dedup_by(|(_, one), (_, other)| one.id == other.id && one.total == other.total);
+    disks
+}
+
+fn nearly_full((place, disk): &(PathBuf, FileSystem)) -> Option<String> {
+    let (place, left) = (place.display(), ByteSize(disk.available));
+    let percent = disk.percent();
+    disk.is_nearly_full()
+        .then(|| format!("{place} is {percent} % full, {left} left; nothing limits what is written inside"))
 }
 
 /// The GPUs that the container was given, as the host names them.

@@ -3,7 +3,6 @@
 use super::{Check, Facts};
 use crate::diagnostics::diagnose;
 use crate::site::Site;
-use crate::units::ByteSize;
 
 /// The oldest API that powerdev speaks.
 const OLDEST_API: (u32, u32) = (1, 41);
@@ -47,12 +46,7 @@ async fn disk(root_dir: &str, site: Site) -> Check {
     let Some(path) = site.path(root_dir.as_ref()) else {
         return Check::skip(name, "the Engine is on another machine");
     };
-    match super::machine::free(path).await {
-        None => Check::skip(name, format!("{root_dir} can't be looked at from here")),
-        Some(free) if free < ROOM => Check::warn(name, format!("{} free in {root_dir}", ByteSize(free)))
-            .fix("make room: `powerdev cleanup --dry-run` shows what could go"),
-        Some(free) => Check::ok(name, format!("{} free in {root_dir}", ByteSize(free))),
-    }
+    super::machine::disk(name, path, ROOM, "make room: `powerdev cleanup --dry-run` shows what could go").await
 }
 
 fn cgroups(info: &crate::engine::EngineInfo) -> Check {

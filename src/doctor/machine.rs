@@ -7,6 +7,7 @@ use crate::config::GpuRequest;
 use crate::control::Patience;
 use crate::delivery;
 use crate::engine::Container;
+use crate::host::FileSystem;
 use crate::state::state_home;
 use crate::units::ByteSize;
 
@@ -17,11 +18,15 @@ pub(super) async fn checks(facts: &Facts) -> Vec<Check> {
     vec![memory(facts), user(facts), gpu(facts), state(), agent(), running_agent(facts).await]
 }
 
-/// Bytes that a user may still write where `path` lies.
-pub(super) async fn free(path: &Path) -> Option<u64> {
-    let path = path.to_owned();
-    let stat = super::patiently(move || rustix::fs::statvfs(&path)).await?.ok()?;
-    Some(stat.f_bavail * stat.f_frsize)
+/// Whether there is room where `path` lies, for what takes `room` bytes; `fix` makes some.
+pub(super) async fn disk(check: &'static str, path: &Path, room: u64, fix: &str) -> Check {
+    let place = path.to_owned();
+    let Some(Ok(disk)) = super::patiently(move || FileSystem::of(&place)).await else {
+        return Check::skip(check, format!("{} can't be looked at from here", path.display()));
+    };
+    let detail = format!("{} free in {}, {} % used", ByteSize(disk.available), path.display(), disk.percent());
+    let little = disk.available < room || disk.is_nearly_full();
+    if little { Check::warn(check, detail).fix(fix) } else { Check::ok(check, detail) }
 }
 
 fn memory(facts: &Facts) -> Check {

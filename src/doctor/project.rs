@@ -31,7 +31,13 @@ pub(super) async fn checks(facts: &Facts) -> Vec<Check> {
         Check::ok("configuration", format!("{name} in {}", settings.dir.display())),
         security(settings, facts),
         env_file(settings),
-        disk(settings).await,
+        super::machine::disk(
+            "project-disk",
+            &settings.dir,
+            ROOM,
+            "make room there: nothing limits what is written inside",
+        )
+        .await,
         free_ports(settings, facts),
         ca_bundle(settings),
         super::registry::check(settings, facts).await,
@@ -64,16 +70,6 @@ fn env_file(settings: &Settings) -> Check {
             .fix(format!("chmod 600 {}", path.display()));
     }
     Check::ok("env-file", format!("{} ({mode:o})", path.display()))
-}
-
-async fn disk(settings: &Settings) -> Check {
-    match super::machine::free(&settings.dir).await {
-        None => Check::skip("project-disk", format!("{} can't be looked at", settings.dir.display())),
-        Some(free) if free < ROOM => {
-            Check::warn("project-disk", format!("{} free", ByteSize(free))).fix("make room where the project lies")
-        }
-        Some(free) => Check::ok("project-disk", format!("{} free", ByteSize(free))),
-    }
 }
 
 /// Busy ports are no failure, others stand in for them; the container's own are busy by right.

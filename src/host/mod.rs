@@ -1,5 +1,6 @@
-//! Facts about this machine: CPUs, memory, GPUs, user and group. Read once, then passed around as data.
+//! Facts about this machine: CPUs, memory, GPUs, disks, user and group. Read once, then passed around as data.
 
+mod disk;
 mod gpu;
 mod platform;
 mod user;
@@ -10,6 +11,7 @@ use serde::Serialize;
 
 use crate::units::User;
 
+pub use disk::FileSystem;
 pub use platform::{kernel, runs};
 pub use user::{container_user, sudo_user};
 

@@ -147,12 +147,11 @@ fn check_folders(deployment: &Deployment) -> anyhow::Result<()> {
 /// is up to date only a build can tell.
 ///
 /// # Errors
-/// As [`plan::plan`]; what the Engine says.
-pub async fn drift(deployment: &Deployment, container: &Container) -> anyhow::Result<Vec<Difference>> {
+/// As [`plan::plan`].
+pub fn drift(deployment: &Deployment, container: &Container, info: &EngineInfo) -> anyhow::Result<Vec<Difference>> {
     let Some(spec) = &container.spec else { return Ok(Vec::new()) };
-    let info = deployment.engine.info().await?;
     let (ports, _) = choose_ports(deployment, Some(published(spec)), &[], &[]);
-    let plan = make_plan(deployment, &container.image, &info, ports)?;
+    let plan = make_plan(deployment, &container.image, info, ports)?;
     Ok(plan::differences(spec, plan.environment()))
 }
 

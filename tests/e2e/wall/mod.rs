@@ -5,6 +5,7 @@ mod agent;
 mod agent_copy;
 mod allowed;
 mod devices;
+mod disk;
 mod escapes;
 mod kernel;
 mod links;
