@@ -171,6 +171,13 @@ fn add_agent_folder(path: &mut OsString) {
     }
 }
 
+/// The names of variables that no process can be given, for people: of the project and, where there is one, a service.
+pub fn unusable(set: &ServiceSet, secrets: &BTreeMap<String, String>, service: Option<&Service>) -> Vec<String> {
+    let own = service.map(|service| &service.environment);
+    let all = [Some(&set.environment), Some(secrets), own].into_iter().flatten().flatten();
+    all.filter(|(name, value)| !can_be_set(name, value)).map(|(name, _)| name.escape_debug().to_string()).collect()
+}
+
 /// Whether the kernel can pass this on: no empty name, no `=` in it, no NUL anywhere.
 fn can_be_set(name: &str, value: &str) -> bool {
     !name.is_empty() && !name.contains(['=', '\0']) && !value.contains('\0')
@@ -290,5 +297,6 @@ mod tests {
         assert_eq!(get(&all, "FINE"), Some("a=b c\n"));
         assert_eq!(get(&all, "EMPTY"), Some(""));
         assert!(all.iter().all(|(name, _)| !name.is_empty() && name != "A=B" && name != "NUL"));
+        assert_eq!(unusable(&ServiceSet::default(), &secrets, None), ["", "A=B", "NUL"], "and told");
     }
 }

@@ -100,6 +100,9 @@ pub struct ServiceStatus {
     /// What the last failed probe said, at most 1 KiB.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub probe: Option<String>,
+    /// The last line that it wrote, where it isn't well: its start, without controls.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub last_line: Option<String>,
     /// When it fails for good the whole environment stops. Health depends on every service, essential or not.
     #[serde(default)]
     pub essential: bool,

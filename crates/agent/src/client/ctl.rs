@@ -224,6 +224,7 @@ mod tests {
             retry_in_ms: None,
             last_exit: None,
             probe: None,
+            last_line: None,
             essential: false,
         }
     }

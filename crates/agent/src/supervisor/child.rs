@@ -7,6 +7,8 @@
 //! the service itself the session's leader, its end would hang the terminal up, and with it (HUP) all of its
 //! children that are still at their orderly end.
 
+use std::ffi::CStr;
+use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
 
 use super::sys::LAST_SIGNAL;
@@ -27,6 +29,8 @@ pub enum LaunchStep {
     Process = 4,
     /// The program is there; the interpreter or loader that it names isn't.
     Loader = 5,
+    /// The shell is there; the program that it is to run isn't.
+    Needed = 6,
 }
 
 /// What the child is to become. The pointers are those of NUL-terminated strings and lists of them.
@@ -34,6 +38,8 @@ pub enum LaunchStep {
 pub struct Orders {
     /// The paths at which the program may lie. The first that can be run is.
     pub programs: *const *const libc::c_char,
+    /// The paths at which another program may lie without which there is no use in running it. Empty: there is none.
+    pub needed: *const *const libc::c_char,
     pub arguments: *const *const libc::c_char,
     pub environment: *const *const libc::c_char,
     /// Its working directory.
@@ -61,6 +67,7 @@ pub unsafe fn run(orders: &Orders) -> ! {
     unsafe {
         let entered = if orders.terminal { enter_terminal(orders) } else { check(libc::setsid()) };
         let failed = match entered.and_then(|()| prepare(orders)) {
+            Ok(()) if is_missing(orders.needed) => LaunchStep::Needed,
             Ok(()) => execute(orders),
             Err(step) => step,
         };
@@ -91,6 +98,36 @@ unsafe fn execute(orders: &Orders) -> LaunchStep {
         }
         *libc::__errno_location() = kept;
         LaunchStep::Exec
+    }
+}
+
+/// Whether both are there and one file, links followed.
+fn is_same_file(one: &CStr, other: &CStr) -> bool {
+    let identity = |path: &CStr| {
+        let mut stat = MaybeUninit::<libc::stat>::uninit();
+        // SAFETY: the path is NUL-terminated, and what was written is read only where the call says that it was.
+        unsafe {
+            let stat = (libc::stat(path.as_ptr(), stat.as_mut_ptr()) == 0).then(|| stat.assume_init());
+            stat.map(|stat| (stat.st_dev, stat.st_ino))
+        }
+    };
+    identity(one).is_some_and(|one| identity(other) == Some(one))
+}
+
+/// Whether paths are given and nothing lies at any of them. A busybox that is the shell has programs of its own.
+unsafe fn is_missing(mut at: *const *const libc::c_char) -> bool {
+    // SAFETY: the caller's promise: a list of NUL-terminated strings that ends with a null pointer.
+    unsafe {
+        if (*at).is_null() || is_same_file(c"/bin/sh", c"/bin/busybox") {
+            return false;
+        }
+        while !(*at).is_null() {
+            if libc::access(*at, libc::F_OK) == 0 {
+                return false;
+            }
+            at = at.add(1);
+        }
+        true
     }
 }
 
@@ -149,7 +186,7 @@ unsafe fn prepare(orders: &Orders) -> Result<(), LaunchStep> {
         for signal in 1..=LAST_SIGNAL {
             libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), std::ptr::null::<u64>(), 8usize);
         }
-        let mut none = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+        let mut none = MaybeUninit::<libc::sigset_t>::uninit();
         libc::sigemptyset(none.as_mut_ptr());
         check(libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut()))?;
         let enter = |directory: *const libc::c_char| !directory.is_null() && libc::chdir(directory) == 0;

@@ -61,7 +61,8 @@ impl Console {
 
     /// Appends a line of the supervisor's own.
     pub fn say(&mut self, text: &str) {
-        self.append(SELF, text.as_bytes(), QUEUE + OWN_QUEUE);
+        // Names and reasons may come from inside: what is said stays one line.
+        self.append(SELF, text.replace(['\n', '\r'], " ").as_bytes(), QUEUE + OWN_QUEUE);
     }
 
     fn append(&mut self, name: &str, text: &[u8], limit: usize) {

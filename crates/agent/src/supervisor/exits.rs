@@ -11,6 +11,8 @@ pub fn of_status(status: WaitStatus, oom: bool, at_ms: u64) -> LastExit {
     let (code, signal) = (status.exit_status(), status.terminating_signal());
     let oom = oom && signal == Some(libc::SIGKILL);
     let reason = match (code, signal) {
+        (Some(127), _) => "exited with 127: a program that it runs isn't there".into(),
+        (Some(126), _) => "exited with 126: a program that it runs can't be run".into(),
         (Some(code), _) => format!("exited with {code}"),
         (None, Some(signal)) if oom => format!("killed by {} (out of memory)", signal_name(signal)),
         (None, Some(signal)) => format!("killed by {}", signal_name(signal)),

@@ -32,6 +32,7 @@ mod requests;
 mod ring;
 mod services;
 mod sessions;
+mod shell;
 mod shutdown;
 mod socket;
 mod spawn;

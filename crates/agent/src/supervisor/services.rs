@@ -78,7 +78,12 @@ impl Supervisor {
             BTreeMap::new()
         });
         let unit = &self.units[id];
+        let unusable = environment::unusable(&self.units.set, &secrets, Some(&unit.service));
         let environment = environment::compose(&self.units.set, &secrets, Some((&unit.name, &unit.service)));
+        if !unusable.is_empty() {
+            let names = unusable.join(", ");
+            self.notice(format!("no process can have these variables, for a `=` or NUL in them: {names}"));
+        }
         let unit = &mut self.units[id];
         match unit.spawn(environment, &self.options.run_dir) {
             Ok(()) => {

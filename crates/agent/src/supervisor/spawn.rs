@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use rustix::io::Errno;
 
 use super::child::{self, LaunchStep, Orders, REPORT};
-use super::sys;
+use super::{shell, sys};
 
 /// A process to be made.
 #[derive(Debug)]
@@ -42,8 +42,11 @@ pub struct WorkingDirectory {
 #[derive(Debug, thiserror::Error)]
 pub enum SpawnError {
     /// No such program in PATH.
-    #[error("`{0}` is not in the PATH of its environment")]
+    #[error("no program `{0}`: it is not in the PATH of its environment")]
     NotFound(String),
+    /// The kernel takes no environment as large as this.
+    #[error("its environment is too large: {0}, its largest variable, has {1} of {2} bytes")]
+    TooLarge(String, usize, usize),
     /// The command or the environment holds a NUL byte.
     #[error("its command or environment holds a NUL byte")]
     Nul,
@@ -68,7 +71,7 @@ impl SpawnError {
     /// Whether it failed for want of what may be there again soon: processes, memory, descriptors.
     pub fn is_passing(&self) -> bool {
         let error = match self {
-            Self::NotFound(_) | Self::Nul | Self::Killed => return false,
+            Self::NotFound(_) | Self::TooLarge(..) | Self::Nul | Self::Killed => return false,
             Self::Fork(error) | Self::Directory(_, error) | Self::Exec(_, error, _) | Self::Setup(error) => error,
         };
         matches!(Errno::from_io_error(error), Some(Errno::AGAIN | Errno::NOMEM | Errno::MFILE | Errno::NFILE))
@@ -87,6 +90,8 @@ impl SpawnError {
 /// What the child needs, as the kernel wants it.
 struct Prepared {
     programs: Vec<CString>,
+    /// Where a program may lie that a shell is told to run.
+    needed: Vec<CString>,
     arguments: Vec<CString>,
     environment: Vec<CString>,
     directory: CString,
@@ -113,6 +118,10 @@ pub struct Launch {
     session: Option<i32>,
     /// For the words of a failure.
     program: String,
+    /// What the shell is to run, where that is known.
+    needed: Option<String>,
+    /// The largest variable, and how many bytes it and all of them have.
+    largest: (String, usize, usize),
     directory: PathBuf,
 }
 
@@ -123,11 +132,13 @@ impl Launch {
         let pointers = |strings: &[CString]| {
             strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect::<Vec<*const libc::c_char>>()
         };
-        let [programs, arguments, environment] =
-            [&prepared.programs, &prepared.arguments, &prepared.environment].map(|strings| pointers(strings));
+        let [programs, needed, arguments, environment] =
+            [&prepared.programs, &prepared.needed, &prepared.arguments, &prepared.environment]
+                .map(|strings| pointers(strings));
         let (report, report_to) = error_pipe(plan).map_err(|error| SpawnError::Fork(error.into()))?;
         let orders = Orders {
             programs: programs.as_ptr(),
+            needed: needed.as_ptr(),
             arguments: arguments.as_ptr(),
             environment: environment.as_ptr(),
             directory: prepared.directory.as_ptr(),
@@ -151,7 +162,9 @@ impl Launch {
         }
         let (process, session) = if plan.terminal { (None, Some(child)) } else { (Some(child), None) };
         let program = plan.command.first().cloned().unwrap_or_default();
-        Ok(Self { report, process, session, program, directory: plan.place.directory.clone() })
+        let needed = shell::program(plan.command).map(str::to_owned);
+        let directory = plan.place.directory.clone();
+        Ok(Self { report, process, session, program, needed, largest: largest(plan.environment), directory })
     }
 
     /// The process itself, once it is known. It leads a process group, and a session unless something else does.
@@ -206,6 +219,13 @@ impl Launch {
         if step == LaunchStep::Setup as u8 {
             return SpawnError::Setup(error);
         }
+        if let (true, Some(needed)) = (step == LaunchStep::Needed as u8, &self.needed) {
+            return SpawnError::NotFound(needed.clone());
+        }
+        if errno == libc::E2BIG {
+            let (name, bytes, all) = self.largest.clone();
+            return SpawnError::TooLarge(name, bytes, all);
+        }
         if step == LaunchStep::Exec as u8 && errno == libc::ENOENT && !self.program.contains('/') {
             return SpawnError::NotFound(self.program.clone());
         }
@@ -230,8 +250,12 @@ fn prepare(plan: &LaunchPlan<'_>) -> Result<Prepared, SpawnError> {
     for (name, value) in plan.environment {
         environment.push(text(&[name.as_bytes(), b"=", value.as_bytes()].concat())?);
     }
+    let paths = |name| -> Result<Vec<CString>, SpawnError> {
+        candidates(plan, name).iter().map(|path| text(path.as_os_str().as_bytes())).collect()
+    };
     Ok(Prepared {
-        programs: candidates(plan).iter().map(|path| text(path.as_os_str().as_bytes())).collect::<Result<_, _>>()?,
+        programs: paths(plan.command.first().map_or("", String::as_str))?,
+        needed: shell::program(plan.command).map_or(Ok(Vec::new()), paths)?,
         arguments: plan.command.iter().map(|word| text(word.as_bytes())).collect::<Result<_, _>>()?,
         environment,
         directory: text(plan.place.directory.as_os_str().as_bytes())?,
@@ -241,14 +265,21 @@ fn prepare(plan: &LaunchPlan<'_>) -> Result<Prepared, SpawnError> {
 
 /// Where the program may lie: in the process's own PATH, as `execvp` would have it in the caller's. Not looked at
 /// here; what is relative is so to the process's directory.
-fn candidates(plan: &LaunchPlan<'_>) -> Vec<PathBuf> {
-    let name = plan.command.first().map_or("", String::as_str);
+fn candidates(plan: &LaunchPlan<'_>, name: &str) -> Vec<PathBuf> {
     if name.contains('/') {
         return vec![name.into()];
     }
     let path = plan.environment.iter().find(|(key, _)| key == "PATH").map(|(_, value)| value.as_os_str());
     let path = path.unwrap_or(OsStr::new("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"));
     std::env::split_paths(path).map(|folder| folder.join(name)).collect()
+}
+
+/// The name of the largest variable, its bytes, those of all.
+fn largest(environment: &[(OsString, OsString)]) -> (String, usize, usize) {
+    let bytes = |(name, value): &(OsString, OsString)| name.len() + value.len() + 2;
+    let name = environment.iter().max_by_key(|variable| bytes(variable));
+    let all = environment.iter().map(bytes).sum();
+    name.map_or_else(Default::default, |largest| (largest.0.to_string_lossy().into_owned(), bytes(largest), all))
 }
 
 /// The pipe on which the child tells what failed; exec closes it. Its end in the child lies above all numbers that
@@ -311,7 +342,8 @@ mod tests {
         std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("chmod");
         let script = script.to_str().expect("UTF-8");
         for (command, directory, code, part) in [
-            (&["no-such-program"][..], "/", 127, "`no-such-program` is not in the PATH"),
+            (&["no-such-program"][..], "/", 127, "no program `no-such-program`"),
+            (&["/bin/sh", "-c", "exec no-such-program --port 3"], "/", 127, "no program `no-such-program`"),
             (&["/no/such/program"], "/", 127, "/no/such/program can't be run: No such file"),
             (&["/etc/passwd"], "/", 126, "Permission denied"),
             (&[script], "/", 127, "interpreter or loader that it names is missing"),
@@ -329,5 +361,26 @@ mod tests {
     fn a_program_is_found_in_the_path_and_in_the_directory() {
         try_launch(&["true"], "/").expect("it is in one of the folders");
         try_launch(&["./bin/true"], "/usr").expect("relative to the directory");
+        try_launch(&["/bin/sh", "-c", "true x"], "/").expect("what a shell is to run is there");
+        try_launch(&["/bin/sh", "-c", "no-such-program || true"], "/").expect("the shell may do without");
+    }
+
+    #[test]
+    fn an_environment_that_is_too_large_is_told_by_its_largest_variable() {
+        let null = null().expect("/dev/null");
+        let environment = [("PATH".into(), "/bin".into()), ("TOKEN".into(), "x".repeat(200_000).into())];
+        let mut launch = Launch::start(&LaunchPlan {
+            command: &["true".into()],
+            environment: &environment,
+            place: &WorkingDirectory { directory: "/".into(), otherwise: None },
+            stdio: [null.as_fd(); 3],
+            terminal: false,
+            extra: None,
+        })
+        .expect("it is the exec that fails");
+        let mut news = [rustix::event::PollFd::new(&launch, rustix::event::PollFlags::IN)];
+        rustix::event::poll(&mut news, None).expect("it ends");
+        let LaunchProgress::Failed(error) = launch.read() else { panic!("the kernel takes it") };
+        assert!(error.to_string().contains("TOKEN, its largest variable, has 200007 of 200017 bytes"), "{error}");
     }
 }

@@ -22,6 +22,9 @@ use super::streams::{OutputKind, OutputRead, Streams};
 use super::units::UnitId;
 use super::{now_ms, pty};
 
+/// Bytes that are kept of a service's last line.
+const LAST_LINE: usize = 240;
+
 /// A service and all that is known of it.
 #[derive(Debug)]
 pub struct Unit {
@@ -47,6 +50,8 @@ pub struct Unit {
     pub since_ms: u64,
     /// Something that the operator should know.
     pub notice: Option<String>,
+    /// The start of the last line that its process wrote, blank ones not counted.
+    last_line: String,
     size: TerminalSize,
     poll: Poll,
     mark: Mark,
@@ -82,6 +87,7 @@ impl Unit {
             log: LogFile::new(log_dir, name),
             since_ms: now_ms(),
             notice: None,
+            last_line: String::new(),
             size: pty::DEFAULT_SIZE,
             poll: poll.clone(),
             mark: Mark::Service(name.into()),
@@ -110,6 +116,7 @@ impl Unit {
         }
         let terminal = self.service.tty.then_some(self.size);
         self.notice = None;
+        self.last_line.clear();
         let ends = self.streams.open(terminal).or_else(|error| {
             if terminal.is_some() {
                 self.notice = Some(format!("{}: no terminal to be had ({error}): it runs with pipes", self.name));
@@ -165,7 +172,7 @@ impl Unit {
     /// Reads one of its outputs into the buffer, logs the lines, and tells what is for others.
     pub fn take(&mut self, key: Key, buffer: &mut [u8], console: &mut Console) -> Taken {
         let stamp = timestamp(SystemTime::now());
-        let (name, prober) = (&self.name, &mut self.prober);
+        let (name, prober, last_line) = (&self.name, &mut self.prober, &mut self.last_line);
         let mut verdict = None;
         let mut logged = Vec::new();
         let read = self.streams.read(key, buffer, |line| {
@@ -173,6 +180,7 @@ impl Unit {
             for part in [stamp.as_bytes(), b" ", line, b"\n"] {
                 logged.extend_from_slice(part);
             }
+            keep_start(line, last_line);
             verdict = verdict.or_else(|| prober.as_mut()?.line(line));
         });
         if !logged.is_empty() {
@@ -213,11 +221,19 @@ impl Unit {
             retry_in_ms: retry.map(|at| at.saturating_duration_since(now).as_millis() as u64),
             last_exit: self.machine.last_exit().cloned(),
             probe: self.probe(),
+            last_line: self.last_words().map(Into::into),
             essential: self.service.essential,
         }
     }
 
-    /// One line of why it isn't well: its state, how it ended, what its probe says.
+    /// What it wrote last, where that may say what is wrong.
+    fn last_words(&self) -> Option<&str> {
+        let state = self.machine.state();
+        let unwell = matches!(state, ServiceState::Backoff | ServiceState::Failed | ServiceState::Unhealthy);
+        Some(self.last_line.as_str()).filter(|line| unwell && !line.is_empty())
+    }
+
+    /// One line of why it isn't well: its state, how it ended, what its probe says, what it wrote last.
     pub fn complaint(&self) -> String {
         let state = self.machine.state();
         let exit: Option<&LastExit> =
@@ -227,7 +243,20 @@ impl Unit {
             text.push_str(": ");
             text.push_str(&part);
         }
+        if let Some(line) = self.last_words() {
+            text.push_str(&format!("; its last line: {line}"));
+        }
         text
+    }
+}
+
+/// Keeps as much of a line as a person reads, unless it is blank.
+fn keep_start(line: &[u8], kept: &mut String) {
+    let start = String::from_utf8_lossy(&line[..line.len().min(LAST_LINE)]);
+    let shown = powerdev_terminal::plain(&start, |_| None);
+    if !shown.trim().is_empty() {
+        kept.clear();
+        kept.push_str(shown.trim());
     }
 }
 

@@ -55,7 +55,7 @@ fn a_crash_loop_is_slowed_down_and_given_up_on() {
     let log = agent.log("a");
     assert_eq!(log.lines().count(), 4, "{log}");
     let health = agent.ask(json!({"op": "health"}));
-    assert_eq!(health["detail"], "a: failed: exited with 3");
+    assert_eq!(health["detail"], "a: failed: exited with 3; its last line: try");
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn what_cannot_be_run_is_told() {
     }));
     let a = agent.wait_state("a", "failed");
     assert_eq!(a["last_exit"]["code"], 127);
-    assert_eq!(a["last_exit"]["reason"], "`no-such-program` is not in the PATH of its environment");
+    assert_eq!(a["last_exit"]["reason"], "no program `no-such-program`: it is not in the PATH of its environment");
     let b = agent.wait_state("b", "failed");
     assert_eq!(b["last_exit"]["code"], 126);
     assert!(b["last_exit"]["reason"].as_str().unwrap().contains("/no/such/folder can't be entered"), "{b}");
@@ -142,4 +142,59 @@ fn thousands_of_orphans_leave_no_zombie_and_no_status_is_lost() {
         (!String::from_utf8_lossy(&children.stdout).contains('Z')).then_some(())
     });
     assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+}
+
+#[test]
+fn a_program_that_is_not_there_is_never_ready_and_said_by_name() {
+    let agent = Agent::start(json!({
+        "wait": {"command": "exec sleep 1000"},
+        "shell": {"command": "no-such-program --port 80", "restart": {"policy": "never"}},
+        "list": {"command": "true && no-such-program", "restart": {"policy": "never"}},
+    }));
+    let shell = agent.wait_state("shell", "failed");
+    assert_eq!(shell["last_exit"]["code"], 127);
+    let list = agent.wait_state("list", "failed");
+    assert!(list["last_exit"]["reason"].as_str().unwrap().contains("a program that it runs isn't there"), "{list}");
+    assert!(list["last_line"].as_str().unwrap().contains("no-such-program"), "{list}");
+    // What a busybox has is known to it alone.
+    if !std::fs::canonicalize("/bin/sh").unwrap().ends_with("busybox") {
+        assert!(shell["last_exit"]["reason"].as_str().unwrap().starts_with("no program `no-such-program`"), "{shell}");
+        let mut events = agent.events();
+        agent.ask(json!({"op": "service", "name": "shell", "action": "start"}));
+        let first =
+            events.event(|event| event["name"] == "shell" && event["to"] != "waiting" && event["to"] != "starting");
+        assert_eq!(first["to"], "failed", "{first}");
+    }
+}
+
+#[test]
+fn why_it_is_not_well_ends_with_its_last_line() {
+    let agent = Agent::start(json!({"a": {
+        "command": "echo before; printf 'Error: \\033[31mno such\\033[0m module\\007\\n\\n'; exit 1",
+        "restart": {"policy": "never"},
+    }}));
+    let a = agent.wait_state("a", "failed");
+    assert_eq!(a["last_line"], "Error: no such module");
+    let health = agent.ask(json!({"op": "health"}));
+    assert_eq!(health["detail"], "a: failed: exited with 1; its last line: Error: no such module");
+}
+
+#[test]
+fn variables_that_no_process_can_have_are_told() {
+    let agent = Agent::start_with(json!({"a": {"command": "echo fine is $FINE; exec sleep 1000"}}), |command| {
+        let file = command.get_args().skip_while(|a| *a != "--secrets").nth(1).unwrap();
+        std::fs::write(file, r#"{"A=B": "x", "FINE": "y"}"#).unwrap();
+    });
+    agent.wait_log("a", "fine is y");
+    let notices = agent.status()["notices"].to_string();
+    assert!(notices.contains("no process can have these variables") && notices.contains("A=B"), "{notices}");
+}
+
+#[test]
+fn an_environment_that_is_too_large_names_its_largest_variable() {
+    let environment = json!({"MY_TOKEN": "x".repeat(200_000)});
+    let restart = json!({"policy": "never"});
+    let agent = Agent::start(json!({"a": {"command": "true", "environment": environment, "restart": restart}}));
+    let reason = agent.wait_state("a", "failed")["last_exit"]["reason"].to_string();
+    assert!(reason.contains("too large: MY_TOKEN, its largest variable, has 200010 of"), "{reason}");
 }
