@@ -271,7 +271,7 @@ impl Environment {
         let ended = match self.engine().await?.container(container).await? {
             None => format!("{container} was removed while it started"),
             Some(found) if matches!(found.state, RunState::Exited | RunState::Dead) => {
-                let why = if found.oom_killed { " (out of memory)" } else { "" };
+                let why = if found.ended_for_want_of_memory() { " (out of memory)" } else { "" };
                 format!("{container} ended with code {} as soon as it started{why}", found.exit_code)
             }
             Some(_) => return Ok(()),

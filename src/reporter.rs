@@ -63,6 +63,8 @@ pub enum Progress<'a> {
         name: &'a str,
         /// The state that it is in.
         state: ServiceState,
+        /// Why it isn't well, in words, where that is known.
+        why: Option<&'a str>,
     },
     /// Nobody waits for the services any more.
     ServicesLeft,

@@ -135,7 +135,7 @@ const PLACE: &[(&str, &[&str])] = &[
         ],
     ),
     ("logs and events", &["events", "logs"]),
-    ("commands inside", &["exec", "exec_exit_code", "exec_resize"]),
+    ("commands inside", &["exec", "exec_exit_code", "exec_has_begun", "exec_resize"]),
     ("files", &["download", "read", "upload"]),
     (
         "networks and volumes",

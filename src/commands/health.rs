@@ -92,7 +92,7 @@ fn from_engine(container: &Container, error: &str) -> Health {
         }
         RunState::Paused => Health { state: HealthState::Unhealthy, detail: format!("{} is paused", container.name) },
         RunState::Created | RunState::Removing | RunState::Exited | RunState::Dead => {
-            let why = if container.oom_killed { ", out of memory" } else { "" };
+            let why = if container.ended_for_want_of_memory() { ", out of memory" } else { "" };
             let detail = format!("{} ended with code {}{why}", container.name, container.exit_code);
             Health { state: HealthState::Stopped, detail }
         }

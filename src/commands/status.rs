@@ -177,7 +177,7 @@ fn document(
 fn ended(container: &Container) -> String {
     match container.state {
         RunState::Created => "never started".to_owned(),
-        _ if container.oom_killed => format!("ended with code {}: out of memory", container.exit_code),
+        _ if container.ended_for_want_of_memory() => format!("ended with code {}: out of memory", container.exit_code),
         _ if container.error.is_empty() => format!("ended with code {}", container.exit_code),
         _ => format!("ended with code {}: {}", container.exit_code, container.error),
     }

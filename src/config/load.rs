@@ -18,6 +18,10 @@ use super::{
 };
 use crate::failure::Failure;
 
+/// Bytes of a variable with its name, `=` and end: what Linux gives a process at most where pages have 4 KiB.
+const MAX_VARIABLE: usize = 128 << 10;
+/// Bytes of all secrets: three quarters of what Linux gives a process in all.
+const MAX_VARIABLES: usize = 3 << 19;
 /// The project's file of settings and secrets.
 const ENV_FILE: &str = ".env";
 
@@ -167,6 +171,7 @@ impl Loader<'_> {
                 secrets.insert(entry.key.clone(), (entry.value.clone(), origin));
             }
         }
+        check_sizes(&secrets)?;
         Ok(secrets)
     }
 
@@ -302,4 +307,28 @@ fn normal(path: &str) -> Option<String> {
         }
     }
     path.starts_with('/').then(|| format!("/{}", parts.join("/")))
+}
+
+/// Refuses what no process could be given: its services would all fail, and none could say why.
+fn check_sizes(secrets: &BTreeMap<String, (String, Origin)>) -> Result<(), Failure> {
+    let bytes = |key: &str, value: &str| key.len() + value.len() + 2;
+    let hint = "put it into a file below .agent-mount/docker_data, and the file's path here";
+    for (key, (value, origin)) in secrets {
+        if bytes(key, value) > MAX_VARIABLE {
+            let place = match origin {
+                Origin::EnvFile { file, line } => format!("{}:{line}: ", file.display()),
+                _ => String::new(),
+            };
+            let most = MAX_VARIABLE - key.len() - 2;
+            let message = format!("{place}the value of {key} has {} bytes: Linux gives a process {most}", value.len());
+            return Err(Failure::usage(message).hint(hint));
+        }
+    }
+    let all: usize = secrets.iter().map(|(key, (value, _))| bytes(key, value)).sum();
+    if all > MAX_VARIABLES {
+        let message =
+            format!("the secrets have {all} bytes together: {MAX_VARIABLES} fit beside what else a process gets");
+        return Err(Failure::usage(message).hint(hint));
+    }
+    Ok(())
 }

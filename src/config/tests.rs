@@ -391,3 +391,14 @@ proptest! {
         prop_assert_eq!(format!("{bytes}k").parse(), Ok(ByteSize(u64::from(bytes) << 10)));
     }
 }
+
+#[test]
+fn what_no_process_could_be_given_is_refused() {
+    let line = |name: &str, bytes: usize| format!("{name}={}\n", "x".repeat(bytes));
+    let (said, hint) = refusal(&[(".env", &format!("A_TOKEN=1\n{}", line("B_TOKEN", 140_000)))]);
+    assert!(said.contains(".env:2: the value of B_TOKEN has 140000 bytes: Linux gives a process 131063"), "{said}");
+    assert!(hint.contains("into a file") && !said.contains("xxx"), "{hint}");
+    let many: String = (0..16).map(|number| line(&format!("TOKEN_{number}"), 110_000)).collect();
+    assert!(refusal(&[(".env", &many)]).0.contains("together"));
+    settings(&[(".env", &line("B_TOKEN", 131_000))], &[]);
+}

@@ -94,6 +94,12 @@ pub struct EngineHealth {
 }
 
 impl Container {
+    /// Whether the kernel ended it for want of memory. That it killed some process inside is no reason for an orderly end
+    /// long after: the Engine remembers the one until the next start.
+    pub fn ended_for_want_of_memory(&self) -> bool {
+        self.oom_killed && self.exit_code == 128 + 9
+    }
+
     /// The environment that it belongs to.
     pub fn project(&self) -> Option<&str> {
         self.labels.get(label::PROJECT).map(String::as_str)

@@ -100,6 +100,15 @@ impl Engine {
         self.call(Operation::ExecResize, self.transport.post(&path, &json!({}))).await.map(drop)
     }
 
+    /// Whether a command that has ended ever began. Where it didn't, what it wrote are the Engine's own words.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn exec_has_begun(&self, id: &str) -> Result<bool, EngineError> {
+        let answer = self.call(Operation::ExecInspect, self.docker.inspect_exec(id)).await?;
+        Ok(answer.pid.is_some_and(|pid| pid != 0))
+    }
+
     /// A command's exit code. Waits until it has ended: its output may have ended before.
     ///
     /// # Errors

@@ -122,7 +122,15 @@ impl Execution {
                 },
             }
         };
-        Ok((code, pump.captured()))
+        let captured = pump.captured();
+        // Engines tell with these codes that there is no such user, and on standard output, too.
+        let is_refusal = matches!(code, 126 | 127) && captured.stderr.is_empty() && !captured.stdout.is_empty();
+        if is_refusal && !self.engine.exec_has_begun(&id).await? {
+            let words = String::from_utf8_lossy(&captured.stdout);
+            let failure = Failure::usage(format!("the Engine can't run it: {}", words.trim()));
+            return Err(failure.hint("-u takes a user of the environment: a name, an ID or uid:gid").into());
+        }
+        Ok((code, captured))
     }
 
     async fn start(&self, command: &ExecCommand, token: &str, ui: &Ui) -> anyhow::Result<Exec> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use futures_util::StreamExt;
-use powerdev_protocol::{AgentStatus, Event, EventKind, ExitCode, HealthState, ServiceState};
+use powerdev_protocol::{AgentStatus, Event, EventKind, ExitCode, HealthState, ServiceState, ServiceStatus};
 use tokio::time::timeout_at;
 
 use super::report;
@@ -58,8 +58,11 @@ async fn until_healthy(
                     return Ok(status);
                 }
             }
-            Event { kind: EventKind::Service { name, to, restarts: count, .. }, .. } => {
-                reporter.report(Progress::Service { name: &name, state: to });
+            // Somebody's probe says something else.
+            Event { kind: EventKind::Health(_), .. } => show(&self::status(environment).await?, reporter),
+            Event { kind: EventKind::Service { name, to, restarts: count, exit, probe, .. }, .. } => {
+                let why = exit.map(|exit| exit.reason).or(probe);
+                reporter.report(Progress::Service { name: &name, state: to, why: why.as_deref() });
                 restarts.insert(name, (to, count));
             }
             Event { kind: EventKind::Stopping { .. }, .. } => {
@@ -75,7 +78,17 @@ async fn until_healthy(
 
 fn show(status: &AgentStatus, reporter: &dyn Reporter) {
     for service in &status.services {
-        reporter.report(Progress::Service { name: &service.name, state: service.state });
+        reporter.report(Progress::Service { name: &service.name, state: service.state, why: why(service) });
+    }
+}
+
+/// What is wrong with a service that isn't well yet.
+fn why(service: &ServiceStatus) -> Option<&str> {
+    let exit = service.last_exit.as_ref().map(|exit| exit.reason.as_str());
+    match service.state {
+        ServiceState::Backoff | ServiceState::Failed => exit,
+        ServiceState::Starting | ServiceState::Unhealthy => service.probe.as_deref(),
+        _ => None,
     }
 }
 

@@ -61,5 +61,8 @@ fn trouble(service: &ServiceStatus) -> String {
     if let Some(probe) = &service.probe {
         line.push_str(&format!(", probe: {}", probe.trim()));
     }
+    if let Some(last) = &service.last_line {
+        line.push_str(&format!(", its last line: {last}"));
+    }
     line
 }

@@ -25,9 +25,20 @@ pub(super) struct Shown(RefCell<Screen>);
 struct Screen {
     bars: MultiProgress,
     tasks: HashMap<String, (Work, ProgressBar)>,
-    services: BTreeMap<String, (ServiceState, ProgressBar)>,
+    services: BTreeMap<String, ShownService>,
     /// When the first service was told of.
     services_since: Option<Instant>,
+}
+
+/// A service, as it was told of.
+#[derive(Debug)]
+struct ShownService {
+    state: ServiceState,
+    bar: ProgressBar,
+    /// The states that have a line of their own, where nothing is drawn over.
+    told: Vec<ServiceState>,
+    /// Changes since then that were one of these again.
+    again: u32,
 }
 
 impl Reporter for Ui {
@@ -56,8 +67,8 @@ impl Reporter for Ui {
                 }
             }
             Progress::Ended { task, name, outcome } => self.end(&mut screen, task, name, outcome),
-            Progress::Service { name, state } => self.service(&mut screen, name, state),
-            Progress::ServicesLeft => leave_services(&mut screen),
+            Progress::Service { name, state, why } => self.service(&mut screen, name, state, why),
+            Progress::ServicesLeft => self.leave_services(&mut screen),
         }
     }
 }
@@ -108,45 +119,75 @@ impl Ui {
         }
     }
 
-    fn service(&self, screen: &mut Screen, name: &str, state: ServiceState) {
-        let known = screen.services.get(name).map(|(state, _)| *state);
-        if known == Some(state) {
-            return;
-        }
-        let since = screen.services_since.get_or_insert_with(Instant::now);
-        let text = format!("{name:<16} {state} ({:.1} s)", since.elapsed().as_secs_f64());
-        if !self.live {
-            screen.services.insert(name.to_owned(), (state, ProgressBar::hidden()));
-            // Steps on the way say little in a log: what counts is how it came out.
-            if known.is_some() && !matches!(state, ServiceState::Waiting | ServiceState::Starting) {
-                self.status(format_args!("  {text}"));
-            }
-            return;
-        }
+    fn service(&self, screen: &mut Screen, name: &str, state: ServiceState, why: Option<&str>) {
+        let since = screen.services_since.get_or_insert_with(Instant::now).elapsed();
+        let known = screen.services.get(name).map(|shown| shown.state);
         let bars = &screen.bars;
-        let new = || (state, bars.add(ProgressBar::new_spinner()));
-        let (last, bar) = screen.services.entry(name.to_owned()).or_insert_with(new);
-        *last = state;
-        bar.set_message(clean::line(&text));
-        match state {
-            ServiceState::Ready | ServiceState::Completed => bar.finish(),
-            ServiceState::Failed => bar.abandon(),
-            _ => {
-                bar.set_style(ProgressStyle::default_spinner());
-                bar.enable_steady_tick(TICK);
+        let new = || {
+            let bar = if self.live { bars.add(ProgressBar::new_spinner()) } else { ProgressBar::hidden() };
+            ShownService { state, bar, told: Vec::new(), again: 0 }
+        };
+        let shown = screen.services.entry(name.to_owned()).or_insert_with(new);
+        shown.state = state;
+        let why = why.map_or_else(String::new, |why| format!(": {why}"));
+        let text = format!("{name:<16} {state} ({:.1} s){why}", since.as_secs_f64());
+        if self.live {
+            shown.draw(&text, name, &why);
+        } else if known.is_some_and(|known| known != state) && shown.is_news() {
+            self.status(format_args!("  {text}"));
+        }
+    }
+
+    /// The last picture of the services stays; the next that are told of are shown anew.
+    fn leave_services(&self, screen: &mut Screen) {
+        for (name, shown) in std::mem::take(&mut screen.services) {
+            if !shown.bar.is_finished() {
+                shown.bar.abandon();
+            }
+            if shown.again > 0 {
+                let changes = if shown.again == 1 { "change" } else { "changes" };
+                self.status(format_args!("  {name:<16} {}, after {} more {changes}", shown.state, shown.again));
             }
         }
+        screen.services_since = None;
     }
 }
 
-/// The last picture of the services stays; the next that are told of are shown anew.
-fn leave_services(screen: &mut Screen) {
-    for (_, bar) in std::mem::take(&mut screen.services).values() {
-        if !bar.is_finished() {
-            bar.abandon();
+impl ShownService {
+    /// Draws it over what was there. What isn't over yet counts its time up.
+    fn draw(&self, text: &str, name: &str, why: &str) {
+        match self.state {
+            ServiceState::Ready | ServiceState::Completed | ServiceState::Failed => {
+                self.bar.set_style(ProgressStyle::default_spinner());
+                self.bar.set_message(clean::line(text));
+                self.bar.abandon();
+            }
+            state => {
+                if self.bar.is_finished() {
+                    self.bar.reset();
+                }
+                let style = ProgressStyle::with_template("{spinner} {prefix} ({elapsed}){wide_msg}");
+                self.bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+                self.bar.set_prefix(clean::line(&format!("{name:<16} {state}")));
+                self.bar.set_message(clean::line(why));
+                self.bar.enable_steady_tick(TICK);
+            }
         }
     }
-    screen.services_since = None;
+
+    /// Whether its state is worth a line where lines stay: steps on the way say little, and of one that goes round and
+    /// round each state is told once.
+    fn is_news(&mut self) -> bool {
+        if matches!(self.state, ServiceState::Waiting | ServiceState::Starting) {
+            return false;
+        }
+        if self.told.contains(&self.state) {
+            self.again += 1;
+            return false;
+        }
+        self.told.push(self.state);
+        true
+    }
 }
 
 /// The look of a bar over a known number of bytes.
@@ -164,6 +205,20 @@ fn short(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_goes_round_and_round_is_told_once() {
+        use ServiceState::{Backoff, Ready, Starting};
+        let bar = ProgressBar::hidden();
+        let mut shown = ShownService { state: Starting, bar, told: Vec::new(), again: 0 };
+        let states = [Starting, Ready, Backoff, Starting, Ready, Backoff, Starting, Ready];
+        let news = states.map(|state| {
+            shown.state = state;
+            shown.is_news()
+        });
+        assert_eq!(news, [false, true, true, false, false, false, false, false]);
+        assert_eq!(shown.again, 3);
+    }
 
     #[test]
     fn names_fit_on_a_line() {

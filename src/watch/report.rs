@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::span;
 
+/// The exit code of a main process that the kernel killed for want of memory, which is that of any KILL.
+pub const KILLED: i64 = 137;
+
 /// Why an environment had to be restarted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "cause", rename_all = "snake_case")]
@@ -38,7 +41,8 @@ impl Cause {
     /// What an exit code says. The Engine adds 128 to a signal's number.
     pub fn of_exit(code: i64, oom: bool) -> Self {
         match code {
-            _ if oom => Self::Oom,
+            // The kernel may have killed another process long before: the main one's end by that is a KILL.
+            KILLED if oom => Self::Oom,
             129..=192 => Self::Signal { signal: code - 128 },
             _ => Self::Exit { code },
         }
@@ -211,4 +215,17 @@ fn after(detail: &str) -> String {
 
 fn seconds(milliseconds: u64) -> String {
     if milliseconds < 10_000 { format!("{:.1} s", milliseconds as f64 / 1000.0) } else { span(milliseconds) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kill_for_want_of_memory_is_told_from_an_end_after_one() {
+        assert_eq!(Cause::of_exit(137, true), Cause::Oom);
+        assert_eq!(Cause::of_exit(137, false), Cause::Signal { signal: 9 });
+        assert_eq!(Cause::of_exit(0, true), Cause::Exit { code: 0 });
+        assert_eq!(Cause::of_exit(143, true), Cause::Signal { signal: 15 });
+    }
 }

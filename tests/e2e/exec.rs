@@ -90,6 +90,17 @@ fn twenty_megabytes_both_ways() {
 }
 
 #[test]
+fn what_the_engine_refuses_is_an_error_document() {
+    let project = running();
+    let refused = project.powerdev(["exec", "-u", "nosuch", "--json", "--", "true"]).run().code(2);
+    let document = refused.json();
+    assert!(document["error"].as_str().is_some_and(|error| error.contains("nosuch")), "{document}");
+    assert_eq!(document["code"], 2);
+    let own = project.powerdev(["exec", "--json", "--", "sh", "-c", "echo mine; exit 126"]).run().code(126).json();
+    assert_eq!((&own["exit_code"], &own["stdout"]), (&126.into(), &"mine\n".into()), "a command may say so, too");
+}
+
+#[test]
 fn one_document_with_json() {
     let project = running();
     let script = "echo out; printf 'err\\377' >&2; exit 7";

@@ -124,9 +124,51 @@ bad:
     );
     let failed = project.powerdev(["up"]).run().code(5);
     assert!(failed.err().contains("bad") && failed.err().contains("exited with 3"), "{}", failed.err());
+    assert!(failed.err().contains("its last line: broken on purpose"), "{}", failed.err());
+    let shown = failed.err().lines().filter(|line| line.contains("waiting to restart")).count();
+    assert_eq!(shown, 1, "what goes round and round is told once: {}", failed.err());
     let health = project.powerdev(["health", "--json"]).run().code(5).json();
     assert_eq!(health["health"], "unhealthy");
     assert!(health["detail"].as_str().is_some_and(|detail| detail.contains("bad")), "{health}");
+    let said = project.powerdev(["health"]).run().code(5).err();
+    assert!(said.contains("bad: failed: exited with 3") && said.contains("its last line: broken on purpose"), "{said}");
+    let again = project.powerdev(["restart"]).run().code(5).err();
+    assert!(again.contains("its last line: broken on purpose"), "{again}");
+}
+
+#[test]
+fn an_end_long_after_a_kill_for_want_of_memory_is_none_of_it() {
+    // The kernel kills one process that takes too much; the environment goes on, and is stopped later.
+    let project = Project::new("idle:\n  command: exec sleep 1000000\n");
+    let yaml = project.read("powerdev.yaml") + "memory: 64m\n";
+    project.write("powerdev.yaml", yaml);
+    project.powerdev(["up"]).run().ok();
+    let glutton = "x=x; while :; do x=$x$x; done";
+    project.powerdev(["exec", "--", "sh", "-c", glutton]).run();
+    project.powerdev(["stop"]).run().ok();
+    let status = project.powerdev(["status", "--json"]).run().code(4).json();
+    assert_eq!((&status["oom_killed"], &status["exit_code"]), (&true.into(), &0.into()), "the Engine remembers");
+    for command in ["health", "status"] {
+        let output = project.powerdev([command]).run().code(4);
+        let said = output.err() + output.out();
+        assert!(said.contains("ended with code 0") && !said.contains("out of memory"), "{said}");
+    }
+}
+
+#[test]
+fn stop_says_whom_it_waits_for() {
+    let project = Project::new(
+        "
+quick: { command: exec sleep 1000000 }
+slow:
+  command: trap 'sleep 6; exit 0' TERM; echo up; while :; do sleep 0.1; done
+  ready: { log: up }
+  stop: { grace: 20 }
+",
+    );
+    project.powerdev(["up"]).run().ok();
+    let said = project.powerdev(["stop"]).run().ok().err();
+    assert!(said.contains("waiting for slow\n"), "{said}");
 }
 
 #[test]
