@@ -36,7 +36,12 @@ impl FromStr for ByteSize {
             _ => return Err(wrong()),
         };
         let bytes = number * factor as f64;
-        if bytes.is_finite() && bytes < u64::MAX as f64 { Ok(Self(bytes as u64)) } else { Err(wrong()) }
+        // As a float the bound is rounded up, to one byte more than it is.
+        if bytes < Self::MAX as f64 {
+            Ok(Self(bytes as u64))
+        } else {
+            Err(format!("give less than {}", Self(Self::MAX)))
+        }
     }
 }
 
@@ -121,6 +126,10 @@ mod tests {
             [("512m", 512 << 20), ("1g", 1 << 30), ("1.5GiB", 3 << 29), ("4096", 4096), ("2 TB", 2 << 40)]
         {
             assert_eq!(text.parse::<ByteSize>(), Ok(ByteSize(bytes)), "{text}");
+        }
+        for text in ["9223372036854775808", "8388608t", "99999999999999999999999999g"] {
+            let refused = text.parse::<ByteSize>().expect_err("more than the Engine counts");
+            assert!(refused.contains("less than 8388608 TiB"), "{text}: {refused}");
         }
         for text in ["banana", "", "-1", "16q", "1e400g", "g"] {
             assert!(text.parse::<ByteSize>().is_err(), "{text}");

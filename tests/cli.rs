@@ -142,6 +142,19 @@ fn a_refused_command_line_loses_nothing_in_its_document() {
     }
 }
 
+/// What can't be an image's name is told before anybody is asked for it.
+#[test]
+fn an_image_by_no_name_is_refused_at_once() {
+    let project = Project::bare();
+    for flag in ["--image", "--base"] {
+        for (image, hint) in [("", "such as"), ("a b", "such as"), ("debian:", "such as"), ("Debian", "`debian`")] {
+            let output = without_engine(&project, &["up", flag, image]).run().code(2);
+            let told = output.err();
+            assert!(told.contains(&format!("{flag} is `{image}`")) && told.contains(hint), "{flag} {image}: {told}");
+        }
+    }
+}
+
 /// Without an Engine: the documented code, told on standard error with a hint, the same as one JSON document.
 #[test]
 fn without_an_engine_every_command_says_so_once_and_as_json() {

@@ -112,6 +112,7 @@ struct MountForm {
     /// A path on the host: absolute, from the project's folder, or from `~`.
     source: String,
     /// An absolute path inside.
+    #[schemars(transform = schema::by(rules::FOLDER))]
     target: String,
     /// Not writable inside.
     #[serde(default)]

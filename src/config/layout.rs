@@ -35,8 +35,30 @@ pub const SSH_AGENT: &str = "/run/ssh-agent.sock";
 pub const FOLDER_NAMES: [&str; 6] =
     ["docker_workspace", "docker_data", "docker_analysis", "docker_logs", "docker_output", EXTERNAL];
 
+/// Links that images have: what is mounted at the one lands at the other.
+const LINKS: [(&str, &str); 5] = [
+    ("/var/run", "/run"),
+    ("/var/lock", "/run/lock"),
+    ("/bin", "/usr/bin"),
+    ("/sbin", "/usr/sbin"),
+    ("/lib", "/usr/lib"),
+];
+
+/// What every image needs as it is. Something in them can be mounted, such as `/etc/hosts`.
+const SYSTEM: [&str; 6] = ["/etc", "/usr", "/usr/bin", "/usr/sbin", "/usr/lib", "/var"];
+
 /// Why nothing else may be mounted at this absolute path inside; None: it may.
 pub fn reserved(target: &str) -> Option<String> {
+    let through =
+        LINKS.iter().find_map(|(link, to)| Some(Path::new(to).join(Path::new(target).strip_prefix(link).ok()?)));
+    let target = match &through {
+        // What lies beneath the link itself has a `/` too much at its end.
+        Some(path) => path.to_str().unwrap_or(target).trim_end_matches('/'),
+        None => target,
+    };
+    if SYSTEM.contains(&target) {
+        return Some("it would hide what the image is made of".to_owned());
+    }
     let ours = FOLDERS.iter().map(|(_, target)| *target);
     let ours = ours.chain([EXTERNAL_TARGET, CACHE, SSH, SSH_AGENT, paths::HOME, paths::AGENT_DIR, paths::RUN_DIR]);
     for own in ours {
@@ -66,10 +88,36 @@ mod tests {
 
     #[test]
     fn own_targets_their_parents_and_closed_folders_are_reserved() {
-        for target in ["/", "/home", "/home/dev", "/home/dev/workspace", "/opt", "/run/powerdev/x", "/proc/1", "/dev"] {
+        for target in [
+            "/",
+            "/home",
+            "/home/dev",
+            "/home/dev/workspace",
+            "/opt",
+            "/run/powerdev/x",
+            "/proc/1",
+            "/dev",
+            "/run",
+            "/var/run",
+            "/var/run/powerdev",
+            "/usr",
+            "/bin",
+            "/etc",
+        ] {
             assert!(reserved(target).is_some(), "{target}");
         }
-        for target in ["/data", "/home/dev/workspace/repo", "/home/dev/models", "/opt/tools", "/workspace/two"] {
+        for target in [
+            "/data",
+            "/home/dev/workspace/repo",
+            "/home/dev/models",
+            "/opt/tools",
+            "/workspace/two",
+            "/etc/hosts",
+            "/usr/local",
+            "/var/lib/x",
+            "/binary",
+            "/run/x",
+        ] {
             assert_eq!(reserved(target), None, "{target}");
         }
     }

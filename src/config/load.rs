@@ -130,8 +130,11 @@ impl Loader<'_> {
         for (index, entry) in self.yaml.content.mounts.iter().enumerate() {
             let place = self.yaml.place(&[PathStep::Key("mounts"), PathStep::Item(index)]);
             let target = normal(&entry.target).ok_or_else(|| {
-                Failure::usage(format!("{place}: target `{}` isn't an absolute path without `..`", entry.target))
-                    .hint("give the path inside in full")
+                Failure::usage(format!(
+                    "{place}: target `{}` isn't an absolute path without `..`",
+                    entry.target.escape_debug()
+                ))
+                .hint("give the path inside in full")
             })?;
             if let Some(why) = layout::reserved(&target) {
                 let failure = Failure::usage(format!("{place}: nothing can be mounted at {target}: {why}"));
@@ -296,7 +299,7 @@ impl Loader<'_> {
     }
 }
 
-/// An absolute path without `.` and doubled slashes; None for one with `..` or a relative one.
+/// An absolute path without `.` and doubled slashes; None for a relative one, and one with `..` or what nobody sees.
 fn normal(path: &str) -> Option<String> {
     let mut parts = Vec::new();
     for component in Path::new(path).components() {
@@ -306,7 +309,7 @@ fn normal(path: &str) -> Option<String> {
             Component::ParentDir | Component::Prefix(_) => return None,
         }
     }
-    path.starts_with('/').then(|| format!("/{}", parts.join("/")))
+    (path.starts_with('/') && !path.contains(char::is_control)).then(|| format!("/{}", parts.join("/")))
 }
 
 /// Refuses what no process could be given: its services would all fail, and none could say why.

@@ -11,6 +11,7 @@ pub mod yaml;
 mod entries;
 mod env_file;
 mod forms;
+mod image_reference;
 mod layers;
 mod load;
 mod outline;
@@ -32,13 +33,13 @@ mod wording_tests;
 
 use std::path::Path;
 
+pub use image_reference::ImageReference;
 pub use layers::Overrides;
 pub use project::{identity_with, refuse_below_data};
 pub use settings::Settings;
 pub use suggest::did_you_mean;
 pub use types::{
-    CaBundle, Choice, ExternalDir, GpuRequest, ImageReference, Mount, Name, Origin, Port, Profile, Secrets,
-    SecurityProfile, ShownValue,
+    CaBundle, Choice, ExternalDir, GpuRequest, Mount, Name, Origin, Port, Profile, Secrets, SecurityProfile, ShownValue,
 };
 pub use wants::{Want, WantKind};
 

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use clap::builder::PossibleValue;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
+use super::Origin;
 use super::layers::RawValue;
 use crate::failure::Failure;
 
@@ -135,6 +136,8 @@ impl<T: SettingValue> SettingValue for Option<T> {
     }
 
     fn read(raw: &RawValue<'_>) -> Result<Self, Failure> {
-        if raw.text.trim().eq_ignore_ascii_case(T::NONE) { Ok(None) } else { T::read(raw).map(Some) }
+        // Elsewhere nothing at all says nothing; whoever types a flag with it means something.
+        let says_nothing = T::NONE.is_empty() && matches!(raw.origin, Origin::Flag { .. });
+        if !says_nothing && raw.text.trim().eq_ignore_ascii_case(T::NONE) { Ok(None) } else { T::read(raw).map(Some) }
     }
 }

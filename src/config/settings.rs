@@ -8,10 +8,11 @@ use std::path::PathBuf;
 
 use powerdev_protocol::Service;
 
+use super::image_reference::ImageReference;
 use super::layers::SettingLayers;
 use super::setting::{Setting, SettingValue, Syntax, Visibility};
 use super::types::{
-    CaBundle, ExternalDir, GpuRequest, ImageReference, Mount, Name, Port, Profile, Secrets, SecurityProfile, ShownValue,
+    CaBundle, ExternalDir, GpuRequest, Mount, Name, Port, Profile, Secrets, SecurityProfile, ShownValue,
 };
 use super::wants::Want;
 use crate::failure::Failure;

@@ -142,37 +142,6 @@ impl Choice for SecurityProfile {
     const PLACEHOLDER: &'static str = "PROFILE";
 }
 
-/// The name of an image, as an Engine takes it: `debian:trixie`, `registry.example/team/dev:1`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(transparent)]
-pub struct ImageReference(String);
-
-impl ImageReference {
-    /// The name as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for ImageReference {
-    type Err = String;
-
-    /// What only the Engine can tell is left to it.
-    fn from_str(text: &str) -> Result<Self, String> {
-        let text = text.trim();
-        if text.is_empty() || text.contains(|c: char| c.is_whitespace() || c.is_control()) {
-            return Err("give an image, such as debian:trixie".to_owned());
-        }
-        Ok(Self(text.to_owned()))
-    }
-}
-
-impl fmt::Display for ImageReference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 /// Which GPUs the container gets.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]

@@ -6,10 +6,11 @@ use clap::builder::PossibleValue;
 
 use super::Origin;
 use super::forms::{NumberOrText, WordsOrText};
+use super::image_reference::ImageReference;
 use super::layers::RawValue;
 use super::project;
 use super::setting::SettingValue;
-use super::types::{CaBundle, Choice, ExternalDir, GpuRequest, ImageReference, Name};
+use super::types::{CaBundle, Choice, ExternalDir, GpuRequest, Name};
 use crate::failure::Failure;
 use crate::units::{ByteSize, Cpus};
 
@@ -44,7 +45,7 @@ impl<T: Choice> SettingValue for T {
 }
 
 impl SettingValue for ImageReference {
-    type Yaml = String;
+    type Yaml = Self;
     const PLACEHOLDER: &'static str = "IMAGE";
 
     fn takes() -> String {
@@ -101,9 +102,14 @@ impl SettingValue for ByteSize {
 
     fn read(raw: &RawValue<'_>) -> Result<Self, Failure> {
         let (size, range): (Self, _) = (raw.parse()?, &raw.setting.range);
-        let least = Self(*range.start());
-        let expected = || format!("give at least {least}; a number without a unit is bytes");
-        if range.contains(&size.0) { Ok(size) } else { Err(raw.wrong(expected())) }
+        match size.0 {
+            bytes if bytes < *range.start() => {
+                let least = Self(*range.start());
+                Err(raw.wrong(format_args!("give at least {least}; a number without a unit is bytes")))
+            }
+            bytes if bytes > *range.end() => Err(raw.wrong(format_args!("give at most {}", Self(*range.end())))),
+            _ => Ok(size),
+        }
     }
 }
 
