@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use futures_util::StreamExt;
-use powerdev_protocol::{AgentStatus, Event, EventKind, ExitCode, HealthState, ServiceState, ServiceStatus};
+use powerdev_protocol::{AgentStatus, EventKind, ExitCode, HealthState, ServiceState, ServiceStatus};
 use tokio::time::timeout_at;
 
 use super::report;
@@ -37,20 +37,24 @@ async fn until_healthy(
     deadline: Deadline,
     reporter: &dyn Reporter,
 ) -> anyhow::Result<AgentStatus> {
+    // Around all of it: an agent that never stops telling doesn't hold the time up.
+    match timeout_at(deadline.at(), follow(environment, reporter)).await {
+        Ok(followed) => followed,
+        Err(_) => Err(unwell(environment, ExitCode::TimedOut, "the environment isn't ready in time").await),
+    }
+}
+
+async fn follow(environment: &Environment, reporter: &dyn Reporter) -> anyhow::Result<AgentStatus> {
     // Followed before looked at: what happens between the two would be missed otherwise.
     let mut events = Box::pin(environment.agent(Patience::Answer).await?.events().await?);
     let status = status(environment).await?;
     show(&status, reporter);
+    // Those that there are: whatever else is told of has no end, if somebody inside tells it.
     let mut restarts: BTreeMap<String, (ServiceState, u32)> =
         status.services.iter().map(|service| (service.name.clone(), (service.state, service.restarts))).collect();
-    loop {
-        let event = match timeout_at(deadline.at(), events.next()).await {
-            Ok(Some(event)) => event?,
-            Ok(None) => return Err(AgentError::HungUp.into()),
-            Err(_) => return Err(unwell(environment, ExitCode::TimedOut, "the environment isn't ready in time").await),
-        };
-        match event {
-            Event { kind: EventKind::Health(health), .. } if health.state == HealthState::Healthy => {
+    while let Some(event) = events.next().await {
+        match event?.kind {
+            EventKind::Health(health) if health.state == HealthState::Healthy => {
                 // A service without a probe counts as ready as soon as it runs, and may be gone again by now.
                 let status = self::status(environment).await?;
                 if status.health.state == HealthState::Healthy {
@@ -59,21 +63,24 @@ async fn until_healthy(
                 }
             }
             // Somebody's probe says something else.
-            Event { kind: EventKind::Health(_), .. } => show(&self::status(environment).await?, reporter),
-            Event { kind: EventKind::Service { name, to, restarts: count, exit, probe, .. }, .. } => {
-                let why = exit.map(|exit| exit.reason).or(probe);
-                reporter.report(Progress::Service { name: &name, state: to, why: why.as_deref() });
-                restarts.insert(name, (to, count));
+            EventKind::Health(_) => show(&self::status(environment).await?, reporter),
+            EventKind::Service { name, to, restarts: count, exit, probe, .. } => {
+                if let Some(known) = restarts.get_mut(&name) {
+                    *known = (to, count);
+                    let why = exit.map(|exit| exit.reason).or(probe);
+                    reporter.report(Progress::Service { name: &name, state: to, why: why.as_deref() });
+                }
             }
-            Event { kind: EventKind::Stopping { .. }, .. } => {
+            EventKind::Stopping { .. } => {
                 return Err(Failure::not_running("the environment was stopped while it started").into());
             }
-            Event { .. } => {}
+            _ => {}
         }
         if restarts.values().any(|(state, count)| hopeless(*state, *count)) {
             return Err(unwell(environment, ExitCode::Unhealthy, "the environment is unhealthy").await);
         }
     }
+    Err(AgentError::HungUp.into())
 }
 
 fn show(status: &AgentStatus, reporter: &dyn Reporter) {

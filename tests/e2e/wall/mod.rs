@@ -9,6 +9,7 @@ mod disk;
 mod escapes;
 mod kernel;
 mod links;
+mod flood;
 mod masks;
 mod mounts;
 mod processes;
