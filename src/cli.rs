@@ -22,7 +22,7 @@ pub struct Cli {
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Options of every command")]
 pub struct Global {
-    /// Print one JSON document on standard output (watch and logs: one a line)
+    /// Print one JSON document on standard output (watch, events and logs: one a line)
     #[arg(long, global = true)]
     pub json: bool,
     /// Print errors only
@@ -60,6 +60,7 @@ pub enum Command {
     Status(commands::status::StatusArgs),
     Health(commands::health::HealthArgs),
     Watch(commands::watch::WatchArgs),
+    Events(commands::events::EventsArgs),
     Persist(commands::persist::PersistArgs),
     Backups(commands::backups::BackupsArgs),
     Restore(commands::restore::RestoreArgs),

@@ -11,7 +11,7 @@ use powerdev_protocol::SessionStatus;
 
 use crate::backup::Store;
 use crate::cli::Cli;
-use crate::config;
+use crate::config::{self, Name};
 use crate::control::Patience;
 use crate::environment::Environment;
 use crate::state::StateDir;
@@ -79,7 +79,7 @@ pub fn answer() {
 }
 
 /// The command line, with candidates for what clap can't know: whatever is called SERVICE takes a service's name,
-/// whatever is called SESSION a session's.
+/// and so do SESSION and ENVIRONMENT.
 fn command() -> Command {
     with_names(Cli::command())
         .mut_arg("project", |arg| arg.add(ArgValueCompleter::new(projects)))
@@ -95,6 +95,8 @@ fn with_names(command: Command) -> Command {
         .mut_args(|arg| {
             if is_called(&arg, "SERVICE") {
                 arg.add(ArgValueCandidates::new(services))
+            } else if is_called(&arg, "ENVIRONMENT") {
+                arg.add(ArgValueCandidates::new(environments))
             } else if is_called(&arg, "SESSION") {
                 arg.add(ArgValueCandidates::new(sessions))
             } else {
@@ -145,13 +147,18 @@ fn backups() -> Vec<CompletionCandidate> {
     candidates.map(|(order, name)| CompletionCandidate::new(name).display_order(Some(order))).collect()
 }
 
+/// Environments by name.
+fn environments() -> Vec<CompletionCandidate> {
+    let candidate = |(name, dir): (Name, PathBuf)| {
+        CompletionCandidate::new(name.as_str()).help(Some(dir.display().to_string().into())).display_order(Some(0))
+    };
+    StateDir::all().into_iter().map(candidate).collect()
+}
+
 /// Environments by name, and folders.
 fn projects(current: &OsStr) -> Vec<CompletionCandidate> {
     let typed = current.to_string_lossy();
-    let known = StateDir::all().into_iter().filter(|(name, _)| name.as_str().starts_with(&*typed));
-    let names = known.map(|(name, dir)| {
-        CompletionCandidate::new(name.as_str()).help(Some(dir.display().to_string().into())).display_order(Some(0))
-    });
+    let names = environments().into_iter().filter(|known| known.get_value().to_string_lossy().starts_with(&*typed));
     let folders = clap_complete::engine::ValueCompleter::complete(&PathCompleter::dir(), current);
     names.chain(folders).collect()
 }

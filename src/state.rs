@@ -5,6 +5,7 @@
 //! ports.json      host ports that were found once: the same after `rm` and `start`
 //! project         the project's folder: `--project NAME` and completions find it by this
 //! watch.json      the watcher's budget
+//! events.jsonl    what watchers have told; what is older is in events.1.jsonl
 //! stopped         there while `powerdev stop` had the last word: the watcher leaves it down
 //! agent/          mounted read-only at /opt/powerdev: bin/powerdev-agent, config/{services,secrets}.json
 //! empty           mounted read-only over the files of secrets that a mount would show
@@ -91,6 +92,12 @@ impl StateDir {
     /// When neither `XDG_STATE_HOME` nor `HOME` says where.
     pub fn of(name: &Name) -> anyhow::Result<Self> {
         Ok(Self { root: state_home()?.join(name.as_str()) })
+    }
+
+    /// That of an environment `demo` somewhere else: for tests.
+    #[cfg(test)]
+    pub fn below(folder: &Path) -> Self {
+        Self { root: folder.join("demo") }
     }
 
     /// The folder itself.

@@ -116,6 +116,11 @@ impl fmt::Display for User {
     }
 }
 
+/// So many of them, in words: `1 file`, `3 files`.
+pub fn counted(count: u64, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -87,7 +87,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("execution", &["control", "engine", "environment", "failure", "reporter", "spec", "ui"]),
     ("sessions", &["control", "environment", "failure", "ui"]),
     ("backup", &["config", "failure", "files", "state", "units"]),
-    ("watch", &["clock", "config", "control", "delivery", "engine", "environment", "failure", "files", "state"]),
+    ("watch", &["clock", "config", "control", "delivery", "engine", "environment", "failure", "files", "state", "units"]),
     ("cleanup", &["config", "control", "delivery", "engine", "spec", "state"]),
     (
         "doctor",
@@ -105,6 +105,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "site",
             "state",
             "units",
+            "watch",
         ],
     ),
     ("diagnostics", &["backup", "control", "engine", "failure", "files", "image"]),

@@ -10,6 +10,7 @@ pub mod completions;
 pub mod config;
 pub mod daemon;
 pub mod doctor;
+pub mod events;
 pub mod exec;
 pub mod flags;
 pub mod health;
@@ -134,6 +135,7 @@ pub async fn run(cli: Cli, ui: &Ui) -> anyhow::Result<std::process::ExitCode> {
         Command::Status(args) => status::run(args, &context).await,
         Command::Health(args) => health::run(args, &context).await,
         Command::Watch(args) => watch::run(args, &context).await,
+        Command::Events(args) => events::run(args, &context).await,
         Command::Persist(args) => persist::run(args, &context).await,
         Command::Backups(args) => backups::run(args, &context).await,
         Command::Restore(args) => restore::run(args, &context).await,

@@ -246,6 +246,11 @@ fn stdout(line: &str) -> anyhow::Result<bool> {
 pub struct LiveArea(ProgressBar);
 
 impl LiveArea {
+    /// Writes a line above it, which stays and scrolls away.
+    pub fn above(&self, line: &str) {
+        self.0.println(line);
+    }
+
     /// Draws this in place of what was there.
     pub fn show(&self, picture: &str) {
         self.0.set_message(clean::lines(picture));

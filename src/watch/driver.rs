@@ -8,6 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::task::JoinHandle;
 
+use super::history::History;
 use super::memory::{Memory, Watcher};
 use super::policy::Policy;
 use super::report::Report;
@@ -91,6 +92,8 @@ struct Watched {
     watcher: Watcher,
     policy: Policy,
     remembered: Memory,
+    /// None: it can't be written, which was told.
+    history: Option<History>,
     agent: Option<JoinHandle<()>>,
     status: Option<Box<AgentStatus>>,
 }
@@ -108,6 +111,13 @@ impl Watched {
         }
         self.remembered = self.policy.memory().clone();
         self.watcher.remember(&self.remembered)
+    }
+
+    /// Writes down what is told. What goes wrong with that is given once: what was told can still be read.
+    fn note(&mut self, report: &Report) -> Option<std::io::Error> {
+        let error = self.history.as_mut()?.append(report).err()?;
+        self.history = None;
+        Some(error)
     }
 
     /// Whoever started it since `powerdev stop`, past powerdev perhaps, means it to run.
@@ -258,8 +268,15 @@ impl Driver<'_> {
             memory.restarts.clear();
         }
         let policy = Policy::new(self.options.limits, memory.clone());
-        let watched =
-            Watched { environment, watcher, policy, remembered: Memory::default(), agent: None, status: None };
+        let history = match History::open(watcher.state()) {
+            Ok(history) => Some(history),
+            Err(error) => {
+                self.audience.notice(unwritten(name, &error));
+                None
+            }
+        };
+        let remembered = Memory::default();
+        let watched = Watched { environment, watcher, policy, remembered, history, agent: None, status: None };
         self.watched.insert(name.to_owned(), watched);
         Ok(memory)
     }
@@ -287,7 +304,13 @@ impl Driver<'_> {
         }
         for action in actions {
             match action {
-                Decision::Tell(what) => self.audience.report(&Report { at_ms, name: name.to_owned(), what })?,
+                Decision::Tell(what) => {
+                    let report = Report { at_ms, name: name.to_owned(), what };
+                    if let Some(error) = watched.note(&report) {
+                        self.audience.notice(unwritten(name, &error));
+                    }
+                    self.audience.report(&report)?;
+                }
                 Decision::Start | Decision::Restart => {
                     let up = action == Decision::Restart;
                     let task = sources::restart(self.engine.clone(), name.to_owned(), up, self.to.clone());
@@ -372,6 +395,10 @@ impl Driver<'_> {
             Ended::Well
         }
     }
+}
+
+fn unwritten(name: &str, error: &std::io::Error) -> String {
+    format!("what happens to {name} is not written down from here on: {error}")
 }
 
 /// Waits for a moment, in milliseconds since the Unix epoch; for ever where there is none.

@@ -1,9 +1,12 @@
 //! What outlives the watcher, and the lock that keeps a second one out.
 
+use std::fmt;
+
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
-use super::report::Cause;
+use super::report::{Cause, after};
+use crate::clock::{now_ms, span};
 use crate::failure::Failure;
 use crate::files;
 use crate::state::{self, Lock, StateDir};
@@ -37,6 +40,32 @@ pub struct Quarantine {
     pub detail: String,
 }
 
+impl Quarantine {
+    /// How to go on.
+    pub const REMEDY: &str =
+        "`powerdev events` shows what led to it, `powerdev logs` what it says; `powerdev restart` ends it";
+}
+
+impl fmt::Display for Quarantine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let since = span(now_ms().saturating_sub(self.since_ms));
+        write!(f, "quarantined by `powerdev watch` for {since}: {}{}", self.cause, after(&self.detail))
+    }
+}
+
+/// Whether the watcher has given an environment up, and why. `started_ms` is when it was started last (milliseconds since
+/// the Unix epoch), where that is known: whoever started it since has taken the matter in hand.
+pub fn quarantine(state: &StateDir, started_ms: Option<u64>) -> Option<Quarantine> {
+    let given_up = remembered(state).quarantine?;
+    started_ms.is_none_or(|started| started <= given_up.since_ms).then_some(given_up)
+}
+
+/// What the last watcher left. A file that can't be read is as good as none: watching is more important than the past.
+fn remembered(state: &StateDir) -> Memory {
+    let read = files::read(&state.watch_file()).ok();
+    read.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+}
+
 /// Held by the one watcher of an environment.
 #[derive(Debug)]
 pub struct Watcher {
@@ -55,9 +84,7 @@ impl Watcher {
         let lock = Lock::at(&path).with_context(|| format!("can't lock {}", path.display()))?;
         let watched = || Failure::conflict(format!("{name} is watched already")).hint("one `powerdev watch` is enough");
         let lock = lock.ok_or_else(watched)?;
-        let read = files::read(&state.watch_file()).ok();
-        // A file that can't be read is as good as none: watching is more important than the past.
-        let memory = read.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+        let memory = remembered(&state);
         Ok((Self { state, _lock: lock }, memory))
     }
 

@@ -4,6 +4,7 @@
 //! driver   the Engine's events, the agents' events, timers, signals -> one loop
 //! terms    what the policy hears and orders
 //! policy   pure: (what happened, when) -> (what to do, what to tell); tested with a clock of its own
+//! history  what was told, on disk and bounded: `powerdev events` shows it
 //! memory   watch.json: the budget and the quarantine outlive the watcher; a lock keeps a second one out
 //! report   what happened, for machines and for people
 //! ```
@@ -14,6 +15,7 @@
 //! that is followed by the Engine's going is its doing, and is undone when it is back.
 
 mod driver;
+mod history;
 mod memory;
 mod policy;
 mod report;
@@ -21,8 +23,10 @@ mod sources;
 mod terms;
 
 pub use driver::{Audience, Ended, Glance, WatchOptions, watch};
+pub use history::{HistoryReader, at_ms};
+pub use memory::{Quarantine, quarantine};
 #[cfg(test)]
-pub use report::Cause;
-pub use report::{Report, What};
+pub use report::{Cause, What};
+pub use report::{Report, Weight};
 pub use sources::WatchScope;
 pub use terms::RestartLimits;

@@ -189,7 +189,7 @@ impl Policy {
                 return self.removed(actions);
             }
             self.phase = WatchPhase::Absent;
-            return actions.push(Decision::Tell(What::Watching { state: "absent" }));
+            return actions.push(Decision::Tell(What::Watching { state: "absent".into() }));
         };
         self.started_ns = ms_to_ns(seen.started_ms);
         if self.memory.quarantine.as_ref().is_some_and(|q| seen.up && seen.started_ms > q.since_ms) {
@@ -217,7 +217,7 @@ impl Policy {
         } else {
             self.phase = WatchPhase::Stopped(None);
         }
-        actions.push(Decision::Tell(What::Watching { state: self.state() }));
+        actions.push(Decision::Tell(What::Watching { state: self.state().into() }));
     }
 
     /// The Engine goes, or the watcher is told to end, as everybody is when the machine shuts down. Who shuts down

@@ -7,6 +7,7 @@ use powerdev_protocol::{LastExit, ServiceState};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::span;
+use crate::units::counted;
 
 /// The exit code of a main process that the kernel killed for want of memory, which is that of any KILL.
 pub const KILLED: i64 = 137;
@@ -64,7 +65,7 @@ impl fmt::Display for Cause {
 }
 
 /// One thing that the watcher tells.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// When, in milliseconds since the Unix epoch.
     pub at_ms: u64,
@@ -75,14 +76,41 @@ pub struct Report {
     pub what: What,
 }
 
+impl Report {
+    /// With no more than so many bytes of what others said.
+    pub(super) fn shortened(mut self, most: usize) -> Self {
+        let detail = match &mut self.what {
+            What::Down { detail, .. } | What::Quarantined { detail, .. } | What::Unhealthy { detail } => detail,
+            What::EngineLost { why: detail } | What::RestartFailed { error: detail } => detail,
+            What::Service { probe: Some(probe), .. } => probe,
+            _ => return self,
+        };
+        detail.truncate(detail.floor_char_boundary(most));
+        self
+    }
+}
+
+/// How much a report means to whoever reads it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weight {
+    /// All goes on as it should.
+    Plain,
+    /// Something is well again.
+    Good,
+    /// Something went wrong, and is being mended.
+    Trouble,
+    /// It stays wrong until somebody mends it.
+    Grave,
+}
+
 /// The kinds of [`Report`].
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum What {
     /// Watching begins, or goes on after the Engine was away.
     Watching {
         /// `running`, `stopped`, `absent` or `quarantined`.
-        state: &'static str,
+        state: String,
     },
     /// The Engine went away.
     EngineLost {
@@ -172,6 +200,25 @@ pub enum What {
     },
 }
 
+impl What {
+    /// How much it means.
+    pub fn weight(&self) -> Weight {
+        match self {
+            Self::Quarantined { .. } | Self::Removed => Weight::Grave,
+            Self::Service { to: ServiceState::Failed, .. } => Weight::Grave,
+            Self::Down { .. } | Self::Unhealthy { .. } | Self::RestartFailed { .. } | Self::EngineLost { .. } => {
+                Weight::Trouble
+            }
+            Self::Oom { .. } | Self::PidsLimit { .. } => Weight::Trouble,
+            Self::Service { to: ServiceState::Backoff | ServiceState::Unhealthy, .. } => Weight::Trouble,
+            Self::Restarted { .. } | Self::Healthy | Self::Started => Weight::Good,
+            Self::Watching { .. } | Self::Stopped { .. } | Self::Paused | Self::Unpaused | Self::Service { .. } => {
+                Weight::Plain
+            }
+        }
+    }
+}
+
 impl fmt::Display for What {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -188,10 +235,8 @@ impl fmt::Display for What {
             Self::RestartFailed { error } => write!(f, "could not be restarted: {error}"),
             Self::Quarantined { cause, detail, restarts, window_ms } => {
                 let (detail, window) = (after(detail), span(*window_ms));
-                write!(
-                    f,
-                    "quarantined after {restarts} restarts in {window}: {cause}{detail}; `powerdev start` ends that"
-                )
+                let restarts = counted(u64::from(*restarts), "restart");
+                write!(f, "quarantined after {restarts} in {window}: {cause}{detail}; `powerdev restart` ends that")
             }
             Self::Removed => f.write_str("removed; not made again"),
             Self::Unhealthy { detail } => write!(f, "unhealthy{}", after(detail)),
@@ -208,7 +253,8 @@ impl fmt::Display for What {
     }
 }
 
-fn after(detail: &str) -> String {
+/// In brackets, on one line, where there is anything.
+pub(super) fn after(detail: &str) -> String {
     let detail: Vec<_> = detail.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     if detail.is_empty() { String::new() } else { format!(" ({})", detail.join("; ")) }
 }

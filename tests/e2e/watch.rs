@@ -198,14 +198,82 @@ fn bad_health_is_mended_within_the_budget_and_then_left_to_be_looked_into() {
 }
 
 #[test]
-fn on_a_terminal_there_is_a_live_view() {
+fn on_a_terminal_what_happens_scrolls_by_in_colour_above_a_live_head() {
     let project = started(SLEEP);
     let mut terminal = project.powerdev(["watch"]).terminal(24, 80);
-    terminal.expect(&format!("{}  running", project.name()));
-    kill_pid(&project.container());
-    terminal.expect("runs again");
+    let head = format!("{}  running", project.name());
+    terminal.expect(&head);
+    // More than the old view kept: each is written out, and none is drawn over.
+    for _ in 0..3 {
+        kill_pid(&project.container());
+        terminal.expect("\x1b[33m!  killed by SIGKILL");
+        terminal.expect("\x1b[32m   runs again");
+        terminal.expect(&head);
+    }
     terminal.send(b"\x03");
     assert_eq!(terminal.wait().0, 130);
+}
+
+#[test]
+fn the_night_can_be_read_in_the_morning() {
+    let project = started(CRASHES);
+    let few = ["--max-restarts", "1", "--backoff", "0.1"];
+    assert_eq!(project.powerdev(["events", "--json"]).run().code(4).out().lines().count(), 1, "nobody has watched yet");
+    let mut watcher = watching(&project, &few);
+    kill_pid(&project.container());
+    event(&mut watcher, "restarted");
+    event(&mut watcher, "quarantined");
+    watcher.signal(Signal::KILL);
+    let told = watcher.wait(LONG).json_lines();
+
+    let kept = project.powerdev(["events", "--json"]).run().ok().json_lines();
+    assert_eq!(kept, told, "all that was told is kept, also past a kill");
+    assert_eq!(project.powerdev(["events", "--json", "--since", "1h"]).run().ok().json_lines(), told);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs() + 1;
+    let none = project.powerdev(["events", "--since", &now.to_string()]).run().ok();
+    assert_eq!(none.out(), "");
+    let shown = project.powerdev(["events", project.name()]).run().ok();
+    assert!(shown.out().contains("killed by SIGKILL") && shown.out().contains("!! quarantined after 1 restart in"));
+    assert!(!shown.out().contains('\x1b'), "no colours but on a terminal: {}", shown.out());
+    let forced = project.powerdev(["events"]).env("CLICOLOR_FORCE", "1").run().ok();
+    assert!(forced.out().contains("\x1b[31m!! quarantined"), "{}", forced.out());
+
+    // Whoever looks is told that it was given up, why, and how to go on.
+    let status = project.powerdev(["status", "--json"]).run().code(4).json();
+    assert_eq!((&status["quarantine"]["cause"], &status["quarantine"]["code"]), (&"exit".into(), &3.into()));
+    let health = project.powerdev(["health", "--json"]).run().code(4).json();
+    assert_eq!(health["quarantine"], status["quarantine"]);
+    for command in ["status", "health", "ps", "doctor"] {
+        let run = project.powerdev([command]).run();
+        let said = format!("{}{}", run.out(), run.err());
+        assert!(said.contains("quarantined by `powerdev watch` for"), "{command}: {said}");
+        assert!(
+            said.contains("exited with code 3") && said.contains("`powerdev restart` ends it"),
+            "{command}: {said}"
+        );
+    }
+    let ps = project.powerdev(["ps"]).run().ok();
+    let row = ps.out().lines().find(|line| line.starts_with(project.name())).expect("it is listed").to_owned();
+    assert!(row.contains(" quarantined "), "{row}");
+    // Whoever starts it takes the matter in hand, also while no watcher is there to see it.
+    engine::start_again(&project.container());
+    assert_eq!(project.powerdev(["status", "--json"]).run().json()["quarantine"], Value::Null);
+}
+
+#[test]
+fn what_happens_is_followed_by_who_looks() {
+    let (project, other) = (started(SLEEP), Project::bare());
+    let mut watcher = watching(&project, &[]);
+    let mut follower = project.powerdev(["events", "--follow", "--json"]).deadline(LONG).spawn();
+    event(&mut follower, "watching");
+    engine::kill(&project.container(), "KILL");
+    assert_eq!(event(&mut follower, "down")["cause"], "signal");
+    event(&mut watcher, "restarted");
+    event(&mut follower, "restarted");
+    watcher.signal(Signal::TERM);
+    watcher.wait(LONG).ok();
+    let refused = project.powerdev(["events", other.name()]).run().code(4);
+    assert!(refused.err().contains(other.name()), "{}", refused.err());
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! `powerdev logs`: the container's log, in which the agent writes every service's lines as `service | text`.
 
 mod line;
-mod since;
+pub(super) mod since;
 
 use std::collections::VecDeque;
 use std::pin::pin;

@@ -1,11 +1,13 @@
 //! `powerdev watch`: restarts what ends by accident, within a budget.
 
+mod line;
 mod view;
 
 use std::io::IsTerminal;
 
 use powerdev_protocol::ExitCode;
 
+pub(super) use self::line::{When, line};
 use self::view::View;
 use super::Context;
 use crate::clock::Seconds;
@@ -14,6 +16,8 @@ use crate::ui::Ui;
 use crate::watch::{self, Audience, Ended, Report, RestartLimits, WatchOptions, WatchScope};
 
 /// Watch the environment and restart it when it ends by accident or stays unhealthy
+///
+/// What it sees and does is written down: `powerdev events` shows it later.
 #[derive(Debug, clap::Args)]
 pub struct WatchArgs {
     /// Watch every environment on this Engine
@@ -57,7 +61,7 @@ pub async fn run(args: WatchArgs, context: &Context<'_>) -> anyhow::Result<ExitC
     let options = WatchOptions { scope, limits: limits(&args), once: args.once, clear: args.clear };
     let live = context.ui.live() && !context.ui.json() && std::io::stdout().is_terminal();
     let ended = if live {
-        let mut view = View::new(context.ui.live_area(), single);
+        let mut view = View::new(context.ui, single);
         watch::watch(engine, options, &mut view).await?
     } else {
         watch::watch(engine, options, &mut EventLines { ui: context.ui, single }).await?
@@ -92,9 +96,8 @@ impl Audience for EventLines<'_> {
         if self.ui.json() {
             return self.ui.document(report);
         }
-        // What the container says is not trusted with the terminal.
-        let line = view::line(report, self.single);
-        self.ui.print(&line)
+        let paint = |color, text: &str| self.ui.paint_stdout(color, text);
+        self.ui.print(&line(report, When::Time, self.single, paint))
     }
 
     fn notice(&mut self, line: String) {

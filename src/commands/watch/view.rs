@@ -1,53 +1,44 @@
-//! The live view: how each environment is now, and what happened last. Plain lines, redrawn in place.
+//! The live view: what happens scrolls by, and below it stands how each environment is now, redrawn in place.
 
-use std::collections::VecDeque;
-
+use anstyle::AnsiColor;
 use console::{Alignment, Term, measure_text_width, pad_str, truncate_str};
 use powerdev_protocol::{AgentStatus, Usage};
 
+use super::line::{When, line};
 use crate::clock::{now_ms, span};
-use crate::ui::LiveArea;
-use crate::units::ByteSize;
-use crate::watch::{Audience, Glance, Report, What};
+use crate::ui::{LiveArea, Ui};
+use crate::units::{ByteSize, counted};
+use crate::watch::{Audience, Glance, Report};
 
-/// Events that stay on the screen.
-const RECENT: usize = 8;
 /// The narrowest screen that lines are made for.
 const NARROW: usize = 40;
 
 /// A live view on standard error.
 #[derive(Debug)]
-pub struct View {
+pub struct View<'a> {
+    ui: &'a Ui,
     area: LiveArea,
-    recent: VecDeque<String>,
     shown: String,
     /// One environment: its name need not stand on every line.
     single: bool,
 }
 
-impl View {
+impl<'a> View<'a> {
     /// A view that is drawn there.
-    pub fn new(area: LiveArea, single: bool) -> Self {
-        Self { area, recent: VecDeque::new(), shown: String::new(), single }
-    }
-
-    /// Keeps a line on the screen, for as long as it is one of the last.
-    fn remember(&mut self, line: String) {
-        self.recent.push_back(line);
-        if self.recent.len() > RECENT {
-            self.recent.pop_front();
-        }
+    pub fn new(ui: &'a Ui, single: bool) -> Self {
+        Self { ui, area: ui.live_area(), shown: String::new(), single }
     }
 }
 
-impl Audience for View {
+impl Audience for View<'_> {
     fn report(&mut self, report: &Report) -> anyhow::Result<()> {
-        self.remember(line(report, self.single));
+        self.area.above(&line(report, When::Time, self.single, |color, text| self.ui.paint_stderr(color, text)));
         Ok(())
     }
 
     fn notice(&mut self, line: String) {
-        self.remember(format!("notice: {line}"));
+        let line = line.replace(char::is_control, " ");
+        self.area.above(&format!("{} {line}", self.ui.paint_stderr(AnsiColor::Yellow, "notice:")));
     }
 
     fn shown(&mut self, glances: &[Glance<'_>]) {
@@ -56,10 +47,9 @@ impl Audience for View {
         if glances.is_empty() {
             lines.push("no environments on this Engine".to_owned());
         }
-        lines.push(String::new());
-        lines.extend(self.recent.iter().cloned());
         let lines: Vec<_> = lines.iter().map(|line| cut(line, width)).collect();
-        let picture = lines.join("\n");
+        // A line between what scrolls and what stays.
+        let picture = format!("\n{}", lines.join("\n"));
         if picture != self.shown {
             self.area.show(&picture);
             self.shown = picture;
@@ -69,19 +59,6 @@ impl Audience for View {
     fn live(&self) -> bool {
         true
     }
-}
-
-/// A report as a line for people: time, name unless there is only one, what.
-pub fn line(report: &Report, single: bool) -> String {
-    let at = jiff::Timestamp::from_millisecond(i64::try_from(report.at_ms).unwrap_or(i64::MAX)).unwrap_or_default();
-    let at = at.to_zoned(jiff::tz::TimeZone::system()).strftime("%H:%M:%S").to_string();
-    let mark = match &report.what {
-        What::Down { .. } | What::Unhealthy { .. } | What::RestartFailed { .. } | What::EngineLost { .. } => "! ",
-        What::Quarantined { .. } | What::Removed => "!!",
-        _ => "  ",
-    };
-    let name = if single { String::new() } else { format!("{}: ", report.name) };
-    format!("{at} {mark} {name}{}", report.what)
 }
 
 fn block(glance: &Glance<'_>, single: bool) -> Vec<String> {
@@ -115,7 +92,7 @@ fn services(status: &AgentStatus, single: bool) -> Vec<String> {
         .map(|service| {
             let restarts = match service.restarts {
                 0 => String::new(),
-                restarts => format!(", {restarts} restarts"),
+                restarts => format!(", {}", counted(restarts.into(), "restart")),
             };
             let exit = service.last_exit.as_ref().filter(|_| !service.ready);
             let why = exit.map_or_else(String::new, |exit| format!(" ({})", exit.reason));
@@ -133,31 +110,11 @@ fn cut(line: &str, width: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::watch::Cause;
 
     #[test]
     fn lines_fit_and_carry_no_control_characters() {
-        let report = Report {
-            at_ms: 0,
-            name: "demo".into(),
-            what: What::Down {
-                cause: Cause::Oom,
-                detail: format!("\x1b[2J{}", "x".repeat(100)),
-                restart_in_ms: 2000,
-                restarts_left: 3,
-            },
-        };
-        let line = cut(&line(&report, false), 80);
+        let line = cut(&format!("demo  \x1b[2J{}", "x".repeat(100)), 80);
         assert!(measure_text_width(&line) < 80 && !line.contains('\x1b'), "{line}");
-        assert!(line.contains("demo: out of memory"), "{line}");
         assert!(measure_text_width(&cut(&"漢".repeat(100), 80)) < 80, "two columns each");
-    }
-
-    #[test]
-    fn only_the_last_lines_are_kept() {
-        let mut view = View::new(crate::ui::Ui::new(false, true).live_area(), true);
-        (0..3 * RECENT).for_each(|number| view.notice(format!("line {number}")));
-        assert_eq!(view.recent.len(), RECENT);
-        assert_eq!(view.recent.back().map(String::as_str), Some("notice: line 23"));
     }
 }
