@@ -174,6 +174,37 @@ impl Environment {
         })
     }
 
+    /// The state folder that a container was started from, where that is another one than this user's: of another home
+    /// folder (sudo, cron, a colleague). What lies there can't be brought up to date from here.
+    pub fn started_from(&self, container: &Container) -> Option<PathBuf> {
+        let mounted = container.spec.as_ref()?.folder_at(paths::AGENT_DIR)?;
+        let own = self.state.agent_dir();
+        let canonical = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let site = self.site();
+        let other = site == Some(Site::Here) && canonical(mounted) != canonical(&own);
+        mounted.parent().filter(|_| other).map(Path::to_owned)
+    }
+
+    /// Refuses to start a container anew that was started from another home folder: what it would find is as old as
+    /// that.
+    ///
+    /// # Errors
+    /// A conflict that says what to do.
+    pub fn refuse_of_another_home(&self, container: &Container) -> Result<(), Failure> {
+        let Some(folder) = self.started_from(container) else { return Ok(()) };
+        let home = folder.ancestors().nth(2).unwrap_or(&folder).display();
+        let message = format!(
+            "{} was started from another home folder, which has its state in {}",
+            container.name,
+            folder.display()
+        );
+        let hint = format!(
+            "do it as the user whose folder that is, or with XDG_STATE_HOME={home}; `powerdev up --recreate` makes it anew \
+             from here, and what is in /home/dev and .agent-mount stays"
+        );
+        Err(Failure::conflict(message).hint(hint))
+    }
+
     /// The failure that says that there is no such environment.
     pub fn absent(&self) -> anyhow::Error {
         Failure::not_running(format!("there is no environment {} on this Engine", self.name))

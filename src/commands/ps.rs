@@ -10,7 +10,9 @@ use crate::engine::{Container, Engine, RunState};
 use crate::environment::Environment;
 use crate::lifecycle::report::{self, PortReport};
 use crate::spec::label;
+use crate::state::StateDir;
 use crate::ui::table::Table;
+use crate::watch::{self, Quarantine};
 
 /// List every environment on this Engine
 #[derive(Debug, clap::Args)]
@@ -29,6 +31,9 @@ struct Row {
     image: String,
     state: &'static str,
     health: Option<HealthState>,
+    /// Why the watcher has given it up, if it has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quarantine: Option<Quarantine>,
     uptime_ms: Option<u64>,
     /// Open sessions; none where the agent can't be asked.
     sessions: Option<usize>,
@@ -49,6 +54,11 @@ pub async fn run(_: PsArgs, context: &Context<'_>) -> anyhow::Result<ExitCode> {
         context.ui.status("no environments on this Engine; `powerdev up` makes one");
     } else {
         context.ui.print_table(&table(&rows))?;
+        for row in &rows {
+            if let Some(quarantine) = &row.quarantine {
+                context.ui.notice(format_args!("{}: {quarantine}; {}", row.name, Quarantine::REMEDY));
+            }
+        }
     }
     Ok(ExitCode::Done)
 }
@@ -58,7 +68,10 @@ async fn row(engine: &Engine, container: &Container) -> Row {
     let running = container.state == RunState::Running;
     let status = if running { status(engine, container).await } else { None };
     let stopped = (!running).then_some(HealthState::Stopped);
+    let started_ms = status.as_ref().map(|status| status.started_ms);
+    let quarantine = state(&name).and_then(|state| watch::quarantine(&state, started_ms));
     Row {
+        quarantine,
         health: status.as_ref().map(|status| status.health.state).or(stopped),
         sessions: status.as_ref().map(|status| status.sessions),
         uptime_ms: status.map(|status| now_ms().saturating_sub(status.started_ms)),
@@ -69,6 +82,10 @@ async fn row(engine: &Engine, container: &Container) -> Row {
         state: container.state.as_str(),
         ports: report::published(&container.ports, &Default::default()),
     }
+}
+
+fn state(name: &str) -> Option<StateDir> {
+    StateDir::of(&name.parse().ok()?).ok()
 }
 
 /// What its agent says; None when that can't be had from here.
@@ -83,7 +100,7 @@ fn table(rows: &[Row]) -> Table {
         let ports: Vec<String> = row.ports.iter().map(|port| format!("{}->{}", port.host, port.container)).collect();
         table.row([
             row.name.clone(),
-            row.state.to_owned(),
+            if row.quarantine.is_some() { "quarantined".to_owned() } else { row.state.to_owned() },
             row.health.map_or("?".to_owned(), |health| health.to_string()),
             row.uptime_ms.map_or("-".to_owned(), span),
             row.sessions.map_or("-".to_owned(), |count| count.to_string()),

@@ -46,6 +46,7 @@ pub async fn run(args: RestartArgs, context: &Context<'_>) -> anyhow::Result<Exi
         let _lock = environment.state().lock(LOCK_PATIENCE).await?;
         environment.settle().await?;
         let container = environment.require().await?;
+        environment.refuse_of_another_home(&container)?;
         let spinner = context.ui.spinner(&format!("restarting {}", container.name));
         let restarted = restart(&deployment, &container).await;
         spinner.finish_and_clear();

@@ -24,6 +24,7 @@ use crate::site::Site;
 use crate::spec::Gpus;
 use crate::ui::table::Table;
 use crate::units::ByteSize;
+use crate::watch::{self, Quarantine};
 
 /// Show state, health, services, ports, usage against limits, GPUs and drift
 #[derive(Debug, clap::Args)]
@@ -50,6 +51,12 @@ struct StatusDocument {
     disk: Option<Disk>,
     gpus: Vec<Gpu>,
     agent: Option<Agent>,
+    /// Why the watcher has given it up, if it has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quarantine: Option<Quarantine>,
+    /// The state folder that it was started from, where that is another user's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    started_from: Option<PathBuf>,
     drift: Vec<Difference>,
     notices: Vec<String>,
     /// On an Engine elsewhere: the command that brings the ports here.
@@ -165,6 +172,8 @@ fn document(
             sha256: status.sha256.clone(),
             skew: status.sha256 != delivery::SHA256,
         }),
+        quarantine: container.and_then(|c| watch::quarantine(deployment.environment.state(), c.started_at_ms)),
+        started_from: container.and_then(|container| deployment.environment.started_from(container)),
         drift,
         notices,
         usage: status.as_ref().map(|status| status.usage.clone()),
@@ -241,6 +250,8 @@ fn show(document: &StatusDocument, context: &Context<'_>) -> anyhow::Result<()> 
         ui.print("")?;
         ui.print_table(&services_table(&document.services))?;
     }
+    tell::quarantine(ui, document.quarantine.as_ref());
+    tell::started_from(ui, document.started_from.as_deref());
     if let Some(agent) = document.agent.as_ref().filter(|agent| agent.skew) {
         ui.notice(format_args!(
             "the agent inside is another build ({}); `powerdev restart` replaces it",

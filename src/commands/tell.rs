@@ -1,9 +1,12 @@
 //! What several commands tell a person of an environment.
 
+use std::path::Path;
+
 use crate::engine::Endpoint;
 use crate::lifecycle::report::PortReport;
 use crate::plan::Difference;
 use crate::ui::Ui;
+use crate::watch::Quarantine;
 
 /// Tells the addresses, one a line.
 pub fn addresses(ui: &Ui, ports: &[PortReport]) {
@@ -25,6 +28,25 @@ pub fn tunnel(ui: &Ui, endpoint: &Endpoint, tunnel: Option<&str>) {
             endpoint.url
         ));
         ui.status(format_args!("  {tunnel}"));
+    }
+}
+
+/// Tells that the watcher has given it up, and how to go on.
+pub fn quarantine(ui: &Ui, quarantine: Option<&Quarantine>) {
+    if let Some(quarantine) = quarantine {
+        let said = quarantine.to_string().replace(char::is_control, " ");
+        ui.notice(format_args!("{said}; {}", Quarantine::REMEDY));
+    }
+}
+
+/// Tells from whose state folder it was started, where that is another one than this user's.
+pub fn started_from(ui: &Ui, folder: Option<&Path>) {
+    if let Some(folder) = folder {
+        ui.notice(format_args!(
+            "it was started from another home folder, which has its state in {}: changed services and secrets are \
+             applied from there",
+            folder.display()
+        ));
     }
 }
 

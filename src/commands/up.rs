@@ -187,6 +187,7 @@ fn tell(up: &Up, context: &Context<'_>) {
     for replaced in &up.replaced {
         ui.notice(format_args!("port {} is busy: {} stands in for it", replaced.wanted, replaced.host));
     }
+    tell::started_from(ui, up.started_from.as_deref());
     tell::drift(ui, &up.drift);
     if let Some(applied) = &up.applied {
         tell_applied(applied, context);

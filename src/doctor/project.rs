@@ -8,6 +8,7 @@ use crate::diagnostics::diagnose;
 use crate::image;
 use crate::plan;
 use crate::units::ByteSize;
+use crate::watch::{self, Quarantine};
 
 /// Below this there is hardly room for an agent's work, in bytes.
 const ROOM: u64 = 1 << 30;
@@ -21,7 +22,8 @@ pub(super) async fn checks(facts: &Facts) -> Vec<Check> {
                 Some(hint) => failed.fix(hint),
                 None => failed,
             };
-            let skipped = ["security", "env-file", "project-disk", "ports", "ca-bundle", "registry", "image"];
+            let skipped =
+                ["security", "env-file", "project-disk", "ports", "ca-bundle", "registry", "image", "watcher"];
             let skipped = skipped.into_iter().map(|name| Check::skip(name, "the configuration can't be read"));
             return std::iter::once(failed).chain(skipped).collect();
         }
@@ -42,6 +44,7 @@ pub(super) async fn checks(facts: &Facts) -> Vec<Check> {
         ca_bundle(settings),
         super::registry::check(settings, facts).await,
         image(settings, facts).await,
+        watcher(facts),
     ]
 }
 
@@ -97,6 +100,17 @@ fn ca_bundle(settings: &Settings) -> Check {
         Err(error) => {
             Check::fail("ca-bundle", format!("{error:#}")).fix("point CA_BUNDLE at a PEM file, or leave it out")
         }
+    }
+}
+
+/// Whether a watcher has given the environment up.
+fn watcher(facts: &Facts) -> Check {
+    let (Some(environment), Some(container)) = (&facts.environment, &facts.container) else {
+        return Check::skip("watcher", "there is no environment to look at");
+    };
+    match watch::quarantine(environment.state(), container.started_at_ms) {
+        Some(quarantine) => Check::warn("watcher", quarantine.to_string()).fix(Quarantine::REMEDY),
+        None => Check::ok("watcher", "the environment isn't quarantined"),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Making, starting and adopting: whatever is there, afterwards the container runs.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::Serialize;
 
@@ -61,6 +62,8 @@ pub struct Up {
     pub plan: Plan,
     /// What the container was made from, which may be another one than the plan's, with the ports that it has.
     pub made_from: ContainerSpec,
+    /// The state folder that it was started from, where that is another user's: what has changed isn't applied there.
+    pub started_from: Option<PathBuf>,
     /// How the container differs from the plan.
     pub drift: Vec<Difference>,
     /// Ports that stand in for busy ones.
@@ -76,7 +79,8 @@ impl Up {
     /// Made or replaced just now: it is as planned.
     pub(super) fn of(done: Done, plan: Plan, replaced: Vec<Replaced>) -> Self {
         let made_from = plan.environment().clone();
-        Self { done, plan, made_from, drift: Vec::new(), replaced, pending: Vec::new(), applied: None }
+        let (drift, pending) = (Vec::new(), Vec::new());
+        Self { done, plan, made_from, started_from: None, drift, replaced, pending, applied: None }
     }
 }
 
@@ -183,9 +187,14 @@ async fn adopt(deployment: &Deployment, container: &Container, image: &str, info
     tell_openness(deployment, container.spec.as_ref(), &mut plan);
     let drift = container.spec.as_ref().map(|spec| plan::differences(spec, plan.environment())).unwrap_or_default();
     let made_from = container.spec.clone().unwrap_or_else(|| plan.environment().clone());
+    let started_from = deployment.environment.started_from(container);
     let made_from = ContainerSpec { ports: container.ports.clone(), ..made_from };
-    let up = |done| Up { made_from, drift, ..Up::of(done, plan.clone(), Vec::new()) };
+    let of_another_home = started_from.is_some();
+    let up = |done| Up { made_from, started_from, drift, ..Up::of(done, plan.clone(), Vec::new()) };
     let gpus = &plan.environment().gpus;
+    if container.state == RunState::Running && of_another_home {
+        return Ok(up(Done::Adopted));
+    }
     if container.state == RunState::Running {
         let pending = delivery::pending(deployment, container, gpus).await?;
         let applied = reload::apply(deployment, container, gpus, &pending).await?;
@@ -196,6 +205,7 @@ async fn adopt(deployment: &Deployment, container: &Container, image: &str, info
         deployment.engine.unpause_container(&container.name).await?;
         return Ok(up(Done::Started));
     }
+    deployment.environment.refuse_of_another_home(container)?;
     delivery::refresh(deployment, container, gpus).await?;
     for network in &plan.networks {
         deployment.engine.ensure_network(network).await?;

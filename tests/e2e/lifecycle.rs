@@ -188,7 +188,8 @@ slow:
     project.powerdev(["stop"]).run().ok();
     std::fs::remove_file(project.dir().join(".agent-mount/docker_data/go")).expect("it was written");
     project.powerdev(["daemon", "--no-wait"]).run().ok();
-    project.powerdev(["health", "--wait", "1"]).run().code(5);
+    let late = project.powerdev(["health", "--wait", "1"]).run().code(6);
+    assert_eq!(late.out(), "starting\n");
 }
 
 #[test]
@@ -333,6 +334,32 @@ fn what_cannot_start_leaves_nothing() {
     let refused = project.powerdev(["up"]).run();
     assert!(refused.code != 0 && !refused.err().is_empty(), "no GPU here: {}", refused.err());
     assert!(engine::leftovers(project.name()).is_empty(), "nothing is left of the try");
+}
+
+/// Sudo, cron, a colleague: another home folder, and the same Engine.
+#[test]
+fn from_another_home_folder_it_is_told_and_never_half_mended() {
+    let project = Project::new(TWO);
+    project.powerdev(["up"]).run().ok();
+    let since = engine::inspect(&project.container()).expect("it runs")["State"]["StartedAt"].clone();
+    let elsewhere = tempfile::tempdir().expect("a temporary folder");
+    let there = |arguments: &[&str]| project.powerdev(arguments).env("XDG_STATE_HOME", elsewhere.path());
+    let state = project.state_home().join("powerdev").join(project.name()).display().to_string();
+    project.env_file("CANARY=new\n");
+    for command in [&["health"][..], &["status"], &["up", "--timeout", "20"]] {
+        let run = there(command).run().ok();
+        assert!(run.err().contains(&state), "{command:?}: {}", run.err());
+    }
+    assert_eq!(there(&["health", "--json"]).run().ok().json()["started_from"], state.as_str());
+    assert_eq!(project.powerdev(["health", "--json"]).run().ok().json()["started_from"], json!(null));
+    let refused = there(&["restart"]).run().code(8);
+    assert!(refused.err().contains(&state) && refused.err().contains("XDG_STATE_HOME="), "{}", refused.err());
+    assert_eq!(engine::inspect(&project.container()).expect("it runs")["State"]["StartedAt"], since, "left alone");
+    there(&["stop"]).run().ok();
+    let refused = there(&["up"]).run().code(8);
+    assert!(refused.err().contains("--recreate"), "{}", refused.err());
+    there(&["up", "--recreate"]).run().ok();
+    assert!(project.powerdev(["status"]).run().ok().err().contains(&elsewhere.path().display().to_string()));
 }
 
 #[test]

@@ -86,3 +86,18 @@ fn a_stopped_container_whose_port_was_taken_says_so() {
     assert_ne!(host_port(&up), host);
     drop(thief);
 }
+
+#[test]
+fn what_is_told_are_the_ports_that_are_open() {
+    let project = Project::new(&services(3957));
+    let first = project.powerdev(["up", "--json"]).run().ok().json();
+    project.write("powerdev.yaml", project.read("powerdev.yaml") + "ports: ['39571:3958']\n");
+    let up = project.powerdev(["up", "--json"]).run().ok().json();
+    assert_eq!(up["ports"], first["ports"], "the new one isn't published yet");
+    let told = project.powerdev(["up"]).run().ok().err();
+    let (open, drift) = told.split_once("port 3958: none -> 127.0.0.1:39571").expect("the new one is told as drift");
+    assert!(!format!("{open}{drift}").contains("http://127.0.0.1:39571"), "{told}");
+    assert!(told.contains("`powerdev up --recreate` applies it"), "{told}");
+    let up = project.powerdev(["up", "--recreate", "--json"]).run().ok().json();
+    assert_eq!(up["ports"].as_array().map(Vec::len), Some(2));
+}
