@@ -40,7 +40,8 @@ fn automatic(place: &PlaceFacts, notices: &mut Vec<String>) -> Gpus {
         (None, true) => return Gpus::All,
         (None, false) => {}
         (Some(gpus), _) if gpus.is_empty() => {
-            notices.push("no NVIDIA GPU found: the environment runs without one".into());
+            // Most machines have none, and nobody asked for one: that is worth no word at every start.
+            tracing::info!("no NVIDIA GPU found: the environment runs without one");
         }
         (Some(_), true) => return Gpus::All,
         (Some(gpus), false) => {
