@@ -6,8 +6,10 @@ use powerdev_protocol::{ExitCode, HealthState, Reloaded, ServiceStatus};
 use serde::Serialize;
 
 use super::flags::SettingFlags;
+use super::outline::outline;
 use super::{Context, agree, tell};
 use crate::clock::{Deadline, Seconds};
+use crate::config::Settings;
 use crate::deployment::Deployment;
 use crate::interrupt::interruptible;
 use crate::lifecycle::report::{self, PortReport};
@@ -27,12 +29,15 @@ pub struct UpArgs {
 #[derive(Debug, clap::Args)]
 pub struct BringArgs {
     /// Replace the container that is there; what is in .agent-mount and in the home folder stays
-    #[arg(long)]
+    #[arg(long, alias = "force-recreate")]
     recreate: bool,
+    /// Nothing: as with docker compose, and so by itself
+    #[arg(long = "detach", short = 'd', hide = true)]
+    _detach: bool,
     /// Agree to what the project's files ask for beyond its folder: `powerdev trust` shows it
     #[arg(long)]
     trust: bool,
-    /// Print what would be done, and touch nothing
+    /// Print what would be done, and touch nothing; with --json as it would be asked of the Engine
     #[arg(long)]
     dry_run: bool,
     /// Return as soon as the container runs
@@ -121,7 +126,7 @@ pub(super) async fn bring_up(args: &BringArgs, build: Build, context: &Context<'
     let options = BringUp { recreate: args.recreate, build };
     if args.dry_run {
         let up = lifecycle::dry_run(&deployment, options).await?;
-        tell_dry_run(&up, context)?;
+        tell_dry_run(&up, &deployment.settings, context)?;
         return Ok(Running { deployment, done: None });
     }
     let up = lifecycle::bring_up(&deployment, ui, options).await?;
@@ -219,10 +224,11 @@ fn tell_applied(applied: &Applied, context: &Context<'_>) {
     }
 }
 
-fn tell_dry_run(up: &Up, context: &Context<'_>) -> anyhow::Result<()> {
-    if context.ui.json() {
+fn tell_dry_run(up: &Up, settings: &Settings, context: &Context<'_>) -> anyhow::Result<()> {
+    let ui = context.ui;
+    if ui.json() {
         let Up { done, plan, drift, pending, .. } = up;
-        return context.ui.document(&DryRun { dry_run: true, done: *done, plan: Planned::of(plan), drift, pending });
+        return ui.document(&DryRun { dry_run: true, done: *done, plan: Planned::of(plan), drift, pending });
     }
     let what = match up.done {
         Done::Created => "would make and start",
@@ -230,16 +236,17 @@ fn tell_dry_run(up: &Up, context: &Context<'_>) -> anyhow::Result<()> {
         Done::Started => "would start",
         Done::Adopted => "would leave running",
     };
-    context.ui.status(format_args!("{what} {}:", up.plan.environment().name));
+    ui.status(format_args!("{what} {}:", up.plan.environment().name));
+    ui.print(outline(settings, &up.plan).trim_end())?;
     for notice in &up.plan.notices {
-        context.ui.notice(notice);
+        ui.notice(notice);
     }
-    tell::drift(context.ui, &up.drift);
     match &up.pending {
         pending if lifecycle::reload::is_enough(pending) => {
-            context.ui.notice(format_args!("would apply without a restart: {}", pending.join(", ")));
+            ui.notice(format_args!("would apply without a restart: {}", pending.join(", ")));
         }
         pending => tell_pending(pending, context),
     }
-    context.ui.print_lines(&serde_json::to_string_pretty(up.plan.environment())?)
+    tell::drift(ui, &up.drift);
+    Ok(())
 }
