@@ -32,8 +32,9 @@ pub fn stale_agents() -> Vec<Removal> {
     folders(&cache).into_iter().filter(stale).map(|path| removal(path, "a former release's agent")).collect()
 }
 
-/// What is remembered of environments that this Engine knows nothing of, and that nobody has used for a week.
-pub async fn remembered(inventory: &Inventory) -> Vec<Remembered> {
+/// What is remembered of environments that this Engine knows nothing of, and that nobody has used for a week; of one
+/// alone where that is given.
+pub async fn remembered(inventory: &Inventory, only: Option<&Name>) -> Vec<Remembered> {
     let Ok(home) = state::state_home() else { return Vec::new() };
     let everything = [&inventory.containers, &inventory.networks, &inventory.volumes];
     let known: BTreeSet<&str> = everything.into_iter().flatten().filter_map(|item| item.project.as_deref()).collect();
@@ -42,6 +43,9 @@ pub async fn remembered(inventory: &Inventory) -> Vec<Remembered> {
         let Some(name) = path.file_name().and_then(OsStr::to_str).and_then(|name| name.parse::<Name>().ok()) else {
             continue;
         };
+        if only.is_some_and(|only| *only != name) {
+            continue;
+        }
         if known.contains(name.as_str()) || !left_alone(&path) {
             continue;
         }

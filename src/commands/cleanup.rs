@@ -7,11 +7,16 @@ use super::Context;
 use crate::cleanup::{self, CleanupScope, Removal, Target};
 use crate::engine::Engine;
 use crate::ui::table::Table;
-use crate::units::ByteSize;
+use crate::units::{ByteSize, counted};
 
 /// Remove what powerdev made and nothing uses: superseded images, networks, caches, leftovers on this machine
+///
+/// On a terminal it lists what would go, and asks.
 #[derive(Debug, clap::Args)]
 pub struct CleanupArgs {
+    /// Only what belongs to this project; so it is by itself where --project names one
+    #[arg(long = "this-project", short = 'p', conflicts_with = "all")]
+    this_project: bool,
     /// Remove everything unused on this Engine, whoever made it: stopped containers, images, networks, volumes, build
     /// cache
     #[arg(long)]
@@ -53,19 +58,32 @@ pub async fn run(args: CleanupArgs, context: &Context<'_>) -> anyhow::Result<Exi
     let scope = CleanupScope { all: args.all, volumes: args.volumes };
     let spinner = context.ui.spinner("looking at what there is");
     let inventory = if args.all { engine.everything().await } else { engine.inventory().await };
-    let inventory = inventory.inspect_err(|_| spinner.finish_and_clear())?;
-    let mut plan = cleanup::plan(&inventory, scope);
+    let mut inventory = inventory.inspect_err(|_| spinner.finish_and_clear())?;
+    let project = match args.this_project || context.global.project.is_some() {
+        true => Some(context.identity()?.0),
+        false => None,
+    };
     // Held until the end: their locks keep others from bringing these environments back meanwhile.
-    let remembered = cleanup::remembered(&inventory).await;
-    plan.extend(cleanup::stale_agents());
+    let remembered = cleanup::remembered(&inventory, project.as_ref()).await;
+    if let Some(project) = &project {
+        inventory.retain_project(project.as_str());
+    }
+    let mut plan = cleanup::plan(&inventory, scope);
+    if project.is_none() {
+        plan.extend(cleanup::stale_agents());
+    }
     plan.extend(remembered.iter().map(|remembered| remembered.removal.clone()));
     spinner.finish_and_clear();
     if !context.ui.json() {
         show(context, &plan)?;
     }
-    let risky = args.all || plan.iter().any(|removal| is_state(removal, &inventory));
-    if !args.dry_run && !plan.is_empty() && risky && !args.yes {
-        let question = format!("Remove these {} things?", plan.len());
+    // Where nobody can be asked, a script means what it says, but for what nobody can make again.
+    let asks = args.all || context.ui.can_ask() || plan.iter().any(|removal| is_state(removal, &inventory));
+    if !args.dry_run && !plan.is_empty() && asks && !args.yes {
+        let question = match plan.len() {
+            1 => "Remove this?".to_owned(),
+            count => format!("Remove these {count}?"),
+        };
         if !context.ui.confirm(&question, "--yes")? {
             context.ui.status("Nothing was removed.");
             return Ok(ExitCode::Interrupted);
@@ -122,9 +140,9 @@ fn kind(target: &Target) -> &'static str {
 
 fn report(context: &Context<'_>, lines: Vec<RemovalLine>, dry_run: bool) -> anyhow::Result<ExitCode> {
     let ui = context.ui;
-    let counted = lines.iter().filter(|line| dry_run || line.removed);
-    let bytes: u64 = counted.clone().filter_map(|line| line.removal.size).sum();
-    let count = counted.count();
+    let done = lines.iter().filter(|line| dry_run || line.removed);
+    let bytes: u64 = done.clone().filter_map(|line| line.removal.size).sum();
+    let count = done.count();
     for line in &lines {
         if let Some(error) = &line.error {
             ui.notice(format_args!("{} {} stays: {error}", kind(&line.removal.target), line.removal.name));
@@ -132,7 +150,7 @@ fn report(context: &Context<'_>, lines: Vec<RemovalLine>, dry_run: bool) -> anyh
     }
     if !lines.is_empty() {
         let verb = if dry_run { "Would remove" } else { "Removed" };
-        ui.status(format_args!("{verb} {count} things, up to {}", ByteSize(bytes)));
+        ui.status(format_args!("{verb} {}, up to {}", counted(count as u64, "thing"), ByteSize(bytes)));
     }
     let failed = lines.iter().any(|line| line.error.is_some());
     if ui.json() {

@@ -26,6 +26,17 @@ pub struct Inventory {
     pub build_cache: u64,
 }
 
+impl Inventory {
+    /// Leaves what belongs to one environment. Images and build cache may be many's.
+    pub fn retain_project(&mut self, name: &str) {
+        for items in [&mut self.containers, &mut self.networks, &mut self.volumes] {
+            items.retain(|item| item.project.as_deref() == Some(name));
+        }
+        self.images.clear();
+        self.build_cache = 0;
+    }
+}
+
 /// One thing on the Engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item {

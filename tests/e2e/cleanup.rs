@@ -120,3 +120,39 @@ fn engine_wide_takes_all_that_is_unused_and_asks() {
     assert!(engine.is_running(running.name()), "what runs is left alone");
     assert!(after.contains("watched:1"), "and so is its image");
 }
+
+#[test]
+fn on_a_terminal_it_lists_and_asks_and_may_keep_to_one_project() {
+    let (project, other) = (Project::bare(), Project::bare());
+    let engine = SecondEngine::start();
+    let make = |project: &Project| {
+        let (name, label) = (project.container(), format!("dev.powerdev.project={}", project.name()));
+        done(&engine, &["network", "create", "--label", &label, &name]);
+    };
+    make(&project);
+    make(&other);
+    let cleanup = |arguments: &[&str]| {
+        let arguments = [&["cleanup"], arguments].concat();
+        project.powerdev(arguments).env("DOCKER_HOST", engine.host())
+    };
+    let mut terminal = cleanup(&[]).terminal(24, 120);
+    terminal.expect(&project.container());
+    terminal.expect("Remove these 2? [y/N]");
+    terminal.send("n");
+    assert_eq!(terminal.wait().0, 130);
+    assert!(there(&engine).contains(&project.container()));
+
+    let listed = cleanup(&["-p", "--dry-run", "--json"]).run().ok().json();
+    assert_eq!(names(&listed), [project.container()]);
+    let by_name = cleanup(&["--dry-run", "--json", "--project"]).args([project.dir()]).run().ok().json();
+    assert_eq!(names(&by_name), [project.container()]);
+    let mut terminal = cleanup(&["-p"]).terminal(24, 120);
+    terminal.expect("Remove this? [y/N]");
+    terminal.send("y");
+    assert_eq!(terminal.wait().0, 0);
+    assert!(
+        !there(&engine).contains(&project.container()) && there(&engine).contains(&other.container()),
+        "{}",
+        there(&engine)
+    );
+}
