@@ -25,7 +25,7 @@ pub struct Global {
     /// Print one JSON document on standard output (watch, events and logs: one a line)
     #[arg(long, global = true)]
     pub json: bool,
-    /// Print errors only
+    /// Print what was asked for and errors only: no progress, no notices; lists as bare names
     #[arg(long, short, global = true)]
     pub quiet: bool,
     /// Log on standard error what is done (-vv: each call with its time); POWERDEV_LOG does it, too
@@ -56,6 +56,7 @@ pub enum Command {
     Logs(commands::logs::LogsArgs),
     Stop(commands::stop::StopArgs),
     Rm(commands::rm::RmArgs),
+    Down(commands::down::DownArgs),
     Restart(commands::restart::RestartArgs),
     Status(commands::status::StatusArgs),
     Health(commands::health::HealthArgs),

@@ -93,7 +93,9 @@ fn with_names(command: Command) -> Command {
     };
     command
         .mut_args(|arg| {
-            if is_called(&arg, "SERVICE") {
+            if arg.get_id() == "gpu" {
+                arg.add(ArgValueCandidates::new(gpus))
+            } else if is_called(&arg, "SERVICE") {
                 arg.add(ArgValueCandidates::new(services))
             } else if is_called(&arg, "ENVIRONMENT") {
                 arg.add(ArgValueCandidates::new(environments))
@@ -145,6 +147,12 @@ fn backups() -> Vec<CompletionCandidate> {
     let names = all.into_iter().rev().filter(|backup| backup.complete()).map(|backup| backup.name);
     let candidates = ["latest".to_owned()].into_iter().chain(names).enumerate();
     candidates.map(|(order, name)| CompletionCandidate::new(name).display_order(Some(order))).collect()
+}
+
+/// The words for GPUs. Which there are is asked of a driver that may take its time.
+fn gpus() -> Vec<CompletionCandidate> {
+    let words = [("auto", "all that machine and Engine offer"), ("all", "all, or no start"), ("none", "none")];
+    words.into_iter().map(|(word, help)| CompletionCandidate::new(word).help(Some(help.into()))).collect()
 }
 
 /// Environments by name.

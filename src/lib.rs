@@ -44,7 +44,7 @@ use clap::Parser;
 /// Parses the command line, runs the command, renders what went wrong.
 pub fn main() -> ExitCode {
     completion::answer();
-    let cli = match cli::Cli::try_parse() {
+    let cli = match cli::Cli::try_parse_from(commands::reflex::translated(std::env::args_os())) {
         Ok(cli) => cli,
         Err(error) => return refused(&error),
     };
@@ -68,6 +68,9 @@ pub fn main() -> ExitCode {
 /// A command line that clap doesn't take, or that asks for help. Who asked for JSON gets a document here, too.
 fn refused(error: &clap::Error) -> ExitCode {
     let json = std::env::args_os().any(|argument| argument == "--json");
+    if let Some(meant) = commands::reflex::meant(error) {
+        return failed(&ui::Ui::new(json, false), &meant.into());
+    }
     if error.use_stderr() && json {
         return failed(&ui::Ui::new(true, false), &refusal(&error.render().to_string()).into());
     }

@@ -24,10 +24,12 @@ const COMMANDS: &[(&str, &[&str], Option<i32>)] = &[
     ("logs", &["--no-follow"], Some(3)),
     ("stop", &[], Some(3)),
     ("rm", &[], Some(3)),
+    ("down", &[], Some(3)),
     ("restart", &[], Some(3)),
     ("status", &[], Some(3)),
     ("health", &[], Some(3)),
     ("watch", &[], None),
+    ("events", &[], Some(4)),
     ("persist", &[], None),
     ("backups", &[], Some(0)),
     ("restore", &["20260101T000000Z"], Some(4)),
@@ -100,6 +102,50 @@ fn help_of_every_command_says_something_and_fits_80_columns() {
 fn version_is_the_packages() {
     let output = Project::bare().powerdev(["--version"]).run().ok();
     assert_eq!(output.out().trim(), concat!("powerdev ", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn what_docker_users_type_is_understood_or_told() {
+    let project = Project::bare();
+    let said = |line: &str| project.powerdev(line.split(' ')).run();
+    assert_eq!(said("version").ok().stdout, said("--version").ok().stdout);
+    assert_eq!(said("help").ok().stdout, said("--help").ok().stdout);
+    assert_eq!(said("help services stop").ok().stdout, said("services stop --help").ok().stdout);
+    for (word, instead) in [
+        ("top", "`powerdev status`"),
+        ("cp", ".agent-mount/docker_workspace"),
+        ("run", "`powerdev exec -- COMMAND`"),
+        ("images", "`powerdev cleanup --dry-run`"),
+        ("compose", "`docker` itself"),
+    ] {
+        let told = said(word).code(2);
+        assert!(told.err().contains(&format!("no command `{word}`")) && told.err().contains(instead), "{}", told.err());
+    }
+    let document = said("--json stats").code(2).json();
+    assert!(document["hint"].as_str().is_some_and(|hint| hint.contains("`powerdev status`")), "{document}");
+}
+
+#[test]
+fn completions_are_installed_where_the_shell_looks() {
+    let project = Project::bare();
+    for (shell, file) in [
+        ("bash", ".local/share/bash-completion/completions/powerdev"),
+        ("zsh", ".zfunc/_powerdev"),
+        ("fish", ".config/fish/completions/powerdev.fish"),
+    ] {
+        let path = project.home().join(file);
+        assert!(!path.exists());
+        // Of the shell that one has, and of one that is named.
+        let own = project.powerdev(["completions", "--install"]).env("SHELL", format!("/usr/bin/{shell}")).run().ok();
+        assert!(own.err().contains(&path.display().to_string()), "{}", own.err());
+        let printed = project.powerdev(["completions", shell]).run().ok();
+        assert_eq!(std::fs::read_to_string(&path).expect("written").trim_end(), printed.out().trim_end());
+        let named = project.powerdev(["completions", shell, "--install", "--json"]).run().ok().json();
+        assert_eq!(named["installed"], path.display().to_string());
+    }
+    let refused = project.powerdev(["completions", "--install"]).env("SHELL", "/bin/tcsh").run().code(2);
+    assert!(refused.err().contains("bash, zsh, fish"), "{}", refused.err());
+    project.powerdev(["completions"]).run().code(2);
 }
 
 #[test]

@@ -74,6 +74,7 @@ fn commands_services_and_environments_are_completed_in_every_shell() {
             ("powerdev restore 20", format!("powerdev restore {backup}")),
             ("powerdev restore la", "powerdev restore latest".to_owned()),
             ("powerdev up --profile f", "powerdev up --profile full".to_owned()),
+            ("powerdev up --gpu n", "powerdev up --gpu none".to_owned()),
             ("powerdev completions z", "powerdev completions zsh".to_owned()),
         ] {
             assert_eq!(completed(&mut terminal, typed), expected, "{shell_name}: {typed}");

@@ -23,6 +23,12 @@ pub struct ExecArgs {
     /// No terminal, even where there is one
     #[arg(long, short = 'T')]
     no_tty: bool,
+    /// Nothing: as with docker, and so by itself
+    #[arg(long = "interactive", short = 'i', hide = true)]
+    _interactive: bool,
+    /// Nothing: as with docker, and so by itself on a terminal
+    #[arg(long = "tty", short = 't', hide = true, overrides_with = "no_tty")]
+    _tty: bool,
     /// Run it in this folder of the environment [default: the one that matches yours]
     #[arg(long, short = 'w', value_name = "DIR")]
     workdir: Option<String>,

@@ -23,6 +23,8 @@ fn flag(setting: &Setting, name: &'static str) -> Arg {
     let why = setting.why.trim_end_matches('.');
     let (takes, choices) = ((syntax.takes)(), (syntax.choices)());
     let arg = Arg::new(name).long(name).value_name(syntax.placeholder);
+    // As docker calls it.
+    let arg = if name == "gpu" { arg.alias("gpus") } else { arg };
     if !choices.is_empty() {
         // clap lists them in the help, and completes them.
         return arg.help(why).ignore_case(true).value_parser(PossibleValuesParser::new(choices));

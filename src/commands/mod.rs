@@ -10,6 +10,7 @@ pub mod completions;
 pub mod config;
 pub mod daemon;
 pub mod doctor;
+pub mod down;
 pub mod events;
 pub mod exec;
 pub mod flags;
@@ -17,8 +18,10 @@ pub mod health;
 pub mod init;
 pub mod logs;
 pub mod man;
+mod outline;
 pub mod persist;
 pub mod ps;
+pub mod reflex;
 pub mod restart;
 pub mod restore;
 pub mod rm;
@@ -131,6 +134,7 @@ pub async fn run(cli: Cli, ui: &Ui) -> anyhow::Result<std::process::ExitCode> {
         Command::Logs(args) => logs::run(args, &context).await,
         Command::Stop(args) => stop::run(args, &context).await,
         Command::Rm(args) => rm::run(args, &context).await,
+        Command::Down(args) => down::run(args, &context).await,
         Command::Restart(args) => restart::run(args, &context).await,
         Command::Status(args) => status::run(args, &context).await,
         Command::Health(args) => health::run(args, &context).await,

@@ -17,7 +17,7 @@ use crate::engine::{Container, Engine, EngineHealth, LogOptions, RunState};
 use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::spec::Published;
-use crate::units::ByteSize;
+use crate::units::{ByteSize, counted};
 
 /// How long the Engine may be silent before the backup goes on without it.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -187,7 +187,7 @@ fn report(context: &Context<'_>, document: PersistDocument) -> anyhow::Result<Ex
         ui.status(format_args!("Removed backup {name}"));
     }
     let verified = if document.verified { ", verified" } else { "" };
-    ui.status(format_args!("Backed up {} files, {}{verified}", made.files, ByteSize(made.bytes)));
+    ui.status(format_args!("Backed up {}, {}{verified}", counted(made.files as u64, "file"), ByteSize(made.bytes)));
     let code = if made.complete { ExitCode::Done } else { ExitCode::Failed };
     if !made.complete {
         ui.notice("some files could not be read: this backup is not complete, and no older one was removed");

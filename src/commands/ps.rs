@@ -16,7 +16,11 @@ use crate::watch::{self, Quarantine};
 
 /// List every environment on this Engine
 #[derive(Debug, clap::Args)]
-pub struct PsArgs {}
+pub struct PsArgs {
+    /// Nothing: those that don't run are listed by themselves
+    #[arg(long = "all", short = 'a', hide = true)]
+    _all: bool,
+}
 
 #[derive(Debug, Serialize)]
 struct PsDocument {
@@ -50,6 +54,8 @@ pub async fn run(_: PsArgs, context: &Context<'_>) -> anyhow::Result<ExitCode> {
     let rows = futures_util::future::join_all(containers.iter().map(|container| row(&engine, container))).await;
     if context.ui.json() {
         context.ui.document(&PsDocument { environments: rows })?;
+    } else if context.ui.quiet() {
+        rows.iter().try_for_each(|row| context.ui.print(&row.name))?;
     } else if rows.is_empty() {
         context.ui.status("no environments on this Engine; `powerdev up` makes one");
     } else {

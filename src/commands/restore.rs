@@ -13,7 +13,7 @@ use crate::backup::{Backup, BackupError, Folder, Job, Store};
 use crate::environment::Environment;
 use crate::failure::{Diagnostic as _, Failure};
 use crate::state::StateDir;
-use crate::units::ByteSize;
+use crate::units::{ByteSize, counted};
 
 /// How long another powerdev may be at work on this environment before we give up.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -120,7 +120,7 @@ fn question(backup: &Backup, folders: &[Folder], dir: &Path) -> String {
 
 fn report(context: &Context<'_>, restored: &Restored) -> anyhow::Result<ExitCode> {
     let ui = context.ui;
-    ui.status(format_args!("Restored {} files, {}", restored.files, ByteSize(restored.bytes)));
+    ui.status(format_args!("Restored {}, {}", counted(restored.files as u64, "file"), ByteSize(restored.bytes)));
     if let Some(saved) = &restored.saved_as {
         ui.status(format_args!("What was there is backup {saved}; `powerdev restore {saved}` brings it back"));
     }

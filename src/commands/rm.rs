@@ -23,6 +23,13 @@ pub struct RmArgs {
     yes: bool,
 }
 
+impl RmArgs {
+    /// As `down` does it: whatever runs.
+    pub(super) fn of_down(volumes: bool, yes: bool) -> Self {
+        Self { force: true, volumes, yes }
+    }
+}
+
 #[derive(Debug, Serialize)]
 struct RmDocument<'a> {
     name: &'a str,

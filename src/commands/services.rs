@@ -74,6 +74,8 @@ async fn list(environment: &Environment, context: &Context<'_>) -> anyhow::Resul
     let services = services(environment).await?;
     if context.ui.json() {
         context.ui.document(&List { name: environment.name().as_str(), services: &services })?;
+    } else if context.ui.quiet() {
+        services.iter().try_for_each(|service| context.ui.print(&service.name))?;
     } else if services.is_empty() {
         context.ui.status("no services: name some under `services:` in powerdev.yaml");
     } else {

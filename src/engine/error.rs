@@ -322,7 +322,7 @@ fn unreachable_hint(error: &Error, origin: &str) -> String {
             "add yourself to the group docker: `sudo usermod -aG docker $USER`, then log in again".into()
         }
         _ if origin.ends_with("socket") => start.into(),
-        _ => format!("start it, or choose another: {origin} says to look there"),
+        _ => format!("start it, or point to another one: this address is what {origin} says"),
     }
 }
 

@@ -51,6 +51,11 @@ impl Ui {
         self.json
     }
 
+    /// Whether only what was asked for and errors are wanted.
+    pub fn quiet(&self) -> bool {
+        self.quiet
+    }
+
     /// Whether bars and live views may be drawn on standard error.
     pub fn live(&self) -> bool {
         self.live
@@ -90,6 +95,14 @@ impl Ui {
     /// When standard output can't be written. A reader that went away (`| head`) is no error.
     pub fn print(&self, line: &str) -> anyhow::Result<()> {
         stdout(&clean::line(line)).map(drop)
+    }
+
+    /// [`Ui::print`] for a stream of lines: false once nobody reads any more.
+    ///
+    /// # Errors
+    /// As [`Ui::print`].
+    pub fn print_while_read(&self, line: &str) -> anyhow::Result<bool> {
+        stdout(&clean::line(line))
     }
 
     /// Prints lines of our own making, as they are laid out: what others wrote must not have lines in it.
@@ -175,7 +188,8 @@ impl Ui {
     /// When the terminal is gone, or the user breaks off.
     pub fn choose(&self, question: &str, choices: &[&str]) -> anyhow::Result<usize> {
         let choices: Vec<String> = choices.iter().map(|choice| clean::line(choice)).collect();
-        Ok(dialoguer::Select::new().with_prompt(clean::line(question)).items(&choices).default(0).interact()?)
+        let select = dialoguer::Select::with_theme(&Questions).with_prompt(clean::line(question));
+        Ok(select.items(&choices).default(0).interact()?)
     }
 
     /// Asks for a line of text. Only where [`Ui::can_ask`].
@@ -183,7 +197,8 @@ impl Ui {
     /// # Errors
     /// When the terminal is gone, or the user breaks off.
     pub fn ask(&self, question: &str, default: &str) -> anyhow::Result<String> {
-        let input = dialoguer::Input::<String>::new().with_prompt(clean::line(question)).default(default.to_owned());
+        let input = dialoguer::Input::<String>::with_theme(&Questions);
+        let input = input.with_prompt(clean::line(question)).default(default.to_owned());
         Ok(input.show_default(!default.is_empty()).allow_empty(true).interact_text()?)
     }
 
@@ -227,6 +242,28 @@ impl Ui {
     }
 }
 
+/// How questions stand on the screen: one that ends with its mark needs no colon.
+struct Questions;
+
+fn asked(prompt: &str) -> String {
+    format!("{prompt}{}", if prompt.ends_with('?') { "" } else { ":" })
+}
+
+impl dialoguer::theme::Theme for Questions {
+    fn format_prompt(&self, f: &mut dyn std::fmt::Write, prompt: &str) -> std::fmt::Result {
+        f.write_str(&asked(prompt))
+    }
+
+    fn format_input_prompt_selection(
+        &self,
+        f: &mut dyn std::fmt::Write,
+        prompt: &str,
+        chosen: &str,
+    ) -> std::fmt::Result {
+        write!(f, "{} {chosen}", asked(prompt))
+    }
+}
+
 fn paint(wanted: bool, color: AnsiColor, text: &str) -> String {
     if wanted { clean::painted(color, text) } else { text.to_owned() }
 }
@@ -248,7 +285,7 @@ pub struct LiveArea(ProgressBar);
 impl LiveArea {
     /// Writes a line above it, which stays and scrolls away.
     pub fn above(&self, line: &str) {
-        self.0.println(line);
+        self.0.println(clean::line(line));
     }
 
     /// Draws this in place of what was there.

@@ -271,6 +271,44 @@ fn dry_run_touches_nothing() {
 }
 
 #[test]
+fn a_dry_run_reads_as_people_read_and_ends_with_what_differs() {
+    let project = Project::new(TWO);
+    project.env_file("SECRET_KEY=sk-canary\n");
+    project.powerdev(["up"]).run().ok();
+    project.env_file("SECRET_KEY=sk-canary\nDOCKER_MEMORY=123m\n");
+    let plan = project.powerdev(["up", "--dry-run"]).run().ok();
+    let (out, err) = (plan.out(), plan.err());
+    for part in
+        ["image     ", "123 MiB of memory", "security  dev: ", "/home/dev", "services  late: ", "(after steady)"]
+    {
+        assert!(out.contains(part), "{part}: {out}");
+    }
+    assert!(out.contains("secrets: SECRET_KEY") && !out.contains("sk-canary"), "{out}");
+    assert!(!out.contains('{'), "no JSON for people: {out}");
+    let last = err.lines().last().expect("it says what it would do");
+    assert!(last.contains("DOCKER_MEMORY"), "what differs comes last: {err}");
+    assert!(!err.contains("GPU"), "nobody asked for one: {err}");
+}
+
+#[test]
+fn down_stops_and_removes_and_keeps_what_is_ones_own() {
+    let project = Project::new(TWO);
+    project.powerdev(["up", "-d"]).run().ok();
+    project.powerdev(["exec", "-it", "sh", "-c", "echo kept > ~/note"]).run().ok();
+    assert!(project.powerdev(["ps", "-a"]).run().ok().out().contains(project.name()));
+    let names = project.powerdev(["ps", "-q"]).run().ok();
+    assert!(names.out().lines().any(|line| line == project.name()), "{}", names.out());
+    assert_eq!(project.powerdev(["services", "-q"]).run().ok().out(), "steady\nlate\n");
+    let down = project.powerdev(["down"]).run().ok();
+    assert!(down.err().contains("home folder stay"), "{}", down.err());
+    assert!(engine::inspect(&project.container()).is_none());
+    project.powerdev(["up", "--force-recreate"]).run().ok();
+    assert_eq!(project.powerdev(["exec", "-i", "cat", "/home/dev/note"]).run().ok().out(), "kept\n");
+    project.powerdev(["down", "--volumes", "--yes"]).run().ok();
+    assert!(!engine::has_volume(&format!("{}-home", project.container())));
+}
+
+#[test]
 fn two_at_once_make_one_environment() {
     let project = Project::new(TWO);
     let both = [project.powerdev(["up", "--json"]).spawn(), project.powerdev(["up", "--json"]).spawn()];

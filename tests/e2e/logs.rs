@@ -27,6 +27,9 @@ fn what_is_there_filtered() {
     let all = logs(&[]).ok();
     assert!(all.out().contains("counter | count 1\n") && all.out().contains("other | other-began\n"), "{}", all.out());
     assert_eq!(logs(&["counter", "--tail", "2"]).ok().out(), "counter | count 4\ncounter | count 5\n");
+    let both = logs(&["counter", "other"]).ok();
+    assert!(both.out().contains("count 5") && both.out().contains("other-began"), "{}", both.out());
+    assert!(!both.out().contains("powerdev |"), "neither is the supervisor: {}", both.out());
     assert_eq!(logs(&["--grep", "count [23]"]).ok().out(), "counter | count 2\ncounter | count 3\n");
     assert_eq!(logs(&["counter", "--since", "1w", "-n", "1"]).ok().out(), "counter | count 5\n");
     assert_eq!(logs(&["--since", "2100-01-01T00:00:00Z"]).ok().out(), "");
@@ -48,7 +51,7 @@ fn what_is_there_filtered() {
 #[test]
 fn follows_through_a_restart_to_the_end() {
     let project = running();
-    let mut logs = project.powerdev(["logs", "counter"]).spawn();
+    let mut logs = project.powerdev(["logs", "-f", "counter"]).spawn();
     logs.wait_line("the first run", |line| line == "counter | count 5");
     engine::restart(&project.container());
     logs.wait_line("the second run's beginning", |line| line == "counter | count 1");

@@ -25,8 +25,9 @@ use crate::ui::Ui;
 /// Goes on when the environment is restarted; ends with Ctrl-C, or with code 0 when the environment is removed.
 #[derive(Debug, clap::Args)]
 pub struct LogsArgs {
-    /// This service alone; `powerdev` is the supervisor itself
-    service: Option<String>,
+    /// These services alone; `powerdev` is the supervisor itself
+    #[arg(value_name = "SERVICE")]
+    services: Vec<String>,
     /// From then on: 90s, 10m, 2h, 1d, a date and time (RFC 3339), or seconds since 1970
     #[arg(long, value_name = "TIME", value_parser = since::parse)]
     since: Option<i64>,
@@ -39,6 +40,9 @@ pub struct LogsArgs {
     /// Show what is there and end
     #[arg(long)]
     no_follow: bool,
+    /// Nothing: as with docker, and so by itself
+    #[arg(long = "follow", short = 'f', hide = true, conflicts_with = "no_follow")]
+    _follow: bool,
     /// Begin each line with its time
     #[arg(long, short = 't')]
     timestamps: bool,
@@ -55,8 +59,8 @@ pub async fn run(args: LogsArgs, context: &Context<'_>) -> anyhow::Result<ExitCo
     let environment = context.environment()?;
     let (name, engine) = (environment.name(), environment.engine().await?);
     let container = environment.require().await?;
-    if let Some(service) = &args.service {
-        check_service(&environment, service).await?;
+    if !args.services.is_empty() {
+        check_services(&environment, &args.services).await?;
     }
     let mut reader = Reader { last_ns: args.since, args: &args, ui: context.ui };
     if args.no_follow {
@@ -102,11 +106,10 @@ async fn wait_for_start(
 }
 
 /// A name that no service has would be waited for in vain. Where the services can't be told, any name will do.
-async fn check_service(environment: &Environment, wanted: &str) -> anyhow::Result<()> {
+async fn check_services(environment: &Environment, wanted: &[String]) -> anyhow::Result<()> {
     let Some(names) = services(environment).await else { return Ok(()) };
-    if wanted == line::SUPERVISOR || names.iter().any(|name| name == wanted) {
-        return Ok(());
-    }
+    let is_there = |wanted: &&String| *wanted == line::SUPERVISOR || names.contains(wanted);
+    let Some(wanted) = wanted.iter().find(|wanted| !is_there(wanted)) else { return Ok(()) };
     let mut failure = Failure::not_running(format!("there is no service `{wanted}`"));
     let hint = did_you_mean(wanted, names.iter().map(String::as_str));
     if let Some(hint) = hint.or_else(|| (!names.is_empty()).then(|| format!("there are {}", names.join(", ")))) {
@@ -143,7 +146,7 @@ struct Reader<'a> {
 impl Reader<'_> {
     /// What is there already, as far as it was asked for.
     async fn history(&mut self, engine: &Engine, container: &str) -> anyhow::Result<Reading> {
-        let filtered = self.args.service.is_some() || self.args.grep.is_some();
+        let filtered = !self.args.services.is_empty() || self.args.grep.is_some();
         // The Engine counts every line, we only those that are shown.
         let tail = self.args.tail.filter(|_| !filtered);
         let keep = self.args.tail.filter(|_| filtered).map(|lines| usize::try_from(lines).unwrap_or(usize::MAX));
@@ -197,7 +200,8 @@ impl Reader<'_> {
     }
 
     fn wanted(&self, line: &LogLine) -> bool {
-        self.args.service.as_ref().is_none_or(|service| line.service.as_ref() == Some(service))
+        let (services, of) = (&self.args.services, line.service.as_ref());
+        (services.is_empty() || of.is_some_and(|of| services.contains(of)))
             && self.args.grep.as_ref().is_none_or(|regex| regex.is_match(&line.line))
     }
 
