@@ -87,7 +87,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("execution", &["control", "engine", "environment", "failure", "reporter", "spec", "ui"]),
     ("sessions", &["control", "environment", "failure", "ui"]),
     ("backup", &["config", "failure", "files", "state", "units"]),
-    ("watch", &["clock", "config", "control", "delivery", "engine", "environment", "failure", "files", "state", "units"]),
+    (
+        "watch",
+        &["clock", "config", "control", "delivery", "engine", "environment", "failure", "files", "state", "units"],
+    ),
     ("cleanup", &["config", "control", "delivery", "engine", "spec", "state"]),
     (
         "doctor",

@@ -80,6 +80,7 @@ fn ports(settings: &Settings, spec: &ContainerSpec) -> Vec<String> {
 fn service((name, service): (&String, &Service)) -> String {
     let after: Vec<&str> = service.depends_on.keys().map(String::as_str).collect();
     let after = if after.is_empty() { String::new() } else { format!("  (after {})", after.join(", ")) };
-    let command = console::truncate_str(&service.command.join(" "), 60, "…").replace(char::is_control, " ");
+    let command = service.command.join(" ");
+    let command = console::truncate_str(&command, 60, "…");
     format!("{name}: {command}{after}")
 }

@@ -187,7 +187,7 @@ fn report(context: &Context<'_>, document: PersistDocument) -> anyhow::Result<Ex
         ui.status(format_args!("Removed backup {name}"));
     }
     let verified = if document.verified { ", verified" } else { "" };
-    ui.status(format_args!("Backed up {}, {}{verified}", counted(made.files as u64, "file"), ByteSize(made.bytes)));
+    ui.status(format_args!("Backed up {}, {}{verified}", counted(made.files, "file"), ByteSize(made.bytes)));
     let code = if made.complete { ExitCode::Done } else { ExitCode::Failed };
     if !made.complete {
         ui.notice("some files could not be read: this backup is not complete, and no older one was removed");

@@ -120,7 +120,7 @@ fn question(backup: &Backup, folders: &[Folder], dir: &Path) -> String {
 
 fn report(context: &Context<'_>, restored: &Restored) -> anyhow::Result<ExitCode> {
     let ui = context.ui;
-    ui.status(format_args!("Restored {}, {}", counted(restored.files as u64, "file"), ByteSize(restored.bytes)));
+    ui.status(format_args!("Restored {}, {}", counted(restored.files, "file"), ByteSize(restored.bytes)));
     if let Some(saved) = &restored.saved_as {
         ui.status(format_args!("What was there is backup {saved}; `powerdev restore {saved}` brings it back"));
     }

@@ -34,8 +34,7 @@ pub fn tunnel(ui: &Ui, endpoint: &Endpoint, tunnel: Option<&str>) {
 /// Tells that the watcher has given it up, and how to go on.
 pub fn quarantine(ui: &Ui, quarantine: Option<&Quarantine>) {
     if let Some(quarantine) = quarantine {
-        let said = quarantine.to_string().replace(char::is_control, " ");
-        ui.notice(format_args!("{said}; {}", Quarantine::REMEDY));
+        ui.notice(format_args!("{quarantine}; {}", Quarantine::REMEDY));
     }
 }
 

@@ -237,7 +237,7 @@ fn tell_dry_run(up: &Up, settings: &Settings, context: &Context<'_>) -> anyhow::
         Done::Adopted => "would leave running",
     };
     ui.status(format_args!("{what} {}:", up.plan.environment().name));
-    ui.print(outline(settings, &up.plan).trim_end())?;
+    ui.print_lines(outline(settings, &up.plan).trim_end())?;
     for notice in &up.plan.notices {
         ui.notice(notice);
     }

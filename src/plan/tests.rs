@@ -130,7 +130,7 @@ fn a_folder_that_holds_more_than_a_project_is_not_mounted_unless_it_is_named() {
         assert_eq!(mounted(&named).0, Path::new(dir));
     }
     let (folder, notices) = mounted(&settings("", ""));
-    assert_eq!((folder.as_path(), notices.len()), (Path::new("/home/me/demo"), 1), "{notices:?}");
+    assert_eq!((folder.as_path(), notices.len()), (Path::new("/home/me/demo"), 0), "{notices:?}");
     let none = Settings { external_dir: ExternalDir::None, ..settings("", "") };
     assert_eq!(mounted(&none).0, Path::new("/home/me/demo/.agent-mount/ext"));
 }

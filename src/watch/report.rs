@@ -85,7 +85,8 @@ impl Report {
             What::Service { probe: Some(probe), .. } => probe,
             _ => return self,
         };
-        detail.truncate(detail.floor_char_boundary(most));
+        let fits = |end: &usize| detail.is_char_boundary(*end);
+        detail.truncate((0..=most.min(detail.len())).rev().find(fits).unwrap_or(0));
         self
     }
 }

@@ -37,7 +37,6 @@ impl Audience for View<'_> {
     }
 
     fn notice(&mut self, line: String) {
-        let line = line.replace(char::is_control, " ");
         self.area.above(&format!("{} {line}", self.ui.paint_stderr(AnsiColor::Yellow, "notice:")));
     }
 
