@@ -156,6 +156,24 @@ fn an_end_long_after_a_kill_for_want_of_memory_is_none_of_it() {
 }
 
 #[test]
+fn what_starts_counts_its_time_and_says_what_is_missing() {
+    let project = Project::new(
+        "
+slow:
+  command: exec sleep 1000000
+  ready:
+    exec: [sh, -c, 'test -e /home/dev/data/go || { echo no file yet; exit 1; }']
+    interval: 0.1
+",
+    );
+    let mut up = project.powerdev(["up"]).terminal(24, 100);
+    up.expect("starting (2s): the probe exited with 1: no file yet");
+    project.write(".agent-mount/docker_data/go", "");
+    up.expect("healthy");
+    assert_eq!(up.wait().0, 0);
+}
+
+#[test]
 fn stop_says_whom_it_waits_for() {
     let project = Project::new(
         "

@@ -33,6 +33,9 @@ const AHEAD: u64 = SCROLLBACK / 2;
 /// A viewer of a session that has ended, and that takes nothing for this long, is let go.
 const LAST_LOOK: Duration = Duration::from_secs(30);
 
+/// Bytes of its command that are shown.
+const SHOWN: usize = 4096;
+
 /// A session and all that is known of it.
 #[derive(Debug)]
 pub struct Terminal {
@@ -127,7 +130,7 @@ impl Terminal {
             input,
             kill_at: None,
             last_exit: None,
-            command: opening.command,
+            command: start_of(opening.command),
             directory: opening.place.directory.display().to_string(),
             created_ms: now_ms(),
             output: Some(output),
@@ -330,6 +333,22 @@ impl Terminal {
     }
 }
 
+/// What is shown of a command: one that is as long as the kernel takes must not make the list longer than a line may be.
+fn start_of(mut command: Vec<String>) -> Vec<String> {
+    let mut left = SHOWN;
+    let count = command.iter().take_while(|word| {
+        let fits = word.len() < left;
+        left = left.saturating_sub(word.len() + 1);
+        fits
+    });
+    let count = count.count();
+    if count < command.len() {
+        command.truncate(count);
+        command.push("…".into());
+    }
+    command
+}
+
 fn cannot_read(error: &io::Error) -> Vec<u8> {
     format!("what the session shows can't be read: {error}").into()
 }
@@ -344,6 +363,15 @@ fn smallest(sizes: impl Iterator<Item = TerminalSize>) -> Option<TerminalSize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_command_is_shown_by_its_start() {
+        let words = |count: usize| vec!["x".repeat(9); count];
+        assert_eq!(start_of(words(400)), words(400));
+        let shown = start_of(words(10_000));
+        assert_eq!((shown.len(), shown.last().map(String::as_str)), (410, Some("…")));
+        assert_eq!(start_of(vec!["sh".into(), "-c".into(), "x".repeat(10_000)]), ["sh", "-c", "…"]);
+    }
 
     #[test]
     fn the_smallest_size_is_that_of_each_side() {
