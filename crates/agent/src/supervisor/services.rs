@@ -116,6 +116,8 @@ impl Supervisor {
             Some(Err(error)) => {
                 let input = self.not_launched(id, &error);
                 self.feed(id, input);
+                // Where it failed before there is no news to tell, but whoever waits for it has waited enough.
+                self.answer_waiting(id);
             }
         }
     }
