@@ -14,7 +14,8 @@ use super::reach::Surroundings;
 use super::setting::{PREFIX, Visibility};
 use super::yaml::YamlFile;
 use super::{
-    Mount, Origin, Overrides, Port, Profile, Secrets, Settings, ShownValue, layout, overlay, settings, suggest, wants,
+    Mount, Origin, Overrides, Packages, Port, Profile, Secrets, Settings, ShownValue, layout, overlay, settings,
+    suggest, wants,
 };
 use crate::failure::Failure;
 
@@ -63,6 +64,7 @@ impl Loader<'_> {
             ports: self.ports(&services)?,
             mounts,
             wants,
+            packages: self.packages(read.image.is_some())?,
             values: self.values(&read.name.to_string(), &services, &secrets)?,
             secrets: Secrets::new(secrets.into_iter().map(|(key, (value, _))| (key, value)).collect()),
             env_file: self.layers.env_file.map(|file| file.path.clone()),
@@ -122,6 +124,21 @@ impl Loader<'_> {
             }
         }
         Ok(entries)
+    }
+
+    fn packages(&self, own_image: bool) -> Result<Packages, Failure> {
+        let packages = &self.yaml.content.packages;
+        if let Err(bad) = packages.check() {
+            let steps = [PathStep::Key("packages"), PathStep::Key(bad.list), PathStep::Item(bad.index)];
+            let message = format!("{}: a name in `packages.{}` is none", self.yaml.place(&steps), bad.list);
+            return Err(Failure::usage(message).hint(format!("give {}", bad.expected)));
+        }
+        if own_image && !packages.is_empty() {
+            let place = self.yaml.place(&[PathStep::Key("packages")]);
+            let message = format!("{place}: `packages:` go into powerdev's own image, and `image:` names another one");
+            return Err(Failure::usage(message).hint("install them in that image, or take `image:` away"));
+        }
+        Ok(packages.clone())
     }
 
     fn mounts(&mut self) -> anyhow::Result<Vec<Mount>> {
@@ -274,6 +291,10 @@ impl Loader<'_> {
             let value = format!("{} at {}{suffix}", mount.source, mount.target);
             let origin = yaml(&[PathStep::Key("mounts"), PathStep::Item(index)]);
             values.push(ShownValue { name: format!("mounts[{index}]"), value, origin });
+        }
+        for (list, name) in content.packages.all() {
+            let origin = yaml(&[PathStep::Key("packages"), PathStep::Key(list)]);
+            values.push(ShownValue { name: format!("packages.{list}"), value: name.to_owned(), origin });
         }
         for (key, service) in services {
             let own = content.services.contains_key(key);

@@ -16,6 +16,7 @@ mod layers;
 mod load;
 mod outline;
 mod overlay;
+mod packages;
 mod project;
 mod reach;
 mod refusal;
@@ -35,6 +36,7 @@ use std::path::Path;
 
 pub use image_reference::ImageReference;
 pub use layers::Overrides;
+pub use packages::Packages;
 pub use project::{identity_with, refuse_below_data};
 pub use settings::Settings;
 pub use suggest::did_you_mean;

@@ -10,6 +10,7 @@ use powerdev_protocol::Service;
 
 use super::image_reference::ImageReference;
 use super::layers::SettingLayers;
+use super::packages::Packages;
 use super::setting::{Setting, SettingValue, Syntax, Visibility};
 use super::types::{
     CaBundle, ExternalDir, GpuRequest, Mount, Name, Port, Profile, Secrets, SecurityProfile, ShownValue,
@@ -147,6 +148,8 @@ settings! {
     ports: Vec<Port>;
     /// Folders mounted besides those of powerdev.
     mounts: Vec<Mount>;
+    /// Packages that the image has besides powerdev's.
+    packages: Packages;
     /// The services: built-in ones of the profile, overlaid by the project's.
     services: BTreeMap<String, Service>;
     /// Plain variables of every service and shell.

@@ -14,6 +14,7 @@ use super::entries::{MountEntry, PortEntry};
 use super::forms::{JoinedText, Scalar, UniqueMap};
 use super::outline::{Flaw, Outline, PathStep};
 use super::overlay::Overlay;
+use super::packages::Packages;
 use super::refusal::{Refusal, one_of, shown};
 use super::setting::Setting;
 use super::settings::{self, SETTINGS};
@@ -44,13 +45,15 @@ pub struct YamlContent {
     pub environment: BTreeMap<String, String>,
     /// Keys of .env that are meant as they are, though they look like a setting misspelt.
     pub secrets: Vec<String>,
+    /// Packages that are added to powerdev's image, in an image of this project's own.
+    pub packages: Packages,
     /// Services: changes to built-in ones, and your own.
     #[schemars(transform = schema::services)]
     pub services: BTreeMap<String, Overlay>,
 }
 
 /// The keys of [`YamlContent`] that are no settings.
-const STRUCTURES: [&str; 5] = ["ports", "mounts", "environment", "secrets", "services"];
+const STRUCTURES: [&str; 6] = ["ports", "mounts", "environment", "secrets", "packages", "services"];
 
 impl<'de> Deserialize<'de> for YamlContent {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -86,6 +89,7 @@ impl YamlContent {
             "mounts" => self.mounts = map.next_value()?,
             "environment" => self.environment = map.next_value::<UniqueMap<String>>()?.0,
             "secrets" => self.secrets = map.next_value()?,
+            "packages" => self.packages = map.next_value::<Option<Packages>>()?.unwrap_or_default(),
             "services" => self.services = map.next_value::<UniqueMap<Overlay>>()?.0,
             _ => {
                 let value = match settings::keyed(key) {

@@ -90,8 +90,27 @@ impl Dockerfile {
     /// The image of the first stage, unless it is a variable's or none.
     pub fn first_image(&self) -> Option<&str> {
         let from = self.instructions.iter().find(|i| i.keyword == "FROM")?;
-        let image = from.arguments.split_whitespace().find(|word| !word.starts_with("--"))?;
+        let image = image_of(&from.arguments)?;
         (image != "scratch" && !image.contains('$')).then_some(image)
+    }
+
+    /// Whether a stage begins with this image, without a tag or with `latest`.
+    pub fn is_from(&self, image: &str) -> bool {
+        self.instructions.iter().any(|i| i.keyword == "FROM" && image_of(&i.arguments).is_some_and(|it| is(it, image)))
+    }
+
+    /// The text that this was read from, with another image where [`Self::is_from`] finds the first.
+    pub fn with_image(&self, text: &str, image: &str, other: &str) -> String {
+        let from = |i: &&Instruction| i.keyword == "FROM" && image_of(&i.arguments).is_some_and(|it| is(it, image));
+        let mut lines: Vec<String> = text.split('\n').map(str::to_owned).collect();
+        for number in self.instructions.iter().filter(from).flat_map(|i| i.lines.clone()) {
+            let Some(line) = lines.get_mut(number - 1) else { continue };
+            let word = line.split_whitespace().find(|word| is(word, image)).map(str::to_owned);
+            if let Some(word) = word {
+                *line = line.replacen(&word, other, 1);
+            }
+        }
+        lines.join("\n")
     }
 
     /// Whether any instruction speaks of this.
@@ -120,6 +139,16 @@ impl Dockerfile {
     fn is_stage(&self, from: &str) -> bool {
         from.split(' ').find(|word| !word.starts_with("--")).is_some_and(|image| self.has_stage(image))
     }
+}
+
+/// The image in what follows a `FROM`.
+fn image_of(arguments: &str) -> Option<&str> {
+    arguments.split_whitespace().find(|word| !word.starts_with("--"))
+}
+
+/// Whether this is that image, at no tag of its own.
+fn is(found: &str, image: &str) -> bool {
+    found.strip_prefix(image).is_some_and(|rest| rest.is_empty() || rest == ":latest")
 }
 
 impl Instruction {
@@ -237,6 +266,17 @@ COPY --from=core / /
     fn one_stage_has_no_label() {
         let file = Dockerfile::parse("FROM debian\nRUN a\nRUN b");
         assert_eq!(file.place_of("[3/3] RUN b").map(|place| place.line), Some(3));
+    }
+
+    #[test]
+    fn an_image_gets_another_name_where_a_stage_begins_with_it() {
+        let text =
+            "# FROM p/core\nFROM p/core:latest AS a\r\nFROM --platform=$X \\\n  p/core\nFROM p/core:1\nRUN echo p/core";
+        let file = Dockerfile::parse(text);
+        assert!(file.is_from("p/core") && !file.is_from("p/cor"));
+        let expected =
+            "# FROM p/core\nFROM p/core:2 AS a\r\nFROM --platform=$X \\\n  p/core:2\nFROM p/core:1\nRUN echo p/core";
+        assert_eq!(file.with_image(text, "p/core", "p/core:2"), expected);
     }
 
     #[test]

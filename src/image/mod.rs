@@ -12,22 +12,19 @@ mod dockerfile;
 mod embedded;
 mod ignore;
 mod mirrors;
+mod packages;
 mod progress;
 mod proxies;
 mod pull;
 mod recipe;
+mod wanted;
 
-use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Instant;
 
 use futures_util::StreamExt;
 use powerdev_protocol::ExitCode;
-use sha2::{Digest, Sha256};
 
-use crate::config::layout::AGENT_MOUNT;
-use crate::config::{Choice, ImageReference, Settings, Want};
-use crate::delivery::cache_home;
+use crate::config::{ImageReference, Settings, Want};
 use crate::engine::{
     BuildEvent, BuildRequest, BuildSecrets, Engine, EngineError, Hidden, Image, Logins, container_proxies,
 };
@@ -38,15 +35,13 @@ use crate::reporter::Reporter;
 use crate::spec::label;
 use crate::trust::Standing;
 use base::Base;
-use digests::Digests;
 use mirrors::Mirrors;
 use progress::BuildProgress;
 use proxies::ProxyArguments;
 use recipe::{BASE_IMAGE, Recipe};
+use wanted::Wanted;
 
 pub use pull::PullError;
-/// Raised when what powerdev passes to a build changes in a way that the hash doesn't see.
-const EDITION: &[u8] = b"powerdev build 1";
 
 /// What a build is asked to do beyond its settings.
 #[derive(Debug, Clone, Default)]
@@ -73,38 +68,6 @@ pub struct Built {
     pub seconds: f64,
     /// Its size with all its layers, in bytes.
     pub size: u64,
-}
-
-/// The image that the configuration asks for, as far as that can be told without the Engine.
-struct Wanted {
-    recipe: Recipe,
-    arguments: BTreeMap<String, String>,
-    hash: String,
-    repository: String,
-    tag: String,
-}
-
-impl Wanted {
-    fn find(settings: &Settings, host: &HostFacts) -> anyhow::Result<Self> {
-        let certificates = ca::certificates(&settings.ca_bundle)?;
-        let private = private(settings);
-        let recipe = Recipe::find(&settings.dir, settings.profile, &certificates, &private)?;
-        let arguments = arguments(&recipe, host);
-        let hash = hash(&recipe, &arguments, settings.base_image.as_ref().map(ImageReference::as_str))?;
-        let repository = repository(&recipe, settings);
-        let tag = format!("{repository}:{}", &hash[..12]);
-        Ok(Self { recipe, arguments, hash, repository, tag })
-    }
-}
-
-/// What of a project no build sees unless its `.dockerignore` puts it back: what the environment writes, which would
-/// make every build a new one, and the files with secrets, which a `COPY .` would keep in a layer.
-fn private(settings: &Settings) -> Vec<String> {
-    let inside = |path: &Path| Some(path.strip_prefix(&settings.dir).ok()?.to_str()?.to_owned());
-    let file = settings.env_file.as_deref();
-    let resolved = file.and_then(|path| path.canonicalize().ok());
-    let files = file.and_then(inside).into_iter().chain(resolved.as_deref().and_then(inside));
-    [AGENT_MOUNT, ".env"].map(str::to_owned).into_iter().chain(files).collect()
 }
 
 /// How many CA certificates of this machine go into the image.
@@ -170,69 +133,96 @@ pub async fn ensure(
         Standing::of(settings, None)?.require()?;
         return given(engine, tag.as_str(), reporter, &options, since).await;
     }
-    let Wanted { recipe, arguments, hash, repository, tag } = Wanted::find(settings, host)?;
-    Standing::of(settings, recipe.want.clone())?.require()?;
-    let asked = settings.base_image.as_ref().map(ImageReference::as_str);
-    // A Dockerfile that doesn't ask for it names its own, which BuildKit pulls.
-    let takes_base = recipe.dockerfile.has_arg(BASE_IMAGE);
-    let local = async { if takes_base { base::local(engine, asked).await } else { Ok(None) } };
-    let (found, local) = tokio::try_join!(engine.image(&tag), local)?;
-    if let Some(image) = found
-        && !(options.force || options.no_cache || options.pull)
-        && is_current(&image, &hash, local.as_ref())
+    let mut wanted = Wanted::find(settings, host)?;
+    Standing::of(settings, wanted.recipe.want.clone())?.require()?;
+    let order = Order { engine, settings, reporter, options, since };
+    let Some(under) = wanted.under.take() else { return order.make(wanted, None).await };
+    let (found, below) = tokio::try_join!(engine.image(&wanted.tag), engine.image(&under.tag))?;
+    // What it was built on may have been cleaned up since: nothing needs that any more.
+    if let (Some(image), None) = (found, below)
+        && !order.insists()
+        && is_current(&image, &wanted.hash, None)
     {
-        return Ok(built(tag, image, true, since));
+        return Ok(built(wanted.tag, image, true, since));
     }
-    let base = match local {
-        _ if !takes_base => None,
-        Some(base) if !options.pull => Some(base),
-        here => Some(interruptible("the pull", None, base::fetch(engine, asked, here.as_ref(), reporter)).await?),
-    };
-    match (&recipe.project, &base) {
-        (Some(dir), _) => reporter.status(format_args!("building {tag} from {}", dir.join(&recipe.path).display())),
-        (None, base) => {
-            reporter.status(format_args!("building {tag} on {}", base.as_ref().map_or("", |base| &base.tag)))
+    let under = order.make(*under, None).await?;
+    order.make(wanted, Some(Base { tag: under.tag, id: under.id })).await
+}
+
+/// What is asked for, of whom, how, and who hears of it.
+struct Order<'a> {
+    engine: &'a Engine,
+    settings: &'a Settings,
+    reporter: &'a dyn Reporter,
+    options: BuildOptions,
+    since: Instant,
+}
+
+impl Order<'_> {
+    /// Whether to build even what is as it should be.
+    fn insists(&self) -> bool {
+        self.options.force || self.options.no_cache || self.options.pull
+    }
+
+    /// Finds the image, or builds it: on the image that is given, else on the base image that the settings ask for.
+    async fn make(&self, wanted: Wanted, under: Option<Base>) -> anyhow::Result<Built> {
+        let Self { engine, settings, reporter, .. } = *self;
+        let Wanted { recipe, arguments, hash, repository, tag, .. } = wanted;
+        let asked = settings.base_image.as_ref().map(ImageReference::as_str);
+        // A Dockerfile that doesn't ask for it names its own, which BuildKit pulls.
+        let takes_base = under.is_none() && recipe.dockerfile.has_arg(BASE_IMAGE);
+        let local = async { if takes_base { base::local(engine, asked).await } else { Ok(None) } };
+        let (found, local) = tokio::try_join!(engine.image(&tag), local)?;
+        if let Some(image) = found
+            && !self.insists()
+            && is_current(&image, &hash, under.as_ref().or(local.as_ref()))
+        {
+            return Ok(built(tag, image, true, self.since));
         }
+        let pull = self.options.pull && !takes_base && under.is_none();
+        let base = match local {
+            _ if !takes_base => under,
+            Some(base) if !self.options.pull => Some(base),
+            here => Some(interruptible("the pull", None, base::fetch(engine, asked, here.as_ref(), reporter)).await?),
+        };
+        match (&recipe.project, &base) {
+            (Some(dir), _) => reporter.status(format_args!("building {tag} from {}", dir.join(&recipe.path).display())),
+            (None, base) => {
+                reporter.status(format_args!("building {tag} on {}", base.as_ref().map_or("", |base| &base.tag)))
+            }
+        }
+        // As with the docker CLI: what it can't be asked for, most builds don't need.
+        let configured = container_proxies(engine.endpoint()).unwrap_or_default();
+        let ProxyArguments { arguments: proxies, hidden } =
+            ProxyArguments::find(settings.secrets.reveal(), &configured, &recipe.dockerfile, reporter);
+        let mirrors = mirrors(&recipe, settings);
+        let base_label = base.iter().map(|base| (label::BASE.to_owned(), base.id.clone()));
+        let base_argument = base.iter().filter(|_| recipe.dockerfile.has_arg(BASE_IMAGE));
+        let base_argument = base_argument.map(|base| (BASE_IMAGE.to_owned(), base.tag.clone()));
+        let request = BuildRequest {
+            dockerfile: recipe.path.clone(),
+            target: recipe.target.clone(),
+            tags: vec![tag.clone(), format!("{repository}:latest")],
+            labels: base_label.chain([(label::BUILD.to_owned(), hash)]).collect(),
+            arguments: arguments.into_iter().chain(proxies).chain(base_argument).collect(),
+            no_cache: self.options.no_cache,
+            pull,
+            secrets: BuildSecrets(mirrors.secrets.into_iter().chain(settings.secrets.reveal().clone()).collect()),
+            logins: Logins::find().unwrap_or_default(),
+        };
+        interruptible("the build", None, run(engine, request, recipe, hidden.and(mirrors.hidden), reporter)).await?;
+        let image = engine.image(&tag).await?;
+        let image =
+            image.ok_or_else(|| Failure::new(ExitCode::BuildFailed, format!("{tag} was built and is gone again")))?;
+        let built = built(tag, image, false, self.since);
+        reporter.status(format_args!("built {} in {:.1} s", built.tag, built.seconds));
+        Ok(built)
     }
-    // As with the docker CLI: what it can't be asked for, most builds don't need.
-    let configured = container_proxies(engine.endpoint()).unwrap_or_default();
-    let ProxyArguments { arguments: proxies, hidden } =
-        ProxyArguments::find(settings.secrets.reveal(), &configured, &recipe.dockerfile, reporter);
-    let mirrors = mirrors(&recipe, settings);
-    let base_label = base.iter().map(|base| (label::BASE.to_owned(), base.id.clone()));
-    let request = BuildRequest {
-        dockerfile: recipe.path.clone(),
-        target: recipe.target.clone(),
-        tags: vec![tag.clone(), format!("{repository}:latest")],
-        labels: base_label.chain([(label::BUILD.to_owned(), hash)]).collect(),
-        arguments: arguments.into_iter().chain(proxies).chain(base.map(|base| (BASE_IMAGE.into(), base.tag))).collect(),
-        no_cache: options.no_cache,
-        pull: options.pull && !takes_base,
-        secrets: BuildSecrets(mirrors.secrets.into_iter().chain(settings.secrets.reveal().clone()).collect()),
-        logins: Logins::find().unwrap_or_default(),
-    };
-    interruptible("the build", None, run(engine, request, recipe, hidden.and(mirrors.hidden), reporter)).await?;
-    let image = engine.image(&tag).await?;
-    let image =
-        image.ok_or_else(|| Failure::new(ExitCode::BuildFailed, format!("{tag} was built and is gone again")))?;
-    let built = built(tag, image, false, since);
-    reporter.status(format_args!("built {} in {:.1} s", built.tag, built.seconds));
-    Ok(built)
 }
 
 /// The user's registries, for powerdev's own Dockerfile alone: another one could keep the logins there, or send them on.
 fn mirrors(recipe: &Recipe, settings: &Settings) -> Mirrors {
     if recipe.project.is_some() { Mirrors::default() } else { Mirrors::find(settings.secrets.reveal()) }
-}
-
-/// powerdev's own image is shared by all projects; one of a project's own Dockerfile has the project's name.
-fn repository(recipe: &Recipe, settings: &Settings) -> String {
-    if recipe.project.is_none() {
-        return format!("powerdev/{}", settings.profile.word());
-    }
-    // The Engine takes no two separators in a row, and none at the end.
-    let parts = settings.name.as_str().split(['-', '_', '.']).filter(|part| !part.is_empty());
-    format!("powerdev/{}", parts.collect::<Vec<_>>().join("-"))
 }
 
 fn built(tag: String, image: Image, up_to_date: bool, since: Instant) -> Built {
@@ -287,33 +277,6 @@ async fn run(
         reporter.status(format_args!("taken from the build cache: {} steps", progress.cached()));
     }
     Ok(())
-}
-
-/// The arguments that the Dockerfile asks for and that decide what comes out.
-fn arguments(recipe: &Recipe, host: &HostFacts) -> BTreeMap<String, String> {
-    [("USER_UID", host.user.uid), ("USER_GID", host.user.gid)]
-        .into_iter()
-        .filter(|(name, _)| recipe.dockerfile.has_arg(name))
-        .map(|(name, value)| (name.to_owned(), value.to_string()))
-        .collect()
-}
-
-/// SHA-256 over all that decides what comes out, but for the base image's content.
-fn hash(recipe: &Recipe, arguments: &BTreeMap<String, String>, base: Option<&str>) -> anyhow::Result<String> {
-    let mut digests = match (&recipe.project, cache_home()) {
-        (Some(dir), Ok(cache)) => Digests::load(&cache, dir),
-        _ => Digests::default(),
-    };
-    let context = recipe.context.digest(&mut digests)?;
-    // Failing to costs time at the next build, nothing else.
-    digests.save().ok();
-    let mut hash = Sha256::new();
-    let described = serde_json::to_vec(&(&recipe.path, &recipe.target, arguments, base))?;
-    for part in [EDITION, &context, &described] {
-        hash.update((part.len() as u64).to_le_bytes());
-        hash.update(part);
-    }
-    Ok(hex::encode(hash.finalize()))
 }
 
 #[cfg(test)]

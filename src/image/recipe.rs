@@ -43,39 +43,32 @@ pub struct Recipe {
 }
 
 impl Recipe {
-    /// Finds the Dockerfile of this project and profile, and reads its context, without the paths in `private` unless
-    /// `.dockerignore` puts them back.
+    /// The project's own Dockerfile with its context, without the paths in `private` unless `.dockerignore` puts them
+    /// back. None: the project has none.
     ///
     /// # Errors
-    /// A [`Failure`] when there is no such profile, or a file can't be read.
-    pub fn find(
+    /// A [`Failure`] when a file can't be read.
+    pub fn of_project(
         dir: &Path,
         profile: Profile,
         certificates: &BTreeMap<String, String>,
         private: &[String],
-    ) -> anyhow::Result<Self> {
-        let mut recipe = match Self::of_project(dir, profile, private)? {
-            Some(recipe) => recipe,
-            None => Self::embedded(profile)?,
-        };
-        // Not where nobody asked for them: `COPY .` would take them along.
-        for (name, pem) in certificates.iter().filter(|_| recipe.dockerfile.mentions(CA_FOLDER)) {
-            recipe.context.put(&format!("{CA_FOLDER}/{name}"), 0o644, pem.clone().into_bytes());
-        }
-        Ok(recipe)
-    }
-
-    fn of_project(dir: &Path, profile: Profile, private: &[String]) -> anyhow::Result<Option<Self>> {
+    ) -> anyhow::Result<Option<Self>> {
         let Some(own) = Own::find(dir, profile)? else { return Ok(None) };
         let want = Some(own.want(dir));
         let Own { dockerfile, path, text, target } = own;
         let mut context = BuildContext::of_folder(dir, &Ignore::of_paths(private).then(read_ignore(dir, path)?))?;
         // It must be there even where the rules leave it out.
         context.put(path, 0o644, text);
-        Ok(Some(Self { dockerfile, path: path.into(), target, context, project: Some(dir.to_owned()), want }))
+        let recipe = Self { dockerfile, path: path.into(), target, context, project: Some(dir.to_owned()), want };
+        Ok(Some(recipe.with(certificates)))
     }
 
-    fn embedded(profile: Profile) -> anyhow::Result<Self> {
+    /// powerdev's own.
+    ///
+    /// # Errors
+    /// A [`Failure`] when there is no such profile.
+    pub fn embedded(profile: Profile, certificates: &BTreeMap<String, String>) -> anyhow::Result<Self> {
         let dockerfile = Dockerfile::parse(embedded::DOCKERFILE);
         let stage = profile.word();
         if !dockerfile.has_stage(&stage) {
@@ -88,8 +81,42 @@ impl Recipe {
         for (path, mode, content) in embedded::FILES {
             context.put(path, *mode, *content);
         }
-        Ok(Self { dockerfile, path: "Dockerfile".into(), target: Some(stage), context, project: None, want: None })
+        let (path, target) = ("Dockerfile".into(), Some(stage));
+        Ok(Self { dockerfile, path, target, context, project: None, want: None }.with(certificates))
     }
+
+    /// Not where nobody asked for them: `COPY .` would take them along.
+    fn with(mut self, certificates: &BTreeMap<String, String>) -> Self {
+        for (name, pem) in certificates.iter().filter(|_| self.dockerfile.mentions(CA_FOLDER)) {
+            self.context.put(&format!("{CA_FOLDER}/{name}"), 0o644, pem.clone().into_bytes());
+        }
+        self
+    }
+
+    /// Whether it begins with powerdev's own image.
+    pub fn is_on_powerdevs(&self, profile: Profile) -> bool {
+        self.dockerfile.is_from(&powerdevs(profile))
+    }
+
+    /// Puts the tag of powerdev's own image in the place of its name: the one that is `latest` may be another user's,
+    /// and a registry's is nobody's.
+    ///
+    /// # Errors
+    /// A usage [`Failure`] when the Dockerfile isn't UTF-8.
+    pub fn begin_with(&mut self, profile: Profile, tag: &str) -> anyhow::Result<()> {
+        let text = self
+            .context
+            .text(&self.path)
+            .ok_or_else(|| Failure::usage(format!("{} isn't UTF-8", self.path)).hint("save it as UTF-8"))?;
+        let text = self.dockerfile.with_image(text, &powerdevs(profile), tag);
+        self.context.put(&self.path.clone(), 0o644, text.into_bytes());
+        Ok(())
+    }
+}
+
+/// The name of powerdev's own image in a Dockerfile.
+fn powerdevs(profile: Profile) -> String {
+    format!("powerdev/{}", profile.word())
 }
 
 /// A project's own Dockerfile.
@@ -143,7 +170,8 @@ pub fn own_want(dir: &Path, profile: Profile) -> anyhow::Result<Option<Want>> {
 /// The image that a project's own Dockerfile begins with, where it doesn't take the base image that it is given.
 pub fn own_base(dir: &Path, profile: Profile) -> Option<String> {
     let own = Own::find(dir, profile).ok()??;
-    (!own.dockerfile.has_arg(BASE_IMAGE)).then(|| own.dockerfile.first_image().map(str::to_owned))?
+    let takes_ours = own.dockerfile.has_arg(BASE_IMAGE) || own.dockerfile.is_from(&powerdevs(profile));
+    (!takes_ours).then(|| own.dockerfile.first_image().map(str::to_owned))?
 }
 
 /// `<Dockerfile>.dockerignore`, else `.dockerignore`.
@@ -163,7 +191,8 @@ mod tests {
     use super::*;
 
     fn find(dir: &Path, profile: Profile) -> anyhow::Result<Recipe> {
-        Recipe::find(dir, profile, &BTreeMap::new(), &[])
+        let own = Recipe::of_project(dir, profile, &BTreeMap::new(), &[])?;
+        own.map_or_else(|| Recipe::embedded(profile, &BTreeMap::new()), Ok)
     }
 
     #[test]
@@ -226,5 +255,6 @@ mod tests {
         assert_eq!(base("ARG BASE_IMAGE\nFROM $BASE_IMAGE AS core\n"), None);
         assert_eq!(base("FROM $OTHER AS core\n"), None);
         assert_eq!(base("FROM product\n"), None, "the product's");
+        assert_eq!(base("FROM powerdev/core AS core\n"), None, "powerdev's, which is built here");
     }
 }

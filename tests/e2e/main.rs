@@ -17,6 +17,7 @@ mod lifecycle;
 mod logging;
 mod logins;
 mod logs;
+mod packages;
 mod persist;
 mod ports;
 mod proxies;
