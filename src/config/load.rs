@@ -53,7 +53,7 @@ struct Loader<'a> {
 impl Loader<'_> {
     fn settings(mut self) -> anyhow::Result<Settings> {
         let read = Settings::read(&self.layers)?;
-        let services = overlay::services(&read.name, read.profile, read.image.is_some(), self.yaml)?;
+        let services = overlay::services(&read.name, read.profile, read.image.is_some(), read.security, self.yaml)?;
         let secrets = self.secrets()?;
         self.notice_open_ports(&read)?;
         let mounts = self.mounts()?;
@@ -65,6 +65,7 @@ impl Loader<'_> {
             mounts,
             wants,
             packages: self.packages(read.image.is_some())?,
+            hooks: self.yaml.content.hooks.clone(),
             values: self.values(&read.name.to_string(), &services, &secrets)?,
             secrets: Secrets::new(secrets.into_iter().map(|(key, (value, _))| (key, value)).collect()),
             env_file: self.layers.env_file.map(|file| file.path.clone()),
@@ -295,6 +296,10 @@ impl Loader<'_> {
         for (list, name) in content.packages.all() {
             let origin = yaml(&[PathStep::Key("packages"), PathStep::Key(list)]);
             values.push(ShownValue { name: format!("packages.{list}"), value: name.to_owned(), origin });
+        }
+        for (key, _, hook) in content.hooks.all() {
+            let origin = yaml(&[PathStep::Key("hooks"), PathStep::Key(key)]);
+            values.push(ShownValue { name: format!("hooks.{key}"), value: hook.shown(), origin });
         }
         for (key, service) in services {
             let own = content.services.contains_key(key);

@@ -11,6 +11,7 @@ pub mod yaml;
 mod entries;
 mod env_file;
 mod forms;
+mod hooks;
 mod image_reference;
 mod layers;
 mod load;
@@ -34,6 +35,7 @@ mod wording_tests;
 
 use std::path::Path;
 
+pub use hooks::Hooks;
 pub use image_reference::ImageReference;
 pub use layers::Overrides;
 pub use packages::Packages;

@@ -12,7 +12,7 @@ use serde_yaml::{Mapping, Value};
 use super::forms::{Scalar, UniqueMap};
 use super::outline::PathStep;
 use super::suggest;
-use super::types::{Name, Profile};
+use super::types::{Name, Profile, SecurityProfile};
 use super::yaml::{self, SCHEMA_HINT, YamlFile};
 use crate::failure::Failure;
 
@@ -131,6 +131,7 @@ pub fn services(
     name: &Name,
     profile: Profile,
     own_image: bool,
+    security: SecurityProfile,
     yaml: &YamlFile,
 ) -> Result<BTreeMap<String, Service>, Failure> {
     let mut services = built_in(profile);
@@ -150,6 +151,17 @@ pub fn services(
         }
         services.insert(key.clone(), service);
     }
+    for (key, service, hook) in yaml.content.hooks.all() {
+        let place = yaml.place(&[PathStep::Key("hooks"), PathStep::Key(key)]);
+        if hook.0.first().is_none_or(String::is_empty) {
+            return Err(Failure::usage(format!("{place}: hook `{key}` has an empty command")).hint("give a command"));
+        }
+        if services.contains_key(service) {
+            let message = format!("{place}: there is a service `{service}`, which is what this hook is called inside");
+            return Err(Failure::usage(message).hint("rename the service"));
+        }
+    }
+    services.extend(yaml.content.hooks.services(security));
     let set = ServiceSet { project: name.to_string(), environment: BTreeMap::new(), services };
     set.check().map_err(|error| refused(yaml, &set.services, &error))?;
     Ok(set.services)

@@ -192,6 +192,10 @@ mod tests {
         assert_eq!(wrong, "powerdev.yaml:4: a name in `packages.apt` is none");
         let twice = refusal("image: x\npackages: { apt: [jq] }\n");
         assert!(twice.starts_with("powerdev.yaml:2: `packages:` go into powerdev's own image"), "{twice}");
+        let hook = refusal("hooks: { created: '' }\n");
+        assert_eq!(hook, "powerdev.yaml:1: hook `created` has an empty command");
+        let taken = refusal("hooks: { created: a }\nservices: { hook-created: { command: b } }\n");
+        assert!(taken.starts_with("powerdev.yaml:1: there is a service `hook-created`"), "{taken}");
     }
 
     proptest::proptest! {

@@ -70,7 +70,9 @@ fn refusal(document: &Value) -> Option<String> {
         Err(failure) => return Some(failure.to_string()),
     };
     let name: Name = "demo".parse().expect("a name");
-    overlay::services(&name, Profile::Core, false, &yaml).err().map(|failure| failure.to_string())
+    overlay::services(&name, Profile::Core, false, super::SecurityProfile::Dev, &yaml)
+        .err()
+        .map(|failure| failure.to_string())
 }
 
 /// Where the two differ on these documents.

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use powerdev_protocol::Service;
 
+use super::hooks::Hooks;
 use super::image_reference::ImageReference;
 use super::layers::SettingLayers;
 use super::packages::Packages;
@@ -150,6 +151,8 @@ settings! {
     mounts: Vec<Mount>;
     /// Packages that the image has besides powerdev's.
     packages: Packages;
+    /// Commands of the project that are run at turning points; they are among the services, too.
+    hooks: Hooks;
     /// The services: built-in ones of the profile, overlaid by the project's.
     services: BTreeMap<String, Service>;
     /// Plain variables of every service and shell.

@@ -29,6 +29,10 @@ pub enum WantKind {
     BaseImage,
     /// A Dockerfile of the project's own, by its content.
     Dockerfile,
+    /// Packages of `packages:`, some of whose code runs as root in a build.
+    Packages,
+    /// A command of `hooks:`.
+    Hook,
     /// Ports that others than this machine reach.
     BindAddress,
     /// The security profile in which root inside can reach the machine.
@@ -89,6 +93,7 @@ impl Finder<'_> {
         let near = Surroundings::new(self.layers.environment);
         let mut wants = self.of_settings(&near)?;
         wants.extend(self.of_mounts(&near));
+        wants.extend(self.of_additions());
         wants.extend(self.of_variables()?);
         wants.extend(self.links());
         wants.extend(self.owners());
@@ -158,6 +163,27 @@ impl Finder<'_> {
             Want::new(WantKind::Mount, value, says, &self.layers.yaml.path, line)
         };
         outside.map(want).collect()
+    }
+
+    /// What is added to the image, and the commands that are run without anybody calling them.
+    fn of_additions(&self) -> Vec<Want> {
+        let yaml = self.layers.yaml;
+        let names: Vec<String> = yaml.content.packages.all().map(|(list, name)| format!("{list} {name}")).collect();
+        let packages = (!names.is_empty()).then(|| {
+            let says = format!(
+                "adds packages to its image, whose installation runs as root in the build: {}",
+                names.join(", ")
+            );
+            let line = yaml.line(&[PathStep::Key("packages")]);
+            Want::new(WantKind::Packages, names.join(" "), says, &yaml.path, line)
+        });
+        let hooks = yaml.content.hooks.all().map(|(key, _, hook)| {
+            let when = if key == "created" { "when its container is made" } else { "at each start" };
+            let line = yaml.line(&[PathStep::Key("hooks"), PathStep::Key(key)]);
+            let says = format!("runs inside {when}: {}", hook.shown());
+            Want::new(WantKind::Hook, format!("{key} {:?}", hook.0), says, &yaml.path, line)
+        });
+        packages.into_iter().chain(hooks).collect()
     }
 
     /// The keys of `.env` that take their value from the caller's environment.

@@ -50,7 +50,7 @@ const THEIRS: &[&str] = &[
 fn read(text: &str) -> Result<(), Failure> {
     let yaml = YamlFile::parse(Path::new("powerdev.yaml"), text.as_bytes())?;
     let name: Name = "demo".parse().expect("a name");
-    overlay::services(&name, Profile::Core, false, &yaml).map(drop)
+    overlay::services(&name, Profile::Core, false, super::SecurityProfile::Dev, &yaml).map(drop)
 }
 
 /// What is wrong with what is said of this text.

@@ -12,6 +12,7 @@ use serde_path_to_error::Segment;
 
 use super::entries::{MountEntry, PortEntry};
 use super::forms::{JoinedText, Scalar, UniqueMap};
+use super::hooks::Hooks;
 use super::outline::{Flaw, Outline, PathStep};
 use super::overlay::Overlay;
 use super::packages::Packages;
@@ -47,13 +48,15 @@ pub struct YamlContent {
     pub secrets: Vec<String>,
     /// Packages that are added to powerdev's image, in an image of this project's own.
     pub packages: Packages,
+    /// Commands that are run inside when the container was made, and at each start.
+    pub hooks: Hooks,
     /// Services: changes to built-in ones, and your own.
     #[schemars(transform = schema::services)]
     pub services: BTreeMap<String, Overlay>,
 }
 
 /// The keys of [`YamlContent`] that are no settings.
-const STRUCTURES: [&str; 6] = ["ports", "mounts", "environment", "secrets", "packages", "services"];
+const STRUCTURES: [&str; 7] = ["ports", "mounts", "environment", "secrets", "packages", "hooks", "services"];
 
 impl<'de> Deserialize<'de> for YamlContent {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -90,6 +93,7 @@ impl YamlContent {
             "environment" => self.environment = map.next_value::<UniqueMap<String>>()?.0,
             "secrets" => self.secrets = map.next_value()?,
             "packages" => self.packages = map.next_value::<Option<Packages>>()?.unwrap_or_default(),
+            "hooks" => self.hooks = map.next_value::<Option<Hooks>>()?.unwrap_or_default(),
             "services" => self.services = map.next_value::<UniqueMap<Overlay>>()?.0,
             _ => {
                 let value = match settings::keyed(key) {

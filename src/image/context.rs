@@ -130,15 +130,6 @@ impl BuildContext {
         });
     }
 
-    /// The text of a file that was [put](Self::put).
-    pub fn text(&self, path: &str) -> Option<&str> {
-        let at = self.entries.binary_search_by(|other| other.path.as_path().cmp(Path::new(path))).ok()?;
-        match &self.entries[at].kind {
-            ContextContent::Bytes(bytes) => std::str::from_utf8(bytes).ok(),
-            _ => None,
-        }
-    }
-
     fn put_entry(&mut self, entry: ContextEntry) {
         match self.entries.binary_search_by(|other| other.path.cmp(&entry.path)) {
             Ok(at) => self.entries[at] = entry,

@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 #[derive(Debug, Clone, Default)]
 pub struct Dockerfile {
     instructions: Vec<Instruction>,
+    text: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,7 +71,7 @@ impl Dockerfile {
                 stage_name: stage_name.clone(),
             });
         }
-        Self { instructions }
+        Self { instructions, text: text.to_owned() }
     }
 
     /// Whether it has a stage of this name.
@@ -99,10 +100,10 @@ impl Dockerfile {
         self.instructions.iter().any(|i| i.keyword == "FROM" && image_of(&i.arguments).is_some_and(|it| is(it, image)))
     }
 
-    /// The text that this was read from, with another image where [`Self::is_from`] finds the first.
-    pub fn with_image(&self, text: &str, image: &str, other: &str) -> String {
+    /// Its text, with another image where [`Self::is_from`] finds the first.
+    pub fn with_image(&self, image: &str, other: &str) -> String {
         let from = |i: &&Instruction| i.keyword == "FROM" && image_of(&i.arguments).is_some_and(|it| is(it, image));
-        let mut lines: Vec<String> = text.split('\n').map(str::to_owned).collect();
+        let mut lines: Vec<String> = self.text.split('\n').map(str::to_owned).collect();
         for number in self.instructions.iter().filter(from).flat_map(|i| i.lines.clone()) {
             let Some(line) = lines.get_mut(number - 1) else { continue };
             let word = line.split_whitespace().find(|word| is(word, image)).map(str::to_owned);
@@ -276,7 +277,7 @@ COPY --from=core / /
         assert!(file.is_from("p/core") && !file.is_from("p/cor"));
         let expected =
             "# FROM p/core\nFROM p/core:2 AS a\r\nFROM --platform=$X \\\n  p/core:2\nFROM p/core:1\nRUN echo p/core";
-        assert_eq!(file.with_image(text, "p/core", "p/core:2"), expected);
+        assert_eq!(file.with_image("p/core", "p/core:2"), expected);
     }
 
     #[test]

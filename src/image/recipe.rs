@@ -100,17 +100,9 @@ impl Recipe {
 
     /// Puts the tag of powerdev's own image in the place of its name: the one that is `latest` may be another user's,
     /// and a registry's is nobody's.
-    ///
-    /// # Errors
-    /// A usage [`Failure`] when the Dockerfile isn't UTF-8.
-    pub fn begin_with(&mut self, profile: Profile, tag: &str) -> anyhow::Result<()> {
-        let text = self
-            .context
-            .text(&self.path)
-            .ok_or_else(|| Failure::usage(format!("{} isn't UTF-8", self.path)).hint("save it as UTF-8"))?;
-        let text = self.dockerfile.with_image(text, &powerdevs(profile), tag);
-        self.context.put(&self.path.clone(), 0o644, text.into_bytes());
-        Ok(())
+    pub fn begin_with(&mut self, profile: Profile, tag: &str) {
+        let text = self.dockerfile.with_image(&powerdevs(profile), tag);
+        self.context.put(&self.path, 0o644, text.into_bytes());
     }
 }
 

@@ -60,7 +60,7 @@ impl Wanted {
         }
         let mut core = recipe.is_on_powerdevs(settings.profile).then(core).transpose()?;
         if let Some(core) = &core {
-            recipe.begin_with(settings.profile, &core.tag)?;
+            recipe.begin_with(settings.profile, &core.tag);
         }
         let own = Self::of(recipe, host, base, repository(settings))?;
         Ok(match core.take() {

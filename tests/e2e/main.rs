@@ -11,6 +11,7 @@ mod doctor;
 mod engine;
 mod exec;
 mod harness;
+mod hooks;
 mod inside;
 mod json;
 mod lifecycle;

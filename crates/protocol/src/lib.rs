@@ -18,7 +18,7 @@ pub mod status;
 pub use control::{Action, Event, EventKind, Reloaded, Request, Response};
 pub use exit::ExitCode;
 pub use hello::{Hello, PROTOCOL_VERSION};
-pub use service::{Condition, Readiness, Restart, RestartPolicy, Service, ServiceError, ServiceSet, Stop};
+pub use service::{CommandLine, Condition, Readiness, Restart, RestartPolicy, Service, ServiceError, ServiceSet, Stop};
 pub use session::{OpenSession, SessionName, SessionRequest, SessionStatus};
 pub use status::{AgentStatus, Health, HealthState, LastExit, ServiceState, ServiceStatus, Usage};
 

@@ -15,6 +15,27 @@ pub(super) enum CommandForm {
     Words(#[cfg_attr(feature = "schema", schemars(transform = schema::words))] Vec<String>),
 }
 
+/// A command that stands by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(transparent)]
+pub struct CommandLine(
+    /// Program and arguments. A plain string is run by `/bin/sh -c`.
+    #[serde(deserialize_with = "deserialize", serialize_with = "serialize")]
+    #[cfg_attr(feature = "schema", schemars(with = "CommandForm"))]
+    pub Vec<String>,
+);
+
+impl CommandLine {
+    /// As it was written: the shell's line alone, or the words with spaces between.
+    pub fn shown(&self) -> String {
+        match self.0.as_slice() {
+            [shell, option, line] if shell == "/bin/sh" && option == "-c" => line.clone(),
+            words => words.join(" "),
+        }
+    }
+}
+
 pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     CommandForm::deserialize(deserializer).map(words)
 }

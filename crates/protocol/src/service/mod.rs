@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 pub use self::check::{Field, RESERVED, ServiceError, bounds};
+pub use self::command::CommandLine;
 #[cfg(feature = "schema")]
 use self::rules::schema;
 
