@@ -88,7 +88,7 @@ RUN --mount=type=cache,id=powerdev-npm,target=/root/.npm \
  && grep -q 'listen(this.port, "127.0.0.1", (err)' "$server" \
  && console=node_modules/claude-flow/src/ui/console \
  && sed -i "s#'ws://localhost:3000\(/[a-z]*\)'#location.origin.replace('http', 'ws') + '\1'#" "$console"/js/*.js \
- && sed -i 's#ws://localhost:3000#${location.origin.replace("http", "ws")}#' "$console/js/command-handler.js" \
+ && sed -i "s#ws://localhost:3000#\${location.origin.replace('http', 'ws')}#" "$console/js/command-handler.js" \
  && sed -i 's#ws://localhost:3000/ws##' "$console/index.html" \
  && grep -q "serverUrl: location.origin.replace('http', 'ws') + '/ws'," "$console/js/settings.js" \
  && ! grep -rn localhost:3000 "$console/js" "$console/index.html" \
@@ -137,8 +137,8 @@ RUN mkdir -p /node_modules/.bin \
     done
 # What `claude` takes for a command of its own, and not for a question: our `claude` adds no flags to these.
 RUN HOME=/tmp/home claude --help > /tmp/help \
- && sed -n '/^Commands:/,$ s/^  \([a-z|-]*\).*/\1/p' /tmp/help | tr '|' '\n' | grep . \
-      > /usr/local/lib/powerdev/claude-commands \
+ && sed -n '/^Commands:/,$ s/^  \([a-z][a-z|-]*\).*/\1/p' /tmp/help > /usr/local/lib/powerdev/claude-commands \
+ && sed -i 's/|/\n/g' /usr/local/lib/powerdev/claude-commands \
  && grep -qx mcp /usr/local/lib/powerdev/claude-commands \
  && rm -rf /tmp/help /tmp/home
 
