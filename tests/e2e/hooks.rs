@@ -26,6 +26,8 @@ fn created_runs_once_a_container_and_started_at_each_start() {
     let project = Project::bare();
     project.yaml(HOOKS);
     open_to_all(&project);
+    let said = project.untrusted(["up"]).run().code(2);
+    assert!(said.err().contains("runs inside at each start: sh -c echo started"), "{}", said.err());
     project.powerdev(["up"]).run().ok();
     let once = "created in /workspace/ext\ndone\nstarted hook-started\n";
     assert_eq!(project.read("told"), once, "`up` waits for both");

@@ -30,6 +30,8 @@ fn packages_are_added_to_an_image_of_the_projects_own() {
     core_image::build(&project);
     let packages = |yaml: &str| project.write("powerdev.yaml", format!("packages: {{ {yaml} }}\n"));
     packages("apt: [hello], npm: [semver@7.5.4], pip: ['six==1.17.0']");
+    let said = project.untrusted(["build", "--json"]).run().code(2).json();
+    assert!(said["error"].as_str().is_some_and(|error| error.contains("apt hello, npm semver@7.5.4")), "{said}");
     let first = build(&project).ok().json();
     assert!(first["image"].as_str().is_some_and(|image| image.starts_with("powerdev/pt")), "{first}");
     let script = "hello -t; semver 1.2.3 -i minor; python3 -c 'import six; print(six.__version__)'; id -un; \
