@@ -5,6 +5,7 @@ use crate::engine::{Engine, EngineInfo};
 use crate::environment::Environment;
 use crate::host::HostFacts;
 use crate::plan::PlaceFacts;
+use crate::repository;
 use crate::site::Site;
 
 /// An environment and what is to be deployed as it.
@@ -35,6 +36,7 @@ impl Deployment {
 
     /// What is known about the place that is to run it.
     pub fn place(&self, info: &EngineInfo) -> PlaceFacts {
-        self.site().facts(&self.host, info, self.environment.state())
+        let repositories = repository::with_hooks(repository::mounted(&self.settings));
+        PlaceFacts { repositories, ..self.site().facts(&self.host, info, self.environment.state()) }
     }
 }

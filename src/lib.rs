@@ -28,6 +28,7 @@ mod logging;
 mod plan;
 pub mod reference;
 mod reporter;
+mod repository;
 mod sessions;
 mod site;
 pub mod spec;

@@ -52,6 +52,7 @@ impl Site {
         };
         PlaceFacts {
             share,
+            repositories: Vec::new(),
             gpus,
             ssh_agent,
             gpu_runtime: info.gpu,

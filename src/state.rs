@@ -6,6 +6,7 @@
 //! project         the project's folder: `--project NAME` and completions find it by this
 //! watch.json      the watcher's budget
 //! events.jsonl    what watchers have told; what is older is in events.1.jsonl
+//! git.json        what the project's Git repository runs, as far as that is known to its user
 //! stopped         there while `powerdev stop` had the last word: the watcher leaves it down
 //! agent/          mounted read-only at /opt/powerdev: bin/powerdev-agent, config/{services,secrets}.json
 //! empty           mounted read-only over the files of secrets that a mount would show
@@ -118,6 +119,11 @@ impl StateDir {
     /// What is mounted over a file that nobody inside may read.
     pub fn empty_file(&self) -> PathBuf {
         self.root.join("empty")
+    }
+
+    /// What the project's Git repository was known to run.
+    pub fn programs_file(&self) -> PathBuf {
+        self.root.join("git.json")
     }
 
     /// The watcher's memory.

@@ -9,7 +9,11 @@ use crate::doctor::{self, Check, CheckStatus};
 
 /// Look at Engine, machine and project, and say what is wrong and how to mend it
 #[derive(Debug, clap::Args)]
-pub struct DoctorArgs {}
+pub struct DoctorArgs {
+    /// Take what the project's Git repository runs as known, and tell only what comes after
+    #[arg(long)]
+    seen: bool,
+}
 
 #[derive(Debug, Serialize)]
 struct DoctorDocument {
@@ -21,9 +25,9 @@ struct DoctorDocument {
 ///
 /// # Errors
 /// When standard output can't be written.
-pub async fn run(_: DoctorArgs, context: &Context<'_>) -> anyhow::Result<ExitCode> {
+pub async fn run(args: DoctorArgs, context: &Context<'_>) -> anyhow::Result<ExitCode> {
     let ui = context.ui;
-    let checks = doctor::examine(context.project().as_deref(), context.global.env_file.as_deref()).await;
+    let checks = doctor::examine(context.project().as_deref(), context.global.env_file.as_deref(), args.seen).await;
     let ok = checks.iter().all(|check| check.verdict != CheckStatus::Fail);
     let code = if ok { ExitCode::Done } else { ExitCode::Failed };
     if ui.json() {

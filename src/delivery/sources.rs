@@ -4,6 +4,7 @@
 //! from inside of a container that has the folder around it, and the Engine, which is root, would follow it. It takes paths
 //! and no descriptors, so a moment stays between this look and its own.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use crate::agent_mount;
@@ -17,7 +18,7 @@ use crate::spec::{ContainerSpec, MountSource};
 /// Looks at every folder of this machine that is mounted, but for those of the environment's state.
 ///
 /// # Errors
-/// A conflict that names the first that leads elsewhere, or that belongs to somebody else.
+/// A conflict that names the first that leads elsewhere, belongs to somebody else, or is gone.
 pub fn check(environment: &Environment, spec: &ContainerSpec) -> Result<(), Failure> {
     if environment.site() != Some(Site::Here) {
         return Ok(());
@@ -32,6 +33,11 @@ pub fn check(environment: &Environment, spec: &ContainerSpec) -> Result<(), Fail
             None if files::leads_astray(source) => {
                 let message = format!("{} leads through a link that wasn't there before", source.display());
                 let hint = "remove the link; or give `up` --recreate, which mounts what the settings now lead to";
+                return Err(Failure::conflict(message).hint(hint));
+            }
+            None if source.symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound) => {
+                let message = format!("{} is mounted, and isn't there any more", source.display());
+                let hint = "put it back; or give `up` --recreate, which mounts what is there now";
                 return Err(Failure::conflict(message).hint(hint));
             }
             None => {}

@@ -85,11 +85,12 @@ struct Facts {
     engine: anyhow::Result<(Engine, EngineInfo)>,
     environment: Option<Environment>,
     container: Option<Container>,
+    seen: bool,
 }
 
-/// Makes every check, in a stable order.
-pub async fn examine(project: Option<&Path>, env_file: Option<&Path>) -> Vec<Check> {
-    let facts = Facts::gather(project, env_file).await;
+/// Makes every check, in a stable order. `seen`: what the project's Git repository runs is taken as known.
+pub async fn examine(project: Option<&Path>, env_file: Option<&Path>, seen: bool) -> Vec<Check> {
+    let facts = Facts { seen, ..Facts::gather(project, env_file).await };
     let mut checks = engine::checks(&facts).await;
     checks.extend(machine::checks(&facts).await);
     checks.extend(project::checks(&facts).await);
@@ -125,6 +126,7 @@ impl Facts {
             engine,
             environment,
             container,
+            seen: false,
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::config::{Choice, Settings};
 use crate::diagnostics::diagnose;
 use crate::image;
 use crate::plan;
+use crate::repository;
 use crate::units::ByteSize;
 use crate::watch::{self, Quarantine};
 
@@ -23,7 +24,7 @@ pub(super) async fn checks(facts: &Facts) -> Vec<Check> {
                 None => failed,
             };
             let skipped =
-                ["security", "env-file", "project-disk", "ports", "ca-bundle", "registry", "image", "watcher"];
+                ["security", "git", "env-file", "project-disk", "ports", "ca-bundle", "registry", "image", "watcher"];
             let skipped = skipped.into_iter().map(|name| Check::skip(name, "the configuration can't be read"));
             return std::iter::once(failed).chain(skipped).collect();
         }
@@ -32,6 +33,7 @@ pub(super) async fn checks(facts: &Facts) -> Vec<Check> {
     vec![
         Check::ok("configuration", format!("{name} in {}", settings.dir.display())),
         security(settings, facts),
+        git(settings, facts).await,
         env_file(settings),
         super::machine::disk(
             "project-disk",
@@ -59,6 +61,36 @@ fn security(settings: &Settings, facts: &Facts) -> Check {
     match told {
         Some(told) => Check::warn(name, told).fix("SECURITY=dev, then `powerdev up --recreate`"),
         None => Check::ok(name, settings.security.explained()),
+    }
+}
+
+/// What git would run on this machine that wasn't there before something inside could write it.
+async fn git(settings: &Settings, facts: &Facts) -> Check {
+    let name = "git";
+    let folders = repository::mounted(settings);
+    let shared = facts.site().is_some_and(|site| site.path(&settings.dir).is_some());
+    let Some(environment) = facts.environment.as_ref().filter(|_| shared && !folders.is_empty()) else {
+        return Check::skip(name, "no Git repository is mounted");
+    };
+    let found = super::patiently(move || repository::programs(&folders)).await;
+    let programs = match found {
+        Some(Ok(programs)) => programs,
+        Some(Err(error)) => return Check::skip(name, format!("{error:#}")),
+        None => return Check::skip(name, "the repository can't be looked at"),
+    };
+    if facts.seen {
+        return match repository::remember(environment.state(), &programs) {
+            Ok(()) => Check::ok(name, "what the repository runs is known from now on"),
+            Err(error) => Check::fail(name, format!("{error:#}")).fix("make the state folder writable"),
+        };
+    }
+    let Some(known) = repository::remembered(environment.state()) else {
+        return Check::skip(name, "what the repository runs is remembered at the next `powerdev up`");
+    };
+    match programs.new_since(&known) {
+        new if new.is_empty() => Check::ok(name, "nothing new that it runs on this machine"),
+        new => Check::warn(name, format!("new, and git runs it on this machine or follows it: {}", new.join("; ")))
+            .fix("read it in an editor before you call git there; `powerdev doctor --seen` takes it as known"),
     }
 }
 

@@ -17,6 +17,7 @@ use crate::image::{self, BuildOptions};
 use crate::interrupt::interruptible;
 use crate::plan::{self, Difference, Plan, Selection};
 use crate::reporter::Reporter;
+use crate::repository;
 use crate::site::Site;
 use crate::spec::ContainerSpec;
 use crate::trust::Standing;
@@ -99,6 +100,7 @@ pub async fn bring_up(deployment: &Deployment, reporter: &dyn Reporter, options:
     let image = image(deployment, reporter, options, found.as_ref()).await?;
     let _lock = interruptible("the start", None, deployment.environment.state().lock(LOCK_PATIENCE)).await?;
     deployment.environment.settle().await?;
+    remember_programs(deployment)?;
     match look().await? {
         Some(container) if !options.recreate => adopt(deployment, &container, &image, &info).await,
         found => make::make(deployment, found, &image, &info).await,
@@ -137,6 +139,21 @@ pub async fn dry_run(deployment: &Deployment, options: BringUp) -> anyhow::Resul
         _ => Vec::new(),
     };
     Ok(Up { drift, pending, ..Up::of(done, plan, replaced) })
+}
+
+/// Remembers what the project's Git repository runs, before anything inside can have changed it. What was remembered stays:
+/// `powerdev doctor` tells what has come since.
+fn remember_programs(deployment: &Deployment) -> anyhow::Result<()> {
+    let state = deployment.environment.state();
+    let folders = repository::mounted(&deployment.settings);
+    if deployment.site() != Site::Here || folders.is_empty() || repository::remembered(state).is_some() {
+        return Ok(());
+    }
+    // Where git isn't installed nobody runs it.
+    match repository::programs(&folders) {
+        Ok(programs) => repository::remember(state, &programs),
+        Err(_) => Ok(()),
+    }
 }
 
 /// Refuses folders of `.agent-mount` that can't be mounted before anything is built.

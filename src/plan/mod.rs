@@ -32,6 +32,8 @@ pub struct PlaceFacts {
     pub share: AgentShare,
     /// The GPUs of its machine. None: that can't be looked into from here.
     pub gpus: Option<Vec<Gpu>>,
+    /// Folders of this machine with a Git repository that has hooks.
+    pub repositories: Vec<PathBuf>,
     /// The SSH agent's socket, where a container can have it.
     pub ssh_agent: Option<PathBuf>,
     /// It can hand out GPUs (NVIDIA's runtime or CDI is there).
@@ -117,6 +119,7 @@ pub fn plan(settings: &Settings, host: &HostFacts, place: &PlaceFacts, selection
     let network = NetworkSpec { name: settings.container(), project: settings.name.to_string() };
     let mut mounts = mounts::mounts(settings, host, place, &mut notices);
     let mut scratch = mounts::scratch(settings.security, user);
+    project::guard_hooks(place, &mut mounts);
     project::mask(settings, &place.share, &mut mounts, &mut scratch);
     let container = ContainerSpec {
         name: settings.container(),

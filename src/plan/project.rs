@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::AgentShare;
 use super::mounts::folder;
+use super::{AgentShare, PlaceFacts};
 use crate::config::settings::EXTERNAL_DIR;
 use crate::config::{ExternalDir, Settings, layout};
 use crate::host::HostFacts;
@@ -57,6 +57,22 @@ pub(super) fn mask(
     let files = settings.hidden_files.iter().flat_map(|file| uncovered(mounts, file));
     let covers: Vec<MountSpec> = files.map(|target| folder(empty, &target, true)).collect();
     mounts.extend(covers);
+    mounts.sort_by(|one, other| one.target.cmp(&other.target));
+}
+
+/// Lets nobody inside change or replace hooks: git runs them on the host, when its user works on the same repository. What
+/// holds them is a mount, too, since a folder that nothing is mounted on can be renamed with all that is in it.
+pub(super) fn guard_hooks(place: &PlaceFacts, mounts: &mut Vec<MountSpec>) {
+    let AgentShare::Folders { .. } = place.share else { return };
+    let mut guards = Vec::new();
+    for (part, read_only) in [(".git", false), (".git/hooks", true)] {
+        for path in place.repositories.iter().map(|repository| repository.join(part)) {
+            let written: Vec<MountSpec> = mounts.iter().filter(|mount| !mount.read_only).cloned().collect();
+            guards.extend(uncovered(&written, &path).iter().map(|target| folder(&path, target, read_only)));
+        }
+    }
+    guards.retain(|guard| !mounts.iter().any(|mount| mount.target == guard.target));
+    mounts.extend(guards);
     mounts.sort_by(|one, other| one.target.cmp(&other.target));
 }
 

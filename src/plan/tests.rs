@@ -39,6 +39,7 @@ fn place() -> PlaceFacts {
     PlaceFacts {
         share: AgentShare::Folders { agent: state.join("agent"), run: state.join("run"), empty: state.join("empty") },
         gpus: Some(Vec::new()),
+        repositories: Vec::new(),
         ssh_agent: Some("/run/user/1000/ssh.sock".into()),
         gpu_runtime: false,
         cpus: 8,
@@ -104,7 +105,10 @@ fn plans_of_a_table_of_configurations() {
         Mount { source: "/srv/repo".into(), target: "/home/dev/workspace/repo".into(), read_only: false },
     ];
     let external = Settings { mounts, external_dir: ExternalDir::Folder("/srv/project".into()), ..default() };
-    snapshot!("mounts_and_external_folder", external, host(), place());
+    snapshot!("mounts_and_external_folder", external.clone(), host(), place());
+    // One repository that is mounted twice, writable once; one that is seen through a folder above it; one elsewhere.
+    let repositories = ["/srv/data", "/srv/project/below", "/srv/repo", "/srv/other"].map(PathBuf::from).to_vec();
+    snapshot!("hooks_of_repositories", external, host(), PlaceFacts { repositories, ..place() });
     let above = vec![Mount { source: "/home/me".into(), target: "/above".into(), read_only: true }];
     let hidden_files = vec!["/home/me/demo/.env".into(), "/srv/keys.env".into()];
     snapshot!("project_seen_twice", Settings { mounts: above, hidden_files, ..default() }, host(), place());

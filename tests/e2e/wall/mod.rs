@@ -8,6 +8,7 @@ mod devices;
 mod disk;
 mod escapes;
 mod flood;
+mod git;
 mod kernel;
 mod links;
 mod masks;
