@@ -38,6 +38,7 @@ const COMMANDS: &[(&str, &[&str], Option<i32>)] = &[
     ("ps", &[], Some(3)),
     ("init", &[], Some(0)),
     ("config", &[], Some(0)),
+    ("trust", &[], Some(0)),
     ("doctor", &[], None),
     ("completions", &["bash"], Some(0)),
     ("man", &[], Some(0)),
@@ -179,7 +180,7 @@ fn a_refused_command_line_loses_nothing_in_its_document() {
         (&["status", "--jsno"], "'--jsno'", "'--json'"),
         (&["statsu"], "'statsu'", "'status'"),
         (&["up", "--timeout", "soon"], "'soon' for '--timeout <SECS>': give seconds", "--help"),
-        (&["up", "--security", "strikt"], "[possible values: dev, strict]", "'strict'"),
+        (&["up", "--security", "strikt"], "[possible values: dev, strict, trusted]", "'strict'"),
     ] {
         let document = project.powerdev([arguments, &["--json"]].concat()).run().code(2).json();
         let said = |key: &str| document[key].as_str().unwrap_or_default().to_owned();
