@@ -32,6 +32,7 @@ mod repository;
 mod sessions;
 mod site;
 pub mod spec;
+mod ssh;
 mod state;
 mod trust;
 mod ui;
@@ -45,6 +46,9 @@ use clap::Parser;
 /// Parses the command line, runs the command, renders what went wrong.
 pub fn main() -> ExitCode {
     completion::answer();
+    if let Some(code) = ssh::relay::answer() {
+        return code;
+    }
     let cli = match cli::Cli::try_parse_from(commands::reflex::translated(std::env::args_os())) {
         Ok(cli) => cli,
         Err(error) => return refused(&error),

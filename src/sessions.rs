@@ -12,6 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::control::Patience;
 use crate::environment::Environment;
 use crate::failure::Failure;
+use crate::ssh;
 use crate::ui::terminal::{self, StandardStreams, StdinReader};
 
 /// How long a Ctrl-P waits for its Ctrl-Q.
@@ -59,6 +60,7 @@ pub async fn open(environment: &Environment, mut session: OpenSession) -> anyhow
     for (name, value) in terminal::variables() {
         session.environment.entry(name.to_owned()).or_insert(value);
     }
+    ssh::keep(environment).await; // It runs without, too; `up` and `restart` tell.
     // Its program may take a while to begin, on a slow disk.
     Ok(environment.agent(Patience::Unlimited).await?.open_session(session).await?)
 }
@@ -69,6 +71,7 @@ pub async fn open(environment: &Environment, mut session: OpenSession) -> anyhow
 /// When there is no such session, or the environment is stopped meanwhile.
 pub async fn attach(environment: &Environment, name: &SessionName) -> anyhow::Result<ViewEnd> {
     let client = environment.agent(Patience::Answer).await?;
+    ssh::keep(environment).await;
     let signals = ViewerSignals::catch().context("can't catch signals")?;
     let stream = client.attach_session(name.clone(), powerdev_terminal::size()).await?;
     let raw = RawMode::enter().context("can't use the terminal")?;

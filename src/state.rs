@@ -10,6 +10,7 @@
 //! stopped         there while `powerdev stop` had the last word: the watcher leaves it down
 //! agent/          mounted read-only at /opt/powerdev: bin/powerdev-agent, config/{services,secrets}.json
 //! empty           mounted read-only over the files of secrets that a mount would show
+//! ssh/            mounted read-only at /run/ssh: the socket of the SSH agent's relay; ssh-… beside it are the relay's
 //! run/            mounted at /run/powerdev: the control socket
 //! ```
 //!
@@ -124,6 +125,22 @@ impl StateDir {
     /// What the project's Git repository was known to run.
     pub fn programs_file(&self) -> PathBuf {
         self.root.join("git.json")
+    }
+
+    /// The folder in which the relay of the user's SSH agent listens: mounted read-only at
+    /// [`crate::config::layout::SSH_AGENT_DIR`].
+    pub fn ssh_dir(&self) -> PathBuf {
+        self.root.join("ssh")
+    }
+
+    /// The file that names the socket of the user's own SSH agent.
+    pub fn ssh_target(&self) -> PathBuf {
+        self.root.join("ssh-target")
+    }
+
+    /// Locked by the relay as long as it runs.
+    pub fn ssh_lock(&self) -> PathBuf {
+        self.root.join("ssh-relay.lock")
     }
 
     /// The watcher's memory.

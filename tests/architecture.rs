@@ -29,6 +29,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("site", &["engine", "failure", "host", "plan", "spec", "state"]),
     ("control", &["clock", "engine", "failure"]),
     ("environment", &["clock", "config", "control", "engine", "failure", "site", "spec", "state"]),
+    ("ssh", &["clock", "config", "engine", "environment", "host", "state", "units"]),
     ("deployment", &["config", "engine", "environment", "host", "plan", "repository", "site"]),
     (
         "delivery",
@@ -86,12 +87,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "trust",
         ],
     ),
-    ("execution", &["control", "engine", "environment", "failure", "reporter", "spec", "ui"]),
-    ("sessions", &["control", "environment", "failure", "ui"]),
+    ("execution", &["control", "engine", "environment", "failure", "reporter", "spec", "ssh", "ui"]),
+    ("sessions", &["control", "environment", "failure", "ssh", "ui"]),
     ("backup", &["config", "failure", "files", "state", "units"]),
     (
         "watch",
-        &["clock", "config", "control", "delivery", "engine", "environment", "failure", "files", "state", "units"],
+        &["clock", "config", "control", "delivery", "engine", "environment", "failure", "files", "ssh", "state", "units"],
     ),
     ("cleanup", &["config", "control", "delivery", "engine", "spec", "state"]),
     (

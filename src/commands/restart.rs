@@ -9,6 +9,7 @@ use crate::config::Overrides;
 use crate::delivery;
 use crate::deployment::Deployment;
 use crate::lifecycle::{self, LOCK_PATIENCE, ready};
+use crate::ssh;
 
 /// Restart the environment, with changed services and secrets, and wait until ready
 #[derive(Debug, clap::Args)]
@@ -53,6 +54,9 @@ pub async fn run(args: RestartArgs, context: &Context<'_>) -> anyhow::Result<Exi
         restarted?;
         container
     };
+    if let Some(notice) = ssh::keep(environment).await {
+        context.ui.notice(notice);
+    }
     let deadline = Deadline::after(args.timeout.duration());
     let mut client = environment.agent_up(container.spec.as_ref(), deadline).await?;
     let status =

@@ -17,6 +17,7 @@ use crate::lifecycle::{self, Applied, BringUp, Build, Done, Up, ready};
 use crate::plan::{Difference, Plan};
 use crate::site::Site;
 use crate::spec::{ContainerSpec, NetworkSpec};
+use crate::ssh;
 
 /// Build if needed, start, wait until ready
 #[derive(Debug, clap::Args)]
@@ -129,7 +130,8 @@ pub(super) async fn bring_up(args: &BringArgs, build: Build, context: &Context<'
         tell_dry_run(&up, &deployment.settings, context)?;
         return Ok(Running { deployment, done: None });
     }
-    let up = lifecycle::bring_up(&deployment, ui, options).await?;
+    let mut up = lifecycle::bring_up(&deployment, ui, options).await?;
+    up.plan.notices.extend(ssh::keep(&deployment.environment).await);
     tell(&up, context);
     let left = "it goes on starting: `powerdev status` shows how far it is, `powerdev stop` stops it";
     let (health, services) = interruptible("waiting", Some(left), wait(args, &deployment, &up, context)).await?;

@@ -28,8 +28,11 @@ pub const CACHE: &str = "/home/dev/.cache";
 /// Where `~/.ssh` appears inside.
 pub const SSH: &str = "/home/dev/.ssh";
 
-/// Where the SSH agent's socket appears inside.
-pub const SSH_AGENT: &str = "/run/ssh-agent.sock";
+/// Where the folder of the SSH agent's socket appears inside.
+pub const SSH_AGENT_DIR: &str = "/run/ssh";
+
+/// The socket in it.
+pub const SSH_SOCKET: &str = "agent.sock";
 
 /// The folders of `.agent-mount` that must be there before the container is made: the Engine would make them root's.
 pub const FOLDER_NAMES: [&str; 6] =
@@ -60,7 +63,7 @@ pub fn reserved(target: &str) -> Option<String> {
         return Some("it would hide what the image is made of".to_owned());
     }
     let ours = FOLDERS.iter().map(|(_, target)| *target);
-    let ours = ours.chain([EXTERNAL_TARGET, CACHE, SSH, SSH_AGENT, paths::HOME, paths::AGENT_DIR, paths::RUN_DIR]);
+    let ours = ours.chain([EXTERNAL_TARGET, CACHE, SSH, SSH_AGENT_DIR, paths::HOME, paths::AGENT_DIR, paths::RUN_DIR]);
     for own in ours {
         if Path::new(own).starts_with(target) {
             return Some(if own == target {
@@ -70,7 +73,7 @@ pub fn reserved(target: &str) -> Option<String> {
             });
         }
     }
-    let closed = [paths::AGENT_DIR, paths::RUN_DIR, SSH, "/proc", "/sys", "/dev"];
+    let closed = [paths::AGENT_DIR, paths::RUN_DIR, SSH, SSH_AGENT_DIR, "/proc", "/sys", "/dev"];
     closed
         .into_iter()
         .find(|closed| Path::new(target).starts_with(closed))

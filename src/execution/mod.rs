@@ -16,6 +16,7 @@ use powerdev_terminal::RawMode;
 use crate::engine::{Container, Engine, Exec, ExecSpec};
 use crate::environment::{self, Environment};
 use crate::failure::Failure;
+use crate::ssh;
 use crate::ui::Ui;
 use crate::ui::terminal;
 
@@ -59,6 +60,7 @@ impl Execution {
     /// [`powerdev_protocol::ExitCode::Conflict`] when its name is somebody else's.
     pub async fn open(environment: &Environment) -> anyhow::Result<Self> {
         let container = environment.running().await?;
+        ssh::keep(environment).await; // A command runs without, too; `up` and `restart` tell.
         Ok(Self { engine: environment.engine().await?.clone(), container, environment: environment.clone() })
     }
 

@@ -14,6 +14,7 @@ use crate::delivery;
 use crate::engine::{Container, Engine, EngineError, EngineEvent, RunState};
 use crate::environment::Environment;
 use crate::failure;
+use crate::ssh;
 
 /// How often the Engine is asked whether it still answers: one that hangs keeps its connections open.
 const PING: Duration = Duration::from_secs(5);
@@ -187,7 +188,12 @@ pub async fn status(environment: Environment, to: Sender<SourceMessage>) {
 /// Starts or restarts a container. Success is told by the Engine's events.
 pub async fn restart(engine: Engine, name: String, up: bool, to: Sender<SourceMessage>) {
     let container = format!("powerdev-{name}");
-    let Err(error) = start(&engine, &name, &container, up).await else { return };
+    let Err(error) = start(&engine, &name, &container, up).await else {
+        if let Some(environment) = name.parse().ok().and_then(|name| Environment::named(name, engine).ok()) {
+            ssh::keep(&environment).await; // It runs without, too.
+        }
+        return;
+    };
     if error.downcast_ref().is_some_and(EngineError::is_unreachable) {
         // The events say so, too, and what is to be done then is decided once it is back.
         return;
