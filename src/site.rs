@@ -40,21 +40,26 @@ impl Site {
         (self == Self::Here && cfg!(target_os = "linux")).then(|| state.run_dir())
     }
 
+    /// The folder in which a container reaches the relay of the SSH agent. Sockets cross over where the control socket does.
+    pub fn ssh_relay(self, state: &StateDir) -> Option<PathBuf> {
+        self.socket_folder(state).map(|_| state.ssh_dir())
+    }
+
     /// What a plan needs to know about the place.
     pub fn facts(self, host: &HostFacts, info: &EngineInfo, state: &StateDir) -> PlaceFacts {
-        let (share, gpus, ssh_agent) = match self {
+        let (share, gpus) = match self {
             Self::Here => {
                 let share =
                     AgentShare::Folders { agent: state.agent_dir(), run: state.run_dir(), empty: state.empty_file() };
-                (share, Some(host.gpus.clone()), host.ssh_agent.clone())
+                (share, Some(host.gpus.clone()))
             }
-            Self::Elsewhere => (AgentShare::Volumes, None, None),
+            Self::Elsewhere => (AgentShare::Volumes, None),
         };
         PlaceFacts {
             share,
             repositories: Vec::new(),
             gpus,
-            ssh_agent,
+            ssh_relay: self.ssh_relay(state),
             gpu_runtime: info.gpu,
             cpus: info.cpus,
             memory: info.memory,

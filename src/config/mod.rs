@@ -44,6 +44,7 @@ pub use settings::Settings;
 pub use suggest::did_you_mean;
 pub use types::{
     CaBundle, Choice, ExternalDir, GpuRequest, Mount, Name, Origin, Port, Profile, Secrets, SecurityProfile, ShownValue,
+    SshAccess,
 };
 pub use wants::{Want, WantKind};
 

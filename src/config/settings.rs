@@ -14,7 +14,7 @@ use super::layers::SettingLayers;
 use super::packages::Packages;
 use super::setting::{Setting, SettingValue, Syntax, Visibility};
 use super::types::{
-    CaBundle, ExternalDir, GpuRequest, Mount, Name, Port, Profile, Secrets, SecurityProfile, ShownValue,
+    CaBundle, ExternalDir, GpuRequest, Mount, Name, Port, Profile, Secrets, SecurityProfile, ShownValue, SshAccess,
 };
 use super::wants::Want;
 use crate::failure::Failure;
@@ -140,6 +140,8 @@ settings! {
     bind_address: IpAddr = BIND_ADDRESS { default: "127.0.0.1" }
     /// The folder that appears at /workspace/ext; none: an empty one of .agent-mount.
     external_dir: ExternalDir = EXTERNAL_DIR { unset: "the project's folder", example: "~/work" }
+    /// What of your SSH is usable inside: nothing; your agent and the hosts you know; or ~/.ssh, too, with its keys.
+    ssh: SshAccess = SSH { default: "agent", ambient: false }
 
     made of several:
 

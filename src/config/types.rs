@@ -142,6 +142,23 @@ impl Choice for SecurityProfile {
     const PLACEHOLDER: &'static str = "PROFILE";
 }
 
+/// What of the user's SSH is usable inside.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, clap::ValueEnum, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SshAccess {
+    /// Nothing of it.
+    None,
+    /// The SSH agent, to list keys and to sign with them, and the hosts that you know; the keys stay outside.
+    #[default]
+    Agent,
+    /// That, and ~/.ssh itself, read-only: whatever runs inside can read the keys.
+    Keys,
+}
+
+impl Choice for SshAccess {
+    const PLACEHOLDER: &'static str = "ACCESS";
+}
+
 /// Which GPUs the container gets.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]

@@ -7,10 +7,15 @@ mod sources;
 mod volumes;
 
 use std::collections::BTreeMap;
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
 
+use anyhow::Context as _;
 use powerdev_protocol::paths;
 
 use crate::agent_mount;
+use crate::config::{SshAccess, layout};
 use crate::deployment::Deployment;
 use crate::engine::{Container, container_proxies};
 use crate::environment::Environment;
@@ -53,10 +58,10 @@ impl Means {
 }
 
 impl Deployment {
-    /// What the agent is to find. Only a container that mounts folders of this machine has its SSH agent.
+    /// What the agent is to find. Only a container that mounts folders of this machine can reach its SSH agent.
     fn bundle(&self, means: Means, gpus: &Gpus) -> anyhow::Result<Bundle> {
-        let ssh_agent = self.host.ssh_agent.as_deref().filter(|_| means == Means::Folder);
-        let services = plan::service_set(&self.settings, &self.host, ssh_agent, gpus);
+        let ssh_relay = means == Means::Folder && self.site().ssh_relay(self.environment.state()).is_some();
+        let services = plan::service_set(&self.settings, &self.host, ssh_relay, gpus);
         Ok(Bundle::new(&services, &secrets(self), self.host.user)?)
     }
 }
@@ -75,6 +80,7 @@ pub fn before_making(deployment: &Deployment, gpus: &Gpus) -> anyhow::Result<Opt
     }
     agent_mount::prepare(&deployment.settings.dir, deployment.host.user)?;
     folder::install(deployment.environment.state(), &bundle)?;
+    place_for_ssh(deployment, None)?;
     Ok(None)
 }
 
@@ -137,7 +143,8 @@ pub async fn install(deployment: &Deployment, container: &Container, bundle: &Bu
         (Means::Volume, Some(spec)) => Ok(volumes::deliver(&deployment.engine, spec, bundle).await?),
         (Means::Folder, _) => {
             agent_mount::prepare(&deployment.settings.dir, deployment.host.user)?;
-            folder::install(deployment.environment.state(), bundle)
+            folder::install(deployment.environment.state(), bundle)?;
+            place_for_ssh(deployment, container.spec.as_ref())
         }
         (Means::Volume, None) | (Means::OutOfReach, _) => {
             let message =
@@ -160,6 +167,23 @@ fn meant_to_run(deployment: &Deployment) -> anyhow::Result<()> {
     deployment.environment.state().create()?;
     deployment.environment.state().set_stop_requested(false)?;
     deployment.environment.state().remember_project(&deployment.settings.dir)
+}
+
+/// Makes the folder of the SSH agent's relay, which is the sign that there may be one; or takes it away, but from a
+/// container that was made with it.
+fn place_for_ssh(deployment: &Deployment, spec: Option<&ContainerSpec>) -> anyhow::Result<()> {
+    let folder = deployment.environment.state().ssh_dir();
+    let is_mounted = spec.is_some_and(|spec| spec.folder_at(layout::SSH_AGENT_DIR).is_some());
+    let done = if is_mounted || deployment.settings.ssh != SshAccess::None {
+        // Whoever is in the container passes through it; on this machine the folder above keeps others out.
+        fs::create_dir_all(&folder).and_then(|()| fs::set_permissions(&folder, Permissions::from_mode(0o755)))
+    } else {
+        match fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    };
+    done.with_context(|| format!("can't bring {} up to date", folder.display()))
 }
 
 /// What services and shells get besides plain variables, and nobody else sees: the project's secrets, and as with the

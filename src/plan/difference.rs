@@ -6,7 +6,6 @@ use std::fmt::Display;
 use serde::Serialize;
 
 use super::confinement;
-use crate::config::layout;
 use crate::config::settings::{DOCKER_CPUS, DOCKER_MEMORY, DOCKER_PIDS, DOCKER_SHM, GPU, SECURITY};
 use crate::spec::{ContainerSpec, Gpus, MountSource, MountSpec, Published, ScratchSpec};
 use crate::units::User;
@@ -25,8 +24,8 @@ pub struct Difference {
 /// What "not there" is called.
 const NOTHING: &str = "none";
 
-/// What differs between a container and the one that would be made now. Empty: no drift. What says nothing about the
-/// configuration isn't drift: powerdev's own release, and the SSH agent's socket, which every login makes anew.
+/// What differs between a container and the one that would be made now. Empty: no drift. powerdev's own release says
+/// nothing about the configuration, and isn't drift.
 pub fn differences(old: &ContainerSpec, new: &ContainerSpec) -> Vec<Difference> {
     let mut found = Vec::new();
     let mut note = |setting: &str, was: String, is: String| {
@@ -57,7 +56,7 @@ pub fn differences(old: &ContainerSpec, new: &ContainerSpec) -> Vec<Difference> 
     by_key("port", &ports(old), &ports(new), &mut note);
     by_key("mount", &mounts(old), &mounts(new), &mut note);
     by_key("scratch folder", &scratch(old), &scratch(new), &mut note);
-    by_key("variable", &variables(old), &variables(new), &mut note);
+    by_key("variable", &old.environment, &new.environment, &mut note);
     found
 }
 
@@ -73,15 +72,8 @@ fn by_key(
     }
 }
 
-fn variables(spec: &ContainerSpec) -> BTreeMap<String, String> {
-    let mut all = spec.environment.clone();
-    all.remove("SSH_AUTH_SOCK");
-    all
-}
-
 fn mounts(spec: &ContainerSpec) -> BTreeMap<String, String> {
-    let lasting = spec.mounts.iter().filter(|mount| mount.target != layout::SSH_AGENT);
-    lasting.map(|mount| (mount.target.clone(), mount_source(mount))).collect()
+    spec.mounts.iter().map(|mount| (mount.target.clone(), mount_source(mount))).collect()
 }
 
 fn mount_source(mount: &MountSpec) -> String {

@@ -1,9 +1,8 @@
 //! The plain variables of every service and shell. Anyone who may use the Engine can read them: no secret is here.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
-use crate::config::{Settings, layout};
+use crate::config::{Settings, SshAccess, layout};
 use crate::host::HostFacts;
 use crate::spec::Gpus;
 
@@ -11,12 +10,7 @@ use crate::spec::Gpus;
 pub(super) const SERVICES: &str = "POWERDEV_SERVICES";
 
 /// The settings that go inside and the project's own variables, which win over what the machine suggests.
-pub(super) fn plain(
-    settings: &Settings,
-    host: &HostFacts,
-    ssh_agent: Option<&Path>,
-    gpus: &Gpus,
-) -> BTreeMap<String, String> {
+pub(super) fn plain(settings: &Settings, host: &HostFacts, ssh_relay: bool, gpus: &Gpus) -> BTreeMap<String, String> {
     let mut all = BTreeMap::from([
         ("POWERDEV_PROJECT".to_owned(), settings.name.to_string()),
         ("npm_config_cache".to_owned(), format!("{}/npm", layout::CACHE)),
@@ -24,8 +18,8 @@ pub(super) fn plain(
     if let Some(timezone) = &host.timezone {
         all.insert("TZ".into(), timezone.clone());
     }
-    if ssh_agent.is_some() {
-        all.insert("SSH_AUTH_SOCK".into(), layout::SSH_AGENT.into());
+    if ssh_relay && settings.ssh != SshAccess::None {
+        all.insert("SSH_AUTH_SOCK".into(), format!("{}/{}", layout::SSH_AGENT_DIR, layout::SSH_SOCKET));
     }
     if *gpus != Gpus::None {
         // The default hands out computing alone; Blender and the browser draw as well.

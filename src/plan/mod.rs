@@ -11,7 +11,7 @@ mod project;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use powerdev_protocol::{Service, ServiceSet, paths};
 
@@ -34,8 +34,8 @@ pub struct PlaceFacts {
     pub gpus: Option<Vec<Gpu>>,
     /// Folders of this machine with a Git repository that has hooks.
     pub repositories: Vec<PathBuf>,
-    /// The SSH agent's socket, where a container can have it.
-    pub ssh_agent: Option<PathBuf>,
+    /// The folder of the socket of the SSH agent's relay, where a container can have it.
+    pub ssh_relay: Option<PathBuf>,
     /// It can hand out GPUs (NVIDIA's runtime or CDI is there).
     pub gpu_runtime: bool,
     /// CPUs; 0: not known.
@@ -131,7 +131,7 @@ pub fn plan(settings: &Settings, host: &HostFacts, place: &PlaceFacts, selection
         hostname: settings.name.to_string(),
         user,
         entrypoint: vec![paths::AGENT_BIN.into(), "init".into()],
-        environment: environment::plain(settings, host, place.ssh_agent.as_deref(), &gpus),
+        environment: environment::plain(settings, host, place.ssh_relay.is_some(), &gpus),
         mounts,
         scratch,
         ports: published(settings, &selection.ports),
@@ -153,10 +153,10 @@ pub fn plan(settings: &Settings, host: &HostFacts, place: &PlaceFacts, selection
 
 /// What the agent runs: every service, with the variables that all of them and every shell get. `HOME`, `USER`,
 /// `PATH` and the secrets are the agent's to add.
-pub fn service_set(settings: &Settings, host: &HostFacts, ssh_agent: Option<&Path>, gpus: &Gpus) -> ServiceSet {
+pub fn service_set(settings: &Settings, host: &HostFacts, ssh_relay: bool, gpus: &Gpus) -> ServiceSet {
     let mut set = ServiceSet {
         project: settings.name.to_string(),
-        environment: environment::plain(settings, host, ssh_agent, gpus),
+        environment: environment::plain(settings, host, ssh_relay, gpus),
         services: settings.services.clone(),
     };
     // Checked when the settings were read: there is no cycle.

@@ -6,7 +6,7 @@ use powerdev_protocol::paths;
 
 use super::{AgentShare, PlaceFacts, project};
 use crate::config::settings::EXTERNAL_DIR;
-use crate::config::{ExternalDir, SecurityProfile, Settings, layout};
+use crate::config::{ExternalDir, SecurityProfile, Settings, SshAccess, layout};
 use crate::host::HostFacts;
 use crate::spec::{MountSource, MountSpec, ScratchSpec, VolumeKind};
 use crate::units::User;
@@ -35,8 +35,10 @@ pub(super) fn mounts(
             all.extend(project.map(|(path, target, _)| folder(&path, target, false)));
             all.push(folder(agent, paths::AGENT_DIR, true));
             all.push(folder(run, paths::RUN_DIR, false));
-            all.extend(host.ssh_dir.as_ref().map(|path| folder(path, layout::SSH, true)));
-            all.extend(place.ssh_agent.as_ref().map(|socket| folder(socket, layout::SSH_AGENT, false)));
+            let keys = host.ssh_dir.as_ref().filter(|_| settings.ssh == SshAccess::Keys);
+            all.extend(keys.map(|path| folder(path, layout::SSH, true)));
+            let relay = place.ssh_relay.as_ref().filter(|_| settings.ssh != SshAccess::None);
+            all.extend(relay.map(|path| folder(path, layout::SSH_AGENT_DIR, true)));
             all.extend(settings.mounts.iter().map(|mount| folder(&mount.source, &mount.target, mount.read_only)));
         }
         // A folder of this machine means nothing there: it gets a volume of the same use.
@@ -59,8 +61,8 @@ fn left_out(settings: &Settings, host: &HostFacts) -> Option<String> {
         ("the project's folder", settings.external_dir == ExternalDir::Project),
         (EXTERNAL_DIR.name, matches!(settings.external_dir, ExternalDir::Folder(_))),
         ("`mounts:`", !settings.mounts.is_empty()),
-        ("~/.ssh", host.ssh_dir.is_some()),
-        ("the SSH agent", host.ssh_agent.is_some()),
+        ("~/.ssh", host.ssh_dir.is_some() && settings.ssh == SshAccess::Keys),
+        ("the SSH agent", host.ssh_agent.is_some() && settings.ssh != SshAccess::None),
     ];
     let names: Vec<&str> = asked.into_iter().filter(|(_, asked)| *asked).map(|(name, _)| name).collect();
     (!names.is_empty())

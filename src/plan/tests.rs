@@ -40,7 +40,7 @@ fn place() -> PlaceFacts {
         share: AgentShare::Folders { agent: state.join("agent"), run: state.join("run"), empty: state.join("empty") },
         gpus: Some(Vec::new()),
         repositories: Vec::new(),
-        ssh_agent: Some("/run/user/1000/ssh.sock".into()),
+        ssh_relay: Some(state.join("ssh")),
         gpu_runtime: false,
         cpus: 8,
         memory: 32 * GIB,
@@ -87,6 +87,8 @@ fn plans_of_a_table_of_configurations() {
     snapshot!("strict", settings("security: strict\n", ""), host(), place());
     snapshot!("trusted", settings("security: trusted\n", ""), host(), place());
     snapshot!("full_profile", settings("profile: full\n", ""), host(), place());
+    snapshot!("ssh_keys", settings("ssh: keys\n", ""), host(), place());
+    snapshot!("ssh_none", settings("", "SSH=none\n"), host(), place());
     snapshot!("gpu_auto_found", default(), host(), runtime);
     snapshot!("gpu_auto_without_runtime", default(), host(), with_gpus());
     snapshot!("gpu_none", settings("gpu: none\n", ""), host(), runtime);
@@ -113,8 +115,8 @@ fn plans_of_a_table_of_configurations() {
     let hidden_files = vec!["/home/me/demo/.env".into(), "/srv/keys.env".into()];
     snapshot!("project_seen_twice", Settings { mounts: above, hidden_files, ..default() }, host(), place());
     let bare = HostFacts { ssh_dir: None, ssh_agent: None, timezone: None, user: User { uid: 501, gid: 20 }, ..host() };
-    snapshot!("no_ssh_no_time_zone", default(), bare, PlaceFacts { ssh_agent: None, ..place() });
-    let elsewhere = PlaceFacts { share: AgentShare::Volumes, gpus: None, ssh_agent: None, ..runtime };
+    snapshot!("no_ssh_no_time_zone", default(), bare, PlaceFacts { ssh_relay: None, ..place() });
+    let elsewhere = PlaceFacts { share: AgentShare::Volumes, gpus: None, ssh_relay: None, ..runtime };
     snapshot!("engine_elsewhere", default(), host(), elsewhere);
 }
 
@@ -170,7 +172,7 @@ fn gpus_that_are_not_there_are_refused() {
 fn secrets_are_in_no_plan() {
     let settings = settings("", "MY_KEY=canary-in-a-coal-mine\nHF_TOKEN=canary-too\n");
     let plan = planned(&settings, &host(), &place());
-    let set = service_set(&settings, &host(), None, &plan.environment().gpus);
+    let set = service_set(&settings, &host(), false, &plan.environment().gpus);
     for text in [serde_json::to_string(&plan), serde_json::to_string(&set)] {
         assert!(!text.expect("JSON").contains("canary"));
     }
@@ -179,7 +181,7 @@ fn secrets_are_in_no_plan() {
 #[test]
 fn the_agent_gets_every_service_and_their_order() {
     let yaml = "services:\n  a: {command: x, depends_on: {b: ready}}\n  b: {command: x}\n  off: {command: x, enabled: false}\nimage: mine:1\n";
-    let set = service_set(&settings(yaml, ""), &host(), None, &Gpus::None);
+    let set = service_set(&settings(yaml, ""), &host(), false, &Gpus::None);
     assert_eq!(set.environment["POWERDEV_SERVICES"], "b a");
     assert_eq!(set.environment["LOG_LEVEL"], "info");
     assert!(!set.services["off"].enabled);
@@ -206,8 +208,8 @@ fn times_along_a_chain_never_overflow_the_engine() {
 fn a_container_differs_in_what_was_changed_and_in_nothing_else() {
     let before = planned(&settings("", ""), &host(), &place()).environment().clone();
     assert_eq!(differences(&before, &before), []);
-    let anew = PlaceFacts { ssh_agent: Some("/tmp/ssh-2/agent.2".into()), ..place() };
-    let mut later = planned(&settings("", ""), &host(), &anew).environment().clone();
+    let anew = HostFacts { ssh_agent: Some("/tmp/ssh-2/agent.2".into()), ..host() };
+    let mut later = planned(&settings("", ""), &anew, &place()).environment().clone();
     later.version = "9.9.9".into();
     assert_eq!(differences(&before, &later), [], "a new login or a new release is no drift");
 
