@@ -92,7 +92,19 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("backup", &["config", "failure", "files", "state", "units"]),
     (
         "watch",
-        &["clock", "config", "control", "delivery", "engine", "environment", "failure", "files", "ssh", "state", "units"],
+        &[
+            "clock",
+            "config",
+            "control",
+            "delivery",
+            "engine",
+            "environment",
+            "failure",
+            "files",
+            "ssh",
+            "state",
+            "units",
+        ],
     ),
     ("cleanup", &["config", "control", "delivery", "engine", "spec", "state"]),
     (

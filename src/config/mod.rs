@@ -43,8 +43,8 @@ pub use project::{identity_with, refuse_below_data};
 pub use settings::Settings;
 pub use suggest::did_you_mean;
 pub use types::{
-    CaBundle, Choice, ExternalDir, GpuRequest, Mount, Name, Origin, Port, Profile, Secrets, SecurityProfile, ShownValue,
-    SshAccess,
+    CaBundle, Choice, ExternalDir, GpuRequest, Mount, Name, Origin, Port, Profile, Secrets, SecurityProfile,
+    ShownValue, SshAccess,
 };
 pub use wants::{Want, WantKind};
 

@@ -43,6 +43,11 @@ pub const FILES: &[(&str, u32, &[u8])] = &[
     ),
     ("templates/image/root/etc/skel/.zshrc", 0o644, include_bytes!("../../templates/image/root/etc/skel/.zshrc")),
     (
+        "templates/image/root/etc/ssh/ssh_config.d/powerdev.conf",
+        0o644,
+        include_bytes!("../../templates/image/root/etc/ssh/ssh_config.d/powerdev.conf"),
+    ),
+    (
         "templates/image/root/usr/local/bin/ruv-swarm",
         0o755,
         include_bytes!("../../templates/image/root/usr/local/bin/ruv-swarm"),

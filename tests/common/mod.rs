@@ -32,6 +32,6 @@ pub use project::{Project, run_id};
 pub use registry::Registry;
 pub use relay::{Fault, Relay, Server};
 pub use second_engine::SecondEngine;
-pub use ssh::SshServer;
+pub use ssh::{SshAgent, SshServer};
 pub use terminal::Terminal;
 pub use tmux::Tmux;

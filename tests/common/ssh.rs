@@ -1,10 +1,10 @@
-//! A machine's ssh, on a port of its own, with keys of its own, for who runs the tests. The machine's own ssh and its
-//! user's configuration are left alone.
+//! A machine's ssh, on a port of its own, with keys of its own, and agents that hold keys, for who runs the tests. The
+//! machine's own ssh and its user's configuration are left alone.
 
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -87,5 +87,59 @@ impl Drop for SshServer {
     fn drop(&mut self) {
         self.server.kill().ok(); // It may have ended by itself.
         self.server.wait().ok();
+    }
+}
+
+/// An SSH agent that holds one key. Killed when dropped.
+#[derive(Debug)]
+pub struct SshAgent {
+    agent: Child,
+    dir: TempDir,
+}
+
+impl SshAgent {
+    /// Starts it at a path of its own, with a new key.
+    pub fn start() -> Self {
+        let dir = tempfile::Builder::new().prefix("pd-agent").tempdir().expect("a temporary folder");
+        let mut agent = Command::new("ssh-agent");
+        agent.arg("-D").arg("-a").arg(dir.path().join("socket"));
+        let agent = agent.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("openssh-client is installed");
+        let this = Self { agent, dir };
+        wait::until("the SSH agent listens", Duration::from_secs(20), || this.socket().exists().then_some(()));
+        let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(this.key()).status();
+        assert!(made.expect("it runs").success());
+        let added = this.ssh_add(&[this.key().to_str().expect("ASCII")]);
+        assert!(added.contains("Identity added"), "{added}");
+        this
+    }
+
+    /// Its socket.
+    pub fn socket(&self) -> PathBuf {
+        self.dir.path().join("socket")
+    }
+
+    /// The file of its key.
+    pub fn key(&self) -> PathBuf {
+        self.dir.path().join("key")
+    }
+
+    /// What tells its key from others, as `ssh-add -l` writes it.
+    pub fn fingerprint(&self) -> String {
+        let listed = self.ssh_add(&["-l"]);
+        listed.split_whitespace().nth(1).expect("a key").to_owned()
+    }
+
+    /// What `ssh-add` says to it on this machine.
+    pub fn ssh_add(&self, arguments: &[&str]) -> String {
+        let output =
+            Command::new("ssh-add").args(arguments).env("SSH_AUTH_SOCK", self.socket()).output().expect("runs");
+        String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+    }
+}
+
+impl Drop for SshAgent {
+    fn drop(&mut self) {
+        self.agent.kill().ok(); // It may have ended by itself.
+        self.agent.wait().ok();
     }
 }

@@ -14,6 +14,7 @@ mod links;
 mod masks;
 mod mounts;
 mod processes;
+mod ssh;
 mod told;
 mod trust;
 
