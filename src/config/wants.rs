@@ -12,7 +12,9 @@ use super::layers::SettingLayers;
 use super::outline::PathStep;
 use super::reach::Surroundings;
 use super::setting::Setting;
-use super::{Choice, ExternalDir, GpuRequest, Mount, Origin, SecurityProfile, Settings, layout, settings, yaml};
+use super::{
+    Choice, ExternalDir, GpuRequest, Mount, Origin, SecurityProfile, Settings, SshAccess, layout, settings, yaml,
+};
 use crate::failure::Failure;
 
 /// What kind of thing is asked for.
@@ -37,6 +39,8 @@ pub enum WantKind {
     BindAddress,
     /// The security profile in which root inside can reach the machine.
     Security,
+    /// The keys in the caller's `~/.ssh`.
+    Ssh,
     /// GPUs by name, where `auto` would do without.
     Gpu,
     /// A variable of the caller's environment.
@@ -121,6 +125,10 @@ impl Finder<'_> {
             let says = "runs under security: trusted, where root inside can reach this machine".to_owned();
             (read.security.word(), says)
         });
+        let keys = (read.ssh == SshAccess::Keys).then(|| {
+            let says = "mounts ~/.ssh: whatever runs inside can read your SSH keys".to_owned();
+            (read.ssh.word(), says)
+        });
         let gpus = match &read.gpu {
             GpuRequest::All => Some(("all".to_owned(), "takes all GPUs".to_owned())),
             GpuRequest::Ids(ids) => Some((ids.join(","), format!("takes the GPUs {}", ids.join(", ")))),
@@ -133,6 +141,7 @@ impl Finder<'_> {
             (&settings::EXTERNAL_DIR, WantKind::ExternalDir, external),
             (&settings::BIND_ADDRESS, WantKind::BindAddress, address),
             (&settings::SECURITY, WantKind::Security, security),
+            (&settings::SSH, WantKind::Ssh, keys),
             (&settings::GPU, WantKind::Gpu, gpus),
         ] {
             if let (Some((value, says)), Some((file, line))) = (found, self.place_in_project(setting)?) {

@@ -131,6 +131,15 @@ fn keys_stay_outside_unless_they_are_asked_for() {
 }
 
 #[test]
+fn a_clone_does_not_get_keys_by_asking_for_them() {
+    let project = project("");
+    project.write("powerdev.yaml", format!("name: {}\nssh: keys\n{IDLE}", project.name()));
+    let refused = project.untrusted(["up"]).run().code(2);
+    let told = "mounts ~/.ssh: whatever runs inside can read your SSH keys (powerdev.yaml:2)";
+    assert!(refused.err().contains(told), "{}", refused.err());
+}
+
+#[test]
 fn an_agent_that_is_gone_keeps_nothing_from_starting() {
     let project = project(SSH_ADD);
     let first = SshAgent::start();
