@@ -41,7 +41,12 @@ impl Tmux {
 
     /// Waits until the screen shows this, and gives all that it shows.
     pub fn expect(&self, text: &str) -> String {
-        wait::until(&format!("the screen shows {text:?}"), SOON, || {
+        self.expect_within(text, SOON)
+    }
+
+    /// Likewise, for what may take longer.
+    pub fn expect_within(&self, text: &str, patience: Duration) -> String {
+        wait::until(&format!("the screen shows {text:?}"), patience, || {
             let screen = String::from_utf8_lossy(&self.call(&["capture-pane", "-p"]).stdout).into_owned();
             screen.contains(text).then_some(screen)
         })

@@ -10,6 +10,7 @@ mod core_image;
 mod doctor;
 mod engine;
 mod exec;
+mod first_day;
 mod harness;
 mod hooks;
 mod inside;
