@@ -7,9 +7,9 @@ use serde_json::Value;
 use crate::common::{Output, Project, core_image, wait};
 
 const UP: Duration = Duration::from_secs(180);
-/// A claude of the user's own that tells what it was given.
+/// A claude of the user's own that tells what it was given, and ends at once or after a line.
 const TELLS: &str = "mkdir -p ~/.local/bin && cat > ~/.local/bin/claude && chmod +x ~/.local/bin/claude";
-const PRINTS: &str = "#!/bin/sh\nprintf '<%s>' \"$@\"\necho\n";
+const PRINTS: &str = "#!/bin/sh\nprintf '<%s>' \"$@\"\necho\ncase \"$*\" in *stay) read -r line ;; esac\n";
 const SHELLS: [&str; 3] = ["bash", "zsh", "fish"];
 
 fn run(project: &Project, command: &[&str]) -> Output {
@@ -66,8 +66,9 @@ fn claude_gets_its_flags_however_it_is_typed() {
     }
     assert_eq!(run(&project, &["claude", "mcp", "list"]).ok().out(), "<mcp><list>\n", "a command takes none");
     assert!(run(&project, &["/usr/local/bin/claude", "--version"]).ok().out().contains("Claude Code"), "by its path");
-    let mut session = project.powerdev(["claude", "--", "hi"]).terminal(24, 200);
-    session.expect(&format!("{flags}<hi>"));
+    let mut session = project.powerdev(["claude", "--", "stay"]).terminal(24, 200);
+    session.expect(&format!("{flags}<stay>"));
+    session.send("\r");
     assert_eq!(session.wait().0, 0, "and not twice");
     let root = project.powerdev(["exec", "-u", "root", "--", "claude", "hi"]).run().ok();
     assert_eq!(root.out(), "<--append-system-prompt><two words><hi>\n");
