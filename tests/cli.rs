@@ -25,6 +25,7 @@ const COMMANDS: &[(&str, &[&str], Option<i32>)] = &[
     ("stop", &[], Some(3)),
     ("rm", &[], Some(3)),
     ("down", &[], Some(3)),
+    ("trust", &[], None),
     ("restart", &[], Some(3)),
     ("status", &[], Some(3)),
     ("health", &[], Some(3)),

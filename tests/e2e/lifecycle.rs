@@ -402,6 +402,7 @@ fn from_another_home_folder_it_is_told_and_never_half_mended() {
     let there = |arguments: &[&str]| project.powerdev(arguments).env("XDG_STATE_HOME", elsewhere.path());
     let state = project.state_home().join("powerdev").join(project.name()).display().to_string();
     project.env_file("CANARY=new\n");
+    there(&["trust", "--yes"]).run().ok();
     for command in [&["health"][..], &["status"], &["up", "--timeout", "20"]] {
         let run = there(command).run().ok();
         assert!(run.err().contains(&state), "{command:?}: {}", run.err());
