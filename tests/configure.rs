@@ -128,3 +128,40 @@ fn the_manual_has_commands_settings_and_exit_codes() {
     let wrong = project.powerdev(["man", "confg"]).run().code(2);
     assert!(wrong.err().contains("did you mean `config`?"), "{}", wrong.err());
 }
+
+/// Makes something of that kind at a path, in the place of a file.
+fn plant(kind: &str, path: &std::path::Path) {
+    std::fs::remove_file(path).ok();
+    let link = |target: &str| std::os::unix::fs::symlink(target, path).expect("writable");
+    match kind {
+        "folder" => std::fs::create_dir(path).expect("writable"),
+        "pipe" => assert!(std::process::Command::new("mkfifo").arg(path).status().expect("mkfifo runs").success()),
+        "device" => link("/dev/zero"),
+        "link to nothing" => link("nowhere"),
+        "circle" => link(path.file_name().and_then(|name| name.to_str()).expect("plain")),
+        _ => std::fs::File::create(path).and_then(|file| file.set_len(50 << 20)).expect("writable"),
+    }
+}
+
+#[test]
+fn what_is_no_file_of_sensible_size_is_told_and_never_waited_for() {
+    const SOON: std::time::Duration = std::time::Duration::from_secs(20);
+    for kind in ["folder", "pipe", "device", "link to nothing", "circle", "50 MB"] {
+        for file in ["powerdev.yaml", ".env", "other.env", ".docker/config.json"] {
+            let project = Project::bare();
+            let at = if file.starts_with(".docker") { project.home() } else { project.dir() }.join(file);
+            std::fs::create_dir_all(at.parent().expect("below")).expect("writable");
+            plant(kind, &at);
+            let mut command = vec!["config"];
+            match file {
+                "other.env" => command.extend(["--env-file", "other.env"]),
+                ".docker/config.json" => command = vec!["status"],
+                _ => {}
+            }
+            let run = project.untrusted(command).env_remove("DOCKER_HOST").deadline(SOON).run().code(2);
+            let said = run.err();
+            assert!(said.contains("can't read ") && said.contains(file), "{file}, a {kind}: {said}");
+            assert!(said.contains("hint:"), "{file}, a {kind}: {said}");
+        }
+    }
+}

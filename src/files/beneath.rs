@@ -8,7 +8,7 @@ use std::path::{Component, Path};
 use rustix::fs::{self, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::{Dir, plain};
+use super::{Dir, FileError, FileProblem, plain};
 
 /// How a folder is opened on the way to what lies in it: it need not be readable for that.
 #[cfg(target_os = "linux")]
@@ -46,6 +46,20 @@ impl Dir {
         let folder = open(self.as_fd(), folder, PASSING | OFlags::DIRECTORY)?;
         plain::open(folder.as_fd(), name.as_ref(), OFlags::NOFOLLOW)
     }
+}
+
+/// Reads a plain file of a project, as [`read_if_there`](super::read_if_there) does. A link to one counts where it stays in
+/// the project; what is found there is read without following another.
+///
+/// # Errors
+/// What is wrong with it; among others, that it leads out.
+pub fn read_within(project: &Path, name: &Path) -> Result<Option<Vec<u8>>, FileError> {
+    let path = project.join(name);
+    let failed = |problem| FileError { path: path.clone(), problem };
+    // A link that leads to nothing, or round in a circle, is told as any other.
+    let Ok(target) = path.canonicalize() else { return super::read_if_there(&path) };
+    let below = target.strip_prefix(project).map_err(|_| failed(FileProblem::Outside))?;
+    plain::within(project, below, &path)
 }
 
 /// Whether an absolute path leads through a link, or through what isn't a folder. Anything else, as that nothing is there,

@@ -357,4 +357,36 @@ mod tests {
         assert!(!temp.path().join("in").exists());
         assert!(outside.join("kept").exists());
     }
+
+    #[test]
+    fn root_hands_over_only_the_folder_that_it_made() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let temp = tempfile::tempdir().expect("a temporary folder");
+        let at = |name: &str| temp.path().join(name);
+        std::fs::create_dir_all(at("precious/kept")).expect("folders");
+        let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let swapping = {
+            let (stop, dir) = (stop.clone(), Dir::open(temp.path()).expect("opens"));
+            std::thread::spawn(move || {
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    // Nothing to swap is fine: the folder comes and goes.
+                    dir.exchange(OsStr::new("new"), OsStr::new("precious")).ok();
+                }
+            })
+        };
+        let dir = Dir::open(temp.path()).expect("opens");
+        for _ in 0..2_000 {
+            dir.ensure_dir(OsStr::new("new"), 0o755, User { uid: 1000, gid: 1000 }).ok();
+            for name in ["new", "precious"] {
+                let owner = dir.dir(OsStr::new(name)).and_then(|found| Ok((found.names()?.len(), found.owner()?)));
+                assert!(!matches!(owner, Ok((1, User { uid: 1000, .. }))), "what was there was given away");
+                // The empty one goes, the other one can't.
+                fs::unlinkat(&dir, name, AtFlags::REMOVEDIR).ok();
+            }
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        swapping.join().expect("swaps until told");
+    }
 }

@@ -13,8 +13,8 @@ mod beneath;
 mod dir;
 mod plain;
 
-pub use beneath::leads_astray;
+pub use beneath::{leads_astray, read_within};
 #[cfg(test)]
 pub use dir::make_pipe;
 pub use dir::{Dir, MAX_DEPTH, give, join, kind, permissions};
-pub use plain::{FileError, read, read_if_there, text};
+pub use plain::{FileError, FileProblem, read, read_if_there, text};

@@ -9,6 +9,7 @@ use powerdev_protocol::ExitCode;
 use rustix::fs::{self, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::Dir;
 use crate::failure::Diagnostic;
 use crate::units::ByteSize;
 
@@ -38,6 +39,9 @@ pub enum FileProblem {
     /// A link that leads back to itself.
     #[error("its links lead in a circle")]
     Loop,
+    /// A link that leads out of the project that it lies in.
+    #[error("it leads out of the project")]
+    Outside,
     /// Something that isn't a plain file.
     #[error("it is a {0}, not a file")]
     Kind(&'static str),
@@ -63,6 +67,7 @@ impl Diagnostic for FileError {
             FileProblem::Missing => format!("make {path}, or name another file"),
             FileProblem::Dangling => "make the file that it points to, or remove the link".to_owned(),
             FileProblem::Loop => "remove the link, or point it to a file".to_owned(),
+            FileProblem::Outside => "put the file itself there, or point the link to one in the project".to_owned(),
             FileProblem::Kind(_) => "put a plain file there, or move it away".to_owned(),
             FileProblem::TooLong => "nothing that is read there is that long: is it the right file?".to_owned(),
             FileProblem::Denied => format!("let yourself read it: `ls -l {path}` shows whose it is"),
@@ -76,12 +81,7 @@ impl Diagnostic for FileError {
 /// # Errors
 /// What is wrong with it.
 pub fn read(path: &Path) -> Result<Vec<u8>, FileError> {
-    let failed = |problem| FileError { path: path.to_owned(), problem };
-    match bounded(path) {
-        Ok(Some(bytes)) => Ok(bytes),
-        Ok(None) => Err(failed(FileProblem::TooLong)),
-        Err(error) => Err(failed(problem(path, error))),
-    }
+    told(path, open(CWD, path, OFlags::empty()).and_then(bounded))
 }
 
 /// As [`read`]; None where nothing is there. A link to nothing is something.
@@ -103,11 +103,29 @@ pub fn text(path: &Path) -> Result<String, FileError> {
     Ok(String::from_utf8_lossy(&read(path)?).into_owned())
 }
 
+/// Reads a file below a project's folder, following no link; `path` is what it is called in messages. None: there is none.
+pub(super) fn within(project: &Path, below: &Path, path: &Path) -> Result<Option<Vec<u8>>, FileError> {
+    let opened = Dir::open_resolved(project).and_then(|project| project.file_beneath(below));
+    match told(path, opened.and_then(bounded)) {
+        Err(FileError { problem: FileProblem::Missing, .. }) => Ok(None),
+        other => other.map(Some),
+    }
+}
+
 /// None: it is longer than [`MOST`].
-fn bounded(path: &Path) -> io::Result<Option<Vec<u8>>> {
+fn bounded(file: File) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
-    open(CWD, path, OFlags::empty())?.take(MOST + 1).read_to_end(&mut bytes)?;
+    file.take(MOST + 1).read_to_end(&mut bytes)?;
     Ok((bytes.len() as u64 <= MOST).then_some(bytes))
+}
+
+fn told(path: &Path, read: io::Result<Option<Vec<u8>>>) -> Result<Vec<u8>, FileError> {
+    let failed = |problem| FileError { path: path.to_owned(), problem };
+    match read {
+        Ok(Some(bytes)) => Ok(bytes),
+        Ok(None) => Err(failed(FileProblem::TooLong)),
+        Err(error) => Err(failed(problem(path, error))),
+    }
 }
 
 fn problem(path: &Path, error: io::Error) -> FileProblem {

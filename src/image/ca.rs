@@ -161,9 +161,11 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("ca.pem");
         assert!(certificates(&CaBundle::File(path.clone())).is_err(), "it isn't there");
-        std::fs::write(&path, "nothing").expect("written");
-        let error = certificates(&CaBundle::File(path.clone())).expect_err("no certificate");
-        assert!(error.to_string().contains("holds no certificate"), "{error}");
+        for content in [&b"nothing"[..], b"\xff\xfe\x00binary"] {
+            std::fs::write(&path, content).expect("written");
+            let error = certificates(&CaBundle::File(path.clone())).expect_err("no certificate");
+            assert!(error.to_string().contains("holds no certificate"), "{error}");
+        }
         std::fs::write(&path, write_pem(&[5; 10]).repeat(2)).expect("written");
         assert_eq!(certificates(&CaBundle::File(path)).expect("valid").len(), 1);
         assert!(certificates(&CaBundle::None).expect("nothing to do").is_empty());

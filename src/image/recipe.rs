@@ -127,7 +127,7 @@ impl Own {
             if !always && file.is_dir() {
                 continue;
             }
-            let Some(text) = files::read_if_there(&file)? else { continue };
+            let Some(text) = files::read_within(dir, Path::new(path))? else { continue };
             let dockerfile = Dockerfile::parse(&String::from_utf8_lossy(&text));
             if !always && embedded::is_at(dir) {
                 return Ok(None);
@@ -170,7 +170,7 @@ pub fn own_base(dir: &Path, profile: Profile) -> Option<String> {
 fn read_ignore(dir: &Path, dockerfile: &str) -> anyhow::Result<Ignore> {
     for name in [format!("{dockerfile}.dockerignore"), ".dockerignore".into()] {
         let file = dir.join(&name);
-        if let Some(text) = files::read_if_there(&file)? {
+        if let Some(text) = files::read_within(dir, Path::new(&name))? {
             return Ignore::parse(&String::from_utf8_lossy(&text))
                 .map_err(|error| Failure::usage(format!("{}: {error}", file.display())).into());
         }
