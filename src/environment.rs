@@ -23,6 +23,8 @@ const FIRST_RETRY: Duration = Duration::from_millis(1);
 const SLOWEST_RETRY: Duration = Duration::from_millis(50);
 /// How often meanwhile the Engine is asked whether the container still runs.
 const CHECK_CONTAINER: Duration = Duration::from_millis(500);
+/// After how long a container that runs must have its control socket: somebody may have removed it, or the state folder.
+const SOCKET_ASTRAY: Duration = Duration::from_secs(10);
 
 /// One environment. The Engine is connected to when it is asked first: many questions the agent answers alone.
 #[derive(Debug, Clone)]
@@ -236,6 +238,7 @@ impl Environment {
         let container = self.name.container();
         let mut retry = FIRST_RETRY;
         let mut check = Instant::now() + CHECK_CONTAINER;
+        let astray = Instant::now() + SOCKET_ASTRAY;
         loop {
             let error = match self.reach(spec, Patience::Answer).await {
                 Ok(client) => return Ok(client),
@@ -243,6 +246,9 @@ impl Environment {
             };
             if Instant::now() >= check {
                 self.still_running(&container).await?;
+                if Instant::now() >= astray {
+                    self.socket_is_there(spec)?;
+                }
                 check = Instant::now() + CHECK_CONTAINER;
             }
             if deadline.has_passed() {
@@ -253,6 +259,19 @@ impl Environment {
             }
             tokio::time::sleep(retry).await;
             retry = (retry * 2).min(SLOWEST_RETRY);
+        }
+    }
+
+    /// Fails when a container that was made from `spec` shares a socket with this machine that isn't there any more.
+    fn socket_is_there(&self, spec: Option<&ContainerSpec>) -> Result<(), Failure> {
+        let folder = self.site().and_then(|site| site.socket_folder(&self.state));
+        let shares = |folder: &PathBuf| spec.is_some_and(|spec| spec.folder_at(paths::RUN_DIR) == Some(folder));
+        match folder.filter(shares).map(|folder| folder.join(paths::SOCKET_NAME)) {
+            Some(socket) if !socket.exists() => {
+                let message = format!("{} was removed: the agent can't be asked any more", socket.display());
+                Err(Failure::new(ExitCode::Unhealthy, message).hint("`powerdev restart` makes it anew"))
+            }
+            _ => Ok(()),
         }
     }
 

@@ -113,6 +113,7 @@ async fn unwell(environment: &Environment, code: ExitCode, what: &str) -> anyhow
         Ok(status) => report::troubles(&status).join("; "),
         Err(error) => error.to_string(),
     };
+    let troubles = if troubles.is_empty() { "no service says why".to_owned() } else { troubles };
     let hint = "`powerdev logs SERVICE` shows what it says; `powerdev status` shows the rest; it goes on trying";
     Failure::new(code, format!("{what}: {troubles}")).hint(hint).into()
 }

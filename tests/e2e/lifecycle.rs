@@ -465,3 +465,26 @@ fn start_detaches_and_leaves_it_running() {
     assert_eq!(terminal.wait().0, 0);
     assert!(engine::is_running(&project.container()));
 }
+
+#[test]
+fn a_state_folder_that_is_partly_gone_is_mended_and_one_that_cant_be_used_is_told() {
+    let project = Project::new("one:\n  command: exec sleep 1000000\n");
+    let state = project.state_home().join("powerdev").join(project.name());
+    project.powerdev(["up"]).run().ok();
+    std::fs::remove_dir_all(state.join("run")).expect("ours");
+    let said = project.powerdev(["up"]).deadline(Duration::from_secs(60)).run().code(5).err();
+    assert!(said.contains("was removed") && said.contains("powerdev restart"), "{said}");
+    project.powerdev(["restart"]).run().ok();
+    project.powerdev(["stop"]).run().ok();
+    for part in ["agent", "run", "ports.json"] {
+        std::fs::remove_dir_all(state.join(part)).or_else(|_| std::fs::remove_file(state.join(part))).expect("ours");
+    }
+    project.powerdev(["up"]).run().ok();
+    project.powerdev(["rm", "--force"]).run().ok();
+
+    std::fs::remove_dir_all(&state).and_then(|()| std::fs::write(&state, "")).expect("ours");
+    let said = project.powerdev(["up"]).deadline(Duration::from_secs(30)).run().code(1).err();
+    assert!(said.contains(&state.display().to_string()) && said.contains("hint:"), "{said}");
+    assert!(engine::inspect(&project.container()).is_none());
+    std::fs::remove_file(&state).expect("ours");
+}
