@@ -25,15 +25,23 @@ const CLOSED: u32 = 0o700;
 /// A conflict when it is a link, a file, or somebody else's.
 pub fn open(project: &Path, owner: User) -> Result<Dir, Failure> {
     let folder = Dir::open_resolved(project).map_err(|error| unusable(project, error))?;
-    let path = project.join(layout::AGENT_MOUNT);
-    let mount =
-        folder.ensure_dir(layout::AGENT_MOUNT.as_ref(), CLOSED, owner).map_err(|error| unusable(&path, error))?;
-    check_owner(&mount, &[owner, User::own()])?;
-    let stat = mount.stat_self().map_err(|error| unusable(&path, error))?;
+    closed(&folder, layout::AGENT_MOUNT, owner, User::own())
+}
+
+/// Opens a folder that nobody but its owner may enter, which is made for `owner` where there is none. One that is there may
+/// be `other`'s as well.
+///
+/// # Errors
+/// As [`open`].
+pub fn closed(parent: &Dir, name: &str, owner: User, other: User) -> Result<Dir, Failure> {
+    let path = parent.path().join(name);
+    let folder = parent.ensure_dir(name.as_ref(), CLOSED, owner).map_err(|error| unusable(&path, error))?;
+    check_owner(&folder, &[owner, other])?;
+    let stat = folder.stat_self().map_err(|error| unusable(&path, error))?;
     if permissions(&stat) != CLOSED {
-        mount.set_mode(CLOSED).map_err(|error| unusable(&path, error))?;
+        folder.set_mode(CLOSED).map_err(|error| unusable(&path, error))?;
     }
-    Ok(mount)
+    Ok(folder)
 }
 
 /// Opens a project's `.agent-mount` if it is there; nothing is made and nothing changed.

@@ -89,7 +89,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     ("execution", &["control", "engine", "environment", "failure", "reporter", "spec", "ssh", "ui"]),
     ("sessions", &["control", "environment", "failure", "ssh", "ui"]),
-    ("backup", &["config", "failure", "files", "state", "units"]),
+    ("backup", &["agent_mount", "config", "failure", "files", "state", "units"]),
     (
         "watch",
         &[

@@ -2,21 +2,20 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io;
 use std::path::Path;
 
 use rustix::fs::{self, AtFlags, FileType, Gid, Mode, RawMode, Stat, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
-use sha2::{Digest, Sha256};
 
+use super::content::{ContentReader, Sum, is_sparse};
 use super::manifest::{Bytes, EntryKind, ManifestEntry, Writer};
 use super::{BackupError, Job};
 use crate::files::{self, Dir, MAX_DEPTH};
+use crate::units::User;
 
 /// How often a file that changes while it is copied is copied again.
 const ROUNDS: usize = 3;
-/// Bytes read at once. A block of zeros this long becomes a hole where the original has holes.
-const BLOCK: usize = 256 * 1024;
 
 /// Why something wasn't copied.
 pub(super) enum CopyError {
@@ -38,12 +37,12 @@ pub struct Copier<'a> {
     pub manifest: &'a mut Writer,
     /// Files that never held still.
     pub changing: Vec<OsString>,
-    contents: ContentCopier<'a>,
+    contents: ContentReader<'a>,
 }
 
 impl<'a> Copier<'a> {
     pub fn new(manifest: &'a mut Writer, job: &'a Job) -> Self {
-        Self { manifest, changing: Vec::new(), contents: ContentCopier::new(job) }
+        Self { manifest, changing: Vec::new(), contents: ContentReader::new(job) }
     }
 
     /// Copies the folder `from` to a new folder `name` in `to`; `path` is where it lies in the backup.
@@ -72,7 +71,7 @@ impl<'a> Copier<'a> {
 
     /// One name, whatever it stands for; looked at again when it turns into something else meanwhile.
     fn entry(&mut self, from: &Dir, to: &Dir, name: &OsStr, path: &OsStr, depth: usize) -> Result<(), BackupError> {
-        self.contents.job.advance(0)?;
+        self.contents.look_up()?;
         for _ in 0..ROUNDS {
             let outcome = match from.stat(name) {
                 Ok(stat) => self.by_kind(&stat, from, to, name, path, depth),
@@ -130,11 +129,11 @@ impl<'a> Copier<'a> {
     }
 
     fn file(&mut self, from: &Dir, to: &Dir, name: &OsStr, path: &OsStr) -> Result<(), CopyError> {
-        let mut original = from.file(name).map_err(CopyError::Source)?;
+        let original = from.file(name).map_err(CopyError::Source)?;
         let place = to.path().join(name);
-        let mut copy = to.create(name).map_err(|error| full_or(error, "write", &place))?;
-        let outcome = self.until_still(&mut original, &mut copy, &place);
-        let (stat, size, sha256, still) = match outcome {
+        let copy = to.create(name).map_err(|error| full_or(error, "write", &place))?;
+        let outcome = self.until_still(&original, &copy, &place);
+        let (stat, Sum { size, sha256 }, still) = match outcome {
             Ok(done) => done,
             Err(error) => {
                 to.remove_tree(name).map_err(BackupError::io("remove", &place))?;
@@ -146,27 +145,22 @@ impl<'a> Copier<'a> {
         }
         let attributes = Attributes { mode: readable(&stat), ..Attributes::of(&stat) };
         attributes.apply(&copy).map_err(BackupError::io("set the owner and mode of", &place))?;
-        Ok(self.record(path, &stat, EntryKind::File { size, sha256, changing: !still }, to)?)
+        let kind = EntryKind::File { size, sha256, sparse: is_sparse(&stat), changing: !still };
+        Ok(self.record(path, &stat, kind, to)?)
     }
 
     /// Copies until nobody changed the original meanwhile, a few times at most.
-    fn until_still(
-        &mut self,
-        original: &mut File,
-        copy: &mut File,
-        place: &Path,
-    ) -> Result<(Stat, u64, String, bool), CopyError> {
-        let look = |file: &File| fs::fstat(file).map_err(|error| CopyError::Source(error.into()));
+    fn until_still(&mut self, original: &File, copy: &File, place: &Path) -> Result<(Stat, Sum, bool), CopyError> {
+        let look = || fs::fstat(original).map_err(|error| CopyError::Source(error.into()));
         for round in 1.. {
-            let before = look(original)?;
-            let (size, sha256) = self.contents.copy(original, copy, &before, place, round == 1)?;
-            let still = unchanged(&before, &look(original)?);
+            let before = look()?;
+            let shape = (before.st_size as u64, is_sparse(&before));
+            let sum = self.contents.copy(original, copy, place, shape, round == 1)?;
+            let still = unchanged(&before, &look()?);
             if still || round == ROUNDS {
-                return Ok((before, size, sha256, still));
+                return Ok((before, sum, still));
             }
-            original.seek(SeekFrom::Start(0)).map_err(CopyError::Source)?;
-            let again = copy.set_len(0).and_then(|()| copy.seek(SeekFrom::Start(0)));
-            again.map_err(|error| full_or(error, "write", place))?;
+            copy.set_len(0).map_err(|error| full_or(error, "write", place))?;
         }
         unreachable!("the last round returns")
     }
@@ -174,52 +168,6 @@ impl<'a> Copier<'a> {
     fn record(&mut self, path: &OsStr, stat: &Stat, kind: EntryKind, to: &Dir) -> Result<(), BackupError> {
         let entry = entry(path, stat, kind);
         self.manifest.entry(&entry).map_err(|error| full_or(error, "write the manifest in", to.path()))
-    }
-}
-
-/// Moves the content of files.
-pub(super) struct ContentCopier<'a> {
-    job: &'a Job,
-    buffer: Vec<u8>,
-}
-
-impl<'a> ContentCopier<'a> {
-    pub(super) fn new(job: &'a Job) -> Self {
-        Self { job, buffer: vec![0; BLOCK] }
-    }
-
-    /// Copies as many bytes as the file had when it was looked at: a log that grows faster than it is copied ends.
-    pub(super) fn copy(
-        &mut self,
-        original: &mut File,
-        copy: &mut File,
-        stat: &Stat,
-        place: &Path,
-        count: bool,
-    ) -> Result<(u64, String), CopyError> {
-        let length = stat.st_size as u64;
-        let holes = (stat.st_blocks as u64) * 512 < length;
-        let mut reader = original.take(length);
-        let mut hash = Sha256::new();
-        let mut done = 0;
-        loop {
-            let filled = fill(&mut reader, &mut self.buffer).map_err(CopyError::Source)?;
-            if filled == 0 {
-                break;
-            }
-            let block = &self.buffer[..filled];
-            hash.update(block);
-            let written = if holes && block.iter().all(|byte| *byte == 0) {
-                copy.seek(SeekFrom::Current(filled as i64)).map(drop)
-            } else {
-                copy.write_all(block)
-            };
-            written.map_err(|error| full_or(error, "write", place))?;
-            done += filled as u64;
-            self.job.advance(if count { filled as u64 } else { 0 })?;
-        }
-        copy.set_len(done).map_err(|error| full_or(error, "write", place))?;
-        Ok((done, hex::encode(hash.finalize())))
     }
 }
 
@@ -249,42 +197,45 @@ pub fn measure(from: &Dir, job: &Job) -> Result<u64, BackupError> {
 
 /// What the manifest keeps about something.
 pub fn entry(path: &OsStr, stat: &Stat, kind: EntryKind) -> ManifestEntry {
-    let of = Attributes::of(stat);
-    ManifestEntry { path: Bytes(path.to_owned()), mode: of.mode, uid: of.uid, gid: of.gid, mtime: of.mtime, kind }
+    let (mode, mtime) = (harmless(files::permissions(stat)), (stat.st_mtime, stat.st_mtime_nsec as u32));
+    ManifestEntry { path: Bytes(path.to_owned()), mode, uid: stat.st_uid, gid: stat.st_gid, mtime, kind }
 }
 
-/// Owner, permissions and time of something.
+/// Permissions without the setuid and setgid bits: a program in a backup, or in a folder that is put back, must lend
+/// nobody its owner's rights.
+fn harmless(mode: u32) -> u32 {
+    mode & !0o6000
+}
+
+/// Permissions, time and owner of something that is written here.
 #[derive(Debug, Clone, Copy)]
 pub struct Attributes {
     mode: u32,
-    uid: u32,
-    gid: u32,
     mtime: (i64, u32),
+    /// Whom it is given to. None: it stays ours.
+    owner: Option<User>,
 }
 
 impl Attributes {
+    /// Those of a copy, which is ours whoever the original belongs to.
     fn of(stat: &Stat) -> Self {
-        Self {
-            mode: files::permissions(stat),
-            uid: stat.st_uid,
-            gid: stat.st_gid,
-            mtime: (stat.st_mtime, stat.st_mtime_nsec as u32),
-        }
+        let mtime = (stat.st_mtime, stat.st_mtime_nsec as u32);
+        Self { mode: harmless(files::permissions(stat)), mtime, owner: None }
     }
 
-    /// As the manifest keeps them.
-    pub fn recorded(entry: &ManifestEntry) -> Self {
-        Self { mode: entry.mode, uid: entry.uid, gid: entry.gid, mtime: entry.mtime }
+    /// Those of what is put back for `owner`. Whatever the manifest says of owners: who could write to it must not make
+    /// root give files to anybody.
+    pub fn restored(entry: &ManifestEntry, owner: Option<User>) -> Self {
+        Self { mode: harmless(entry.mode), mtime: entry.mtime, owner }
     }
 
-    /// Gives them to a file or folder. The owner is only root's to give; a change of owner clears the setuid bit, so
-    /// the mode comes after.
+    /// Gives them to a file or folder.
     ///
     /// # Errors
     /// Those of `fchmod` and `futimens`.
     pub fn apply(&self, to: &impl std::os::fd::AsFd) -> io::Result<()> {
-        if rustix::process::geteuid().is_root() {
-            granted(fs::fchown(to, Some(Uid::from_raw(self.uid)), Some(Gid::from_raw(self.gid))))?;
+        if let Some(User { uid, gid }) = self.owner {
+            granted(fs::fchown(to, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))))?;
         }
         fs::fchmod(to, Mode::from_raw_mode(self.mode as RawMode))?;
         Ok(fs::futimens(to, &self.times())?)
@@ -296,8 +247,8 @@ impl Attributes {
     /// Those of `fchownat` and `utimensat`.
     pub fn apply_to_link(&self, dir: &Dir, name: &OsStr) -> io::Result<()> {
         let itself = AtFlags::SYMLINK_NOFOLLOW;
-        if rustix::process::geteuid().is_root() {
-            granted(fs::chownat(dir, name, Some(Uid::from_raw(self.uid)), Some(Gid::from_raw(self.gid)), itself))?;
+        if let Some(User { uid, gid }) = self.owner {
+            granted(fs::chownat(dir, name, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), itself))?;
         }
         Ok(fs::utimensat(dir, name, &self.times(), itself)?)
     }
@@ -308,7 +259,7 @@ impl Attributes {
     }
 }
 
-/// Root of a user namespace may not give files to whom it doesn't know; the manifest still says whose they were.
+/// Root of a user namespace may not give files to whom it doesn't know.
 fn granted(result: Result<(), Errno>) -> io::Result<()> {
     match result {
         Err(Errno::PERM | Errno::INVAL) => Ok(()),
@@ -316,14 +267,15 @@ fn granted(result: Result<(), Errno>) -> io::Result<()> {
     }
 }
 
-/// The mode of the copy: as the original's, but who isn't root must be able to read and remove his own backup.
+/// The mode of the copy: as the original's, but who isn't root must be able to read and remove his own backup, and nobody
+/// gains rights by it.
 fn readable(stat: &Stat) -> u32 {
     let needed = match files::kind(stat) {
         _ if rustix::process::geteuid().is_root() => 0,
         FileType::Directory => 0o700,
         _ => 0o400,
     };
-    files::permissions(stat) | needed
+    harmless(files::permissions(stat)) | needed
 }
 
 fn unchanged(before: &Stat, after: &Stat) -> bool {
@@ -353,18 +305,4 @@ pub fn full_or(error: io::Error, action: &'static str, path: &Path) -> BackupErr
     } else {
         BackupError::Io { action, path: path.to_owned(), source: error }
     }
-}
-
-/// Reads until the buffer is full or the file ends.
-pub fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match reader.read(&mut buffer[filled..]) {
-            Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
 }

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::content::ContentReader;
 use super::copy::{Copier, full_or, measure};
 use super::manifest::{self, Bytes, EntryKind, Header, Reason, Skipped, Totals, Writer};
 use super::store::{PARTIAL, made, there, timestamp};
-use super::verify::digest;
 use super::{BackupError, Folder, Job, Store, TREE};
 use crate::files::{self, Dir};
 
@@ -94,8 +94,9 @@ impl Draft {
         let read = |error| BackupError::io("read", &path)(error);
         let file = self.dir.file(OsStr::new(name)).map_err(read)?;
         let stat = rustix::fs::fstat(&file).map_err(|error| read(error.into()))?;
-        let (size, sha256) = digest(file, &path, job)?;
-        let entry = super::copy::entry(OsStr::new(name), &stat, EntryKind::File { size, sha256, changing: false });
+        let sum = ContentReader::new(job).sum(&file, &path, (stat.st_size as u64, false))?;
+        let kind = EntryKind::File { size: sum.size, sha256: sum.sha256, sparse: false, changing: false };
+        let entry = super::copy::entry(OsStr::new(name), &stat, kind);
         self.writer().entry(&entry).map_err(|error| full_or(error, "write the manifest in", self.dir.path()))
     }
 

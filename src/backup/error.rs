@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use powerdev_protocol::ExitCode;
 
 use super::verify::Finding;
-use crate::failure::Diagnostic;
+use crate::failure::{Diagnostic, Failure};
 use crate::units::ByteSize;
 
 /// What went wrong with a backup.
@@ -37,6 +37,9 @@ pub enum BackupError {
     /// A folder that should be plain is a link or something else.
     #[error("{} is not a plain folder", .0.display())]
     NotAFolder(PathBuf),
+    /// `.agent-mount`, or the folder of backups in it, can't be used as it is.
+    #[error(transparent)]
+    Refused(#[from] Failure),
     /// There is no such backup.
     #[error("there is no backup {0:?}")]
     NotFound(String),
@@ -79,6 +82,7 @@ impl Diagnostic for BackupError {
             Self::Io { .. } | Self::NoSpace { .. } | Self::NotAFolder(_) | Self::Unsaved(_) | Self::MountPoint(_) => {
                 ExitCode::Failed
             }
+            Self::Refused(failure) => failure.code,
             Self::Busy(_) => ExitCode::Conflict,
             Self::NotFound(_) | Self::Empty(_) => ExitCode::NotRunning,
             Self::Damaged { .. } => ExitCode::Damaged,
@@ -98,6 +102,7 @@ impl Diagnostic for BackupError {
             Self::Damaged { .. } => "`powerdev backups --verify` checks all of them; restore an older one by its name",
             Self::Unsaved(_) => "run as a user who may read these files, or move them away first",
             Self::MountPoint(_) => "unmount it, or copy the files from the backup's tree/ by hand",
+            Self::Refused(failure) => return failure.hint.clone(),
             Self::Io { .. } | Self::Cancelled => return None,
         };
         Some(hint.to_owned())

@@ -14,7 +14,15 @@ use sha2::{Digest, Sha256};
 /// The manifest's file name in a backup.
 pub const FILE: &str = "manifest.jsonl";
 /// The form that is written, and the newest that is read.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
+
+/// The longest manifest that is written and read, in bytes: some five million files. It is held in memory.
+const MOST: u64 = 1 << 30;
+/// The longest line, in bytes: paths and links are far shorter.
+const LONGEST_LINE: u64 = 256 << 10;
+/// The longest last line, in bytes, and what of it may tell of things that were left out.
+const LONGEST_END: u64 = 32 << 20;
+const MOST_SKIPPED: usize = 16 << 20;
 
 /// Why a backup was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,7 +89,7 @@ impl<'de> Deserialize<'de> for Bytes {
 pub struct ManifestEntry {
     /// Where, from the backup's folder, e.g. `tree/data/model.bin`.
     pub path: Bytes,
-    /// Permissions with the setuid, setgid and sticky bits.
+    /// Permissions with the sticky bit.
     pub mode: u32,
     /// The owner's number.
     pub uid: u32,
@@ -106,6 +114,10 @@ pub enum EntryKind {
         size: u64,
         /// SHA-256 of the content, in hex.
         sha256: String,
+        /// It has holes: then the checksum is that of its blocks of 256 KiB that aren't all zeros, each after its number
+        /// (8 bytes, little-endian).
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        sparse: bool,
         /// It changed each time that it was copied: this is a state in between.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         changing: bool,
@@ -161,6 +173,10 @@ pub struct Writer {
     out: BufWriter<File>,
     hash: Sha256,
     end: Totals,
+    /// Bytes so far.
+    written: u64,
+    /// Bytes of what is told of things that were left out.
+    skipped: usize,
 }
 
 impl Writer {
@@ -169,7 +185,8 @@ impl Writer {
     /// # Errors
     /// When the file can't be written.
     pub fn new(file: File, header: &Header) -> io::Result<Self> {
-        let mut writer = Self { out: BufWriter::new(file), hash: Sha256::new(), end: Totals::default() };
+        let mut writer =
+            Self { out: BufWriter::new(file), hash: Sha256::new(), end: Totals::default(), written: 0, skipped: 0 };
         writer.line(header)?;
         Ok(writer)
     }
@@ -187,9 +204,18 @@ impl Writer {
         self.line(entry)
     }
 
-    /// Notes what is left out.
+    /// Notes what is left out. Where that is very much, the last note stands for all that follow.
     pub fn skip(&mut self, path: OsString, why: impl Into<String>, lost: bool) {
-        self.end.skipped.push(Skipped { path: Bytes(path), why: why.into(), lost });
+        let why = why.into();
+        // A name that is no text takes two letters for each byte.
+        let length = 2 * path.len() + why.len() + 64;
+        match self.end.skipped.last_mut().filter(|_| self.skipped + length > MOST_SKIPPED) {
+            Some(last) => *last = Skipped { why: "this and more".to_owned(), lost: last.lost || lost, ..last.clone() },
+            None => {
+                self.skipped += length;
+                self.end.skipped.push(Skipped { path: Bytes(path), why, lost });
+            }
+        }
     }
 
     /// What is left out so far.
@@ -213,6 +239,10 @@ impl Writer {
     fn line(&mut self, line: &impl Serialize) -> io::Result<()> {
         let mut line = serde_json::to_vec(line)?;
         line.push(b'\n');
+        self.written += line.len() as u64;
+        if line.len() as u64 > LONGEST_LINE || self.written > MOST - LONGEST_END {
+            return Err(io::Error::other("there is more than a manifest can hold"));
+        }
         self.hash.update(&line);
         self.out.write_all(&line)
     }
@@ -239,6 +269,9 @@ pub enum ManifestError {
     /// The last line is missing, or its checksum isn't that of the lines before.
     #[error("the manifest was cut short or changed")]
     Altered,
+    /// Longer than any that is written.
+    #[error("the manifest is too long")]
+    TooLong,
     /// Made by a later release.
     #[error("the manifest is of form {0}, which this release of powerdev doesn't know")]
     Newer(u32),
@@ -250,28 +283,55 @@ impl Manifest {
     /// # Errors
     /// Whatever is wrong with it.
     pub fn read(file: File) -> Result<Self, ManifestError> {
-        let mut lines = BufReader::new(file);
+        let mut lines = Lines::of(file)?;
         let mut hash = Sha256::new();
-        let mut line = Vec::new();
-        lines.read_until(b'\n', &mut line)?;
-        hash.update(&line);
-        parse_header(&line)?;
+        let first = lines.next(LONGEST_LINE)?;
+        hash.update(first);
+        parse_header(first)?;
         let mut entries = BTreeMap::new();
         for number in 2.. {
-            line.clear();
-            if lines.read_until(b'\n', &mut line)? == 0 {
-                break;
-            }
-            if line.starts_with(b"{\"end\":") {
-                let TotalsLine { end } = serde_json::from_slice(&line).map_err(|_| ManifestError::Altered)?;
+            let line = lines.next(LONGEST_END)?;
+            if line.starts_with(END) {
+                let TotalsLine { end } = serde_json::from_slice(line).map_err(|_| ManifestError::Altered)?;
                 let whole = end.sha256 == hex::encode(hash.finalize()) && end.entries == entries.len() as u64;
-                return if whole { Ok(Self { entries, end }) } else { Err(ManifestError::Altered) };
+                return if whole && lines.at_end()? { Ok(Self { entries, end }) } else { Err(ManifestError::Altered) };
             }
-            hash.update(&line);
-            let entry: ManifestEntry = serde_json::from_slice(&line).map_err(|_| ManifestError::Line(number))?;
+            hash.update(line);
+            let entry = Some(line).filter(|line| line.len() as u64 <= LONGEST_LINE);
+            let entry = entry.and_then(|line| serde_json::from_slice::<ManifestEntry>(line).ok());
+            let entry = entry.ok_or(ManifestError::Line(number))?;
             entries.insert(entry.path.0.clone(), entry);
         }
         Err(ManifestError::Altered)
+    }
+}
+
+/// What the last line starts with.
+const END: &[u8] = b"{\"end\":";
+
+/// Reads a manifest line by line, none longer than is said.
+struct Lines {
+    file: BufReader<File>,
+    line: Vec<u8>,
+}
+
+impl Lines {
+    fn of(file: File) -> Result<Self, ManifestError> {
+        if file.metadata()?.len() > MOST {
+            return Err(ManifestError::TooLong);
+        }
+        Ok(Self { file: BufReader::new(file), line: Vec::new() })
+    }
+
+    /// The next line, with its end. No line, a longer one, or one without an end is not what was written.
+    fn next(&mut self, longest: u64) -> Result<&[u8], ManifestError> {
+        self.line.clear();
+        Read::by_ref(&mut self.file).take(longest).read_until(b'\n', &mut self.line)?;
+        if self.line.ends_with(b"\n") { Ok(&self.line) } else { Err(ManifestError::Altered) }
+    }
+
+    fn at_end(&mut self) -> io::Result<bool> {
+        Ok(self.file.fill_buf()?.is_empty())
     }
 }
 
@@ -279,11 +339,11 @@ impl Manifest {
 ///
 /// # Errors
 /// Whatever is wrong with these two lines.
-pub fn summary(mut file: File) -> Result<(Header, Totals), ManifestError> {
-    let mut line = Vec::new();
-    BufReader::new(&file).read_until(b'\n', &mut line)?;
-    let header = parse_header(&line)?;
+pub fn summary(file: File) -> Result<(Header, Totals), ManifestError> {
     let length = file.metadata()?.len();
+    let mut lines = Lines::of(file)?;
+    let header = parse_header(lines.next(LONGEST_LINE)?)?;
+    let mut file = lines.file.into_inner();
     let mut window = 4096;
     loop {
         let from = length.saturating_sub(window);
@@ -295,7 +355,7 @@ pub fn summary(mut file: File) -> Result<(Header, Totals), ManifestError> {
             let TotalsLine { end } = serde_json::from_slice(&body[start + 1..]).map_err(|_| ManifestError::Altered)?;
             return Ok((header, end));
         }
-        if from == 0 {
+        if from == 0 || window > LONGEST_END {
             return Err(ManifestError::Altered);
         }
         window *= 8;
@@ -315,84 +375,5 @@ fn parse_header(line: &[u8]) -> Result<Header, ManifestError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::ffi::OsStr;
-
-    use super::*;
-
-    fn header() -> Header {
-        Header {
-            format: FORMAT,
-            project: "demo".into(),
-            reason: Reason::Persist,
-            created_ms: 1,
-            version: "0.1.0".into(),
-        }
-    }
-
-    fn file(path: &[u8]) -> ManifestEntry {
-        ManifestEntry {
-            path: Bytes(OsStr::from_bytes(path).to_owned()),
-            mode: 0o644,
-            uid: 1000,
-            gid: 1000,
-            mtime: (-5, 7),
-            kind: EntryKind::File { size: 3, sha256: hex::encode([0xab; 32]), changing: false },
-        }
-    }
-
-    fn written(entries: &[ManifestEntry]) -> Vec<u8> {
-        let temp = tempfile::NamedTempFile::new().expect("a temporary file");
-        let mut writer = Writer::new(temp.reopen().expect("opens"), &header()).expect("writes");
-        for entry in entries {
-            writer.entry(entry).expect("writes");
-        }
-        writer.skip("tree/data/socket".into(), "a socket", false);
-        writer.finish().expect("writes");
-        std::fs::read(temp.path()).expect("reads")
-    }
-
-    fn opened(bytes: &[u8]) -> File {
-        let mut file = tempfile::tempfile().expect("a temporary file");
-        file.write_all(bytes).expect("writes");
-        file.seek(SeekFrom::Start(0)).expect("seeks");
-        file
-    }
-
-    #[test]
-    fn round_trips_with_names_that_are_not_utf8() {
-        let entries = [file(b"tree/data/\xff\xfe\nx"), file("tree/data/ä \"b\"".as_bytes())];
-        let bytes = written(&entries);
-        let manifest = Manifest::read(opened(&bytes)).expect("whole");
-        assert_eq!(manifest.entries.values().cloned().collect::<Vec<_>>().len(), 2);
-        assert!(entries.iter().all(|entry| manifest.entries.get(&entry.path.0) == Some(entry)));
-        assert_eq!((manifest.end.files, manifest.end.bytes, manifest.end.complete()), (2, 6, true));
-        assert_eq!(summary(opened(&bytes)).expect("whole").1, manifest.end);
-    }
-
-    #[test]
-    fn every_cut_and_every_flipped_byte_is_noticed() {
-        let bytes = written(&[file(b"tree/data/a"), file(b"tree/data/b")]);
-        for length in 0..bytes.len() - 1 {
-            assert!(Manifest::read(opened(&bytes[..length])).is_err(), "cut at {length}");
-        }
-        let end = bytes.windows(7).position(|window| window == b"{\"end\":").expect("a last line");
-        for at in 0..end {
-            let mut altered = bytes.clone();
-            altered[at] ^= 1;
-            assert!(Manifest::read(opened(&altered)).is_err(), "flipped at {at}");
-        }
-    }
-
-    #[test]
-    fn a_long_last_line_is_still_found() {
-        let temp = tempfile::NamedTempFile::new().expect("a temporary file");
-        let mut writer = Writer::new(temp.reopen().expect("opens"), &header()).expect("writes");
-        for number in 0..500 {
-            writer.skip(format!("tree/data/unreadable-{number}").into(), "permission denied", true);
-        }
-        writer.finish().expect("writes");
-        let (_, end) = summary(temp.reopen().expect("opens")).expect("whole");
-        assert_eq!((end.skipped.len(), end.complete()), (500, false));
-    }
-}
+#[path = "manifest_tests.rs"]
+mod tests;

@@ -19,6 +19,7 @@
 //!
 //! The container is not trusted: see [`crate::files`].
 
+mod content;
 pub mod copy;
 mod draft;
 mod error;

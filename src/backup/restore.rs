@@ -11,12 +11,14 @@ use std::sync::Arc;
 use rustix::io::Errno;
 use serde::Serialize;
 
-use super::copy::{Attributes, ContentCopier, CopyError, full_or};
+use super::content::{ContentReader, Sum};
+use super::copy::{Attributes, CopyError, full_or};
 use super::manifest::{Bytes, EntryKind, Manifest, ManifestEntry, Reason};
 use super::store::remove;
 use super::verify::Finding;
 use super::{BackupError, Draft, Folder, Job, Store, TREE};
 use crate::files::{self, Dir};
+use crate::units::User;
 
 /// What `restore` did.
 #[derive(Debug, Clone, Serialize)]
@@ -65,7 +67,8 @@ pub fn restore(
     let (backup, manifest) = store.manifest(name)?;
     let saved_as = save(store, folders, project, job)?;
     let tree = backup.dir(OsStr::new(TREE)).map_err(BackupError::io("open", backup.path()))?;
-    let mut stage = Stage { name, manifest: &manifest, contents: ContentCopier::new(job), files: 0, bytes: 0 };
+    let mut stage =
+        Stage { name, manifest: &manifest, contents: ContentReader::new(job), owner: store.owner, files: 0, bytes: 0 };
     for folder in folders {
         let from = tree.dir(folder.name()).map_err(BackupError::io("open", tree.path()))?;
         let outcome = stage.level(&from, &store.mount, &staged(*folder), &path_of(*folder));
@@ -120,7 +123,9 @@ fn swap(mount: &Dir, folder: Folder) -> Result<(), BackupError> {
 struct Stage<'a> {
     name: &'a str,
     manifest: &'a Manifest,
-    contents: ContentCopier<'a>,
+    contents: ContentReader<'a>,
+    /// Whom root gives it to.
+    owner: Option<User>,
     files: u64,
     bytes: u64,
 }
@@ -140,13 +145,16 @@ impl<'a> Stage<'a> {
                 EntryKind::Link { target } => {
                     let place = copy.path().join(&name);
                     copy.make_link(&target.0, &name).map_err(|error| full_or(error, "make the link", &place))?;
-                    let owned = Attributes::recorded(entry).apply_to_link(&copy, &name);
+                    let owned = Attributes::restored(entry, self.owner).apply_to_link(&copy, &name);
                     owned.map_err(BackupError::io("set the owner of the link", &place))?;
                 }
-                EntryKind::File { sha256, .. } => self.file(from, &copy, &name, entry, sha256)?,
+                EntryKind::File { size, sha256, sparse, .. } => {
+                    let sum = Sum { size: *size, sha256: sha256.clone() };
+                    self.file(from, &copy, &name, entry, (sum, *sparse))?;
+                }
             }
         }
-        let attributes = Attributes::recorded(entry).apply(&copy);
+        let attributes = Attributes::restored(entry, self.owner).apply(&copy);
         attributes.map_err(BackupError::io("set the owner and mode of", copy.path()))
     }
 
@@ -156,21 +164,19 @@ impl<'a> Stage<'a> {
         to: &Dir,
         name: &OsStr,
         entry: &ManifestEntry,
-        sha256: &str,
+        (sum, sparse): (Sum, bool),
     ) -> Result<(), BackupError> {
         let (source, place) = (from.path().join(name), to.path().join(name));
         let read = |error| BackupError::io("read", &source)(error);
-        let mut original = from.file(name).map_err(read)?;
-        let stat = rustix::fs::fstat(&original).map_err(|error| read(error.into()))?;
-        let mut copy = to.create(name).map_err(|error| full_or(error, "write", &place))?;
-        let copied = self.contents.copy(&mut original, &mut copy, &stat, &place, true);
-        let (size, found) = copied.map_err(|error| fatal(error, &source))?;
-        if found != sha256 {
+        let original = from.file(name).map_err(read)?;
+        let copy = to.create(name).map_err(|error| full_or(error, "write", &place))?;
+        let copied = self.contents.copy(&original, &copy, &place, (sum.size, sparse), true);
+        if copied.map_err(|error| fatal(error, &source))? != sum {
             return Err(self.damaged(&entry.path.0, "its content changed since it was verified"));
         }
         self.files += 1;
-        self.bytes += size;
-        let attributes = Attributes::recorded(entry).apply(&copy);
+        self.bytes += sum.size;
+        let attributes = Attributes::restored(entry, self.owner).apply(&copy);
         attributes.map_err(BackupError::io("set the owner and mode of", &place))
     }
 

@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -11,15 +11,19 @@ use serde::{Deserialize, Serialize};
 
 use super::manifest::{self, Header, Reason, Totals};
 use super::{BackupError, DIR, Folder};
+use crate::agent_mount;
+use crate::config::layout;
 use crate::files::Dir;
 use crate::state::Lock;
+use crate::units::User;
 
 /// Names of what isn't a backup yet, or no more.
 pub(super) const PARTIAL: &str = ".partial-";
 const RETIRED: &str = ".retired-";
 pub(super) const VERIFIED: &str = "verified.json";
 const LOCK: &str = ".lock";
-const MOUNT: &str = ".agent-mount";
+/// The most that is read of the mark of `verify`, in bytes.
+const LONGEST_MARK: u64 = 4096;
 
 /// The backups of one project.
 #[derive(Debug)]
@@ -28,6 +32,8 @@ pub struct Store {
     pub(super) mount: Dir,
     /// The folder of backups in it, held open.
     pub(super) root: Dir,
+    /// Whom root gives what it restores to: the container's user. None: it stays ours.
+    pub(super) owner: Option<User>,
     /// Held as long as the store is; none for a mere look.
     _lock: Option<Lock>,
 }
@@ -64,12 +70,12 @@ pub(super) struct VerifiedFile {
 }
 
 impl Store {
-    /// Opens the backups of a project to change them. Leftovers of killed runs go.
+    /// Opens the backups of a project to change them. Leftovers of killed runs go. `user` is the container's.
     ///
     /// # Errors
     /// [`BackupError::Busy`] while another powerdev holds them.
-    pub fn open(project: &Path) -> Result<Self, BackupError> {
-        let store = Self::locked(project, Lock::exclusive)?;
+    pub fn open(project: &Path, user: User) -> Result<Self, BackupError> {
+        let store = Self::locked(project, user, Lock::exclusive)?;
         store.clear_leftovers()?;
         Ok(store)
     }
@@ -78,8 +84,8 @@ impl Store {
     ///
     /// # Errors
     /// [`BackupError::Busy`] while another powerdev changes them.
-    pub fn open_shared(project: &Path) -> Result<Self, BackupError> {
-        Self::locked(project, Lock::shared)
+    pub fn open_shared(project: &Path, user: User) -> Result<Self, BackupError> {
+        Self::locked(project, user, Lock::shared)
     }
 
     /// Opens the backups of a project to list them. None when there are none; nothing is made, nothing is locked.
@@ -88,21 +94,22 @@ impl Store {
     /// When a folder can't be read, or is a link.
     pub fn look(project: &Path) -> Result<Option<Self>, BackupError> {
         let project = Dir::open(project).map_err(BackupError::io("open", project))?;
-        let Some(mount) = there(&project, OsStr::new(MOUNT))? else { return Ok(None) };
+        let Some(mount) = there(&project, OsStr::new(layout::AGENT_MOUNT))? else { return Ok(None) };
         let Some(root) = there(&mount, OsStr::new(DIR))? else { return Ok(None) };
-        Ok(Some(Self { mount, root, _lock: None }))
+        Ok(Some(Self { mount, root, owner: None, _lock: None }))
     }
 
-    fn locked(project: &Path, lock: fn(File) -> io::Result<Option<Lock>>) -> Result<Self, BackupError> {
-        let project = Dir::open(project).map_err(BackupError::io("open", project))?;
-        let mount = made(&project, OsStr::new(MOUNT))?;
-        let root = made(&mount, OsStr::new(DIR))?;
+    fn locked(project: &Path, user: User, lock: fn(File) -> io::Result<Option<Lock>>) -> Result<Self, BackupError> {
+        let mount = agent_mount::open(project, user)?;
+        let is_root = User::own().uid == User::ROOT.uid;
+        // Root may work on the backups of the project's user; whoever else wrote them could have written anything.
+        let root = agent_mount::closed(&mount, DIR, User::own(), if is_root { user } else { User::own() })?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let path = root.path().join(LOCK);
         let file = fs::openat(&root, LOCK, flags, Mode::RUSR | Mode::WUSR)
             .map_err(|error| BackupError::io("open", &path)(error.into()))?;
         match lock(file.into()).map_err(BackupError::io("lock", &path))? {
-            Some(lock) => Ok(Self { mount, root, _lock: Some(lock) }),
+            Some(lock) => Ok(Self { mount, root, owner: is_root.then_some(user), _lock: Some(lock) }),
             None => Err(BackupError::Busy(root.path().to_owned())),
         }
     }
@@ -242,7 +249,7 @@ fn look(name: &str, dir: &Dir) -> Backup {
 }
 
 fn verified(dir: &Dir, end: &Totals) -> Option<u64> {
-    let mark: VerifiedFile = serde_json::from_reader(dir.file(OsStr::new(VERIFIED)).ok()?).ok()?;
+    let mark: VerifiedFile = serde_json::from_reader(dir.file(OsStr::new(VERIFIED)).ok()?.take(LONGEST_MARK)).ok()?;
     (mark.manifest == end.sha256).then_some(mark.at_ms)
 }
 
@@ -279,13 +286,13 @@ mod tests {
     #[test]
     fn the_lock_keeps_others_out_and_leftovers_go_only_with_it() {
         let temp = tempfile::tempdir().expect("a temporary folder");
-        let first = Store::open(temp.path()).expect("opens");
+        let first = Store::open(temp.path(), User::own()).expect("opens");
         std::fs::create_dir(first.path().join(".partial-live")).expect("folder");
-        assert!(matches!(Store::open(temp.path()), Err(BackupError::Busy(_))));
-        assert!(matches!(Store::open_shared(temp.path()), Err(BackupError::Busy(_))));
+        assert!(matches!(Store::open(temp.path(), User::own()), Err(BackupError::Busy(_))));
+        assert!(matches!(Store::open_shared(temp.path(), User::own()), Err(BackupError::Busy(_))));
         assert!(first.path().join(".partial-live").exists());
         drop(first);
-        let second = Store::open(temp.path()).expect("opens");
+        let second = Store::open(temp.path(), User::own()).expect("opens");
         assert!(!second.path().join(".partial-live").exists());
     }
 
@@ -294,6 +301,6 @@ mod tests {
         let temp = tempfile::tempdir().expect("a temporary folder");
         std::fs::create_dir(temp.path().join(".agent-mount")).expect("folder");
         std::os::unix::fs::symlink("/tmp", temp.path().join(".agent-mount/backups")).expect("link");
-        assert!(matches!(Store::open(temp.path()), Err(BackupError::NotAFolder(_))));
+        assert!(matches!(Store::open(temp.path(), User::own()), Err(BackupError::Refused(_))));
     }
 }

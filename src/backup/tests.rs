@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::manifest::{EntryKind, Reason};
 use super::*;
 use crate::files;
+use crate::units::User;
 
 struct Place {
     temp: tempfile::TempDir,
@@ -35,7 +36,7 @@ impl Place {
 
     /// `meanwhile` is called between any two blocks that are copied.
     fn persist_while(&self, meanwhile: impl Fn(u64) + Send + Sync + 'static) -> Result<Made, BackupError> {
-        let store = Arc::new(Store::open(self.temp.path())?);
+        let store = Arc::new(Store::open(self.temp.path(), User::own())?);
         let mut draft = Draft::begin(&store, "demo", Reason::Persist)?;
         draft.add(STATE, b"{}", &Job::default())?;
         let total = draft.measure(&Folder::ALL, &Job::default())?;
@@ -48,7 +49,7 @@ impl Place {
     }
 
     fn store(&self) -> Arc<Store> {
-        Arc::new(Store::open(self.temp.path()).expect("opens"))
+        Arc::new(Store::open(self.temp.path(), User::own()).expect("opens"))
     }
 
     fn names(&self) -> Vec<String> {
@@ -63,18 +64,14 @@ fn fill(data: &Path) {
     fs::write(data.join("plain"), "content").expect("file");
     fs::write(data.join(OsStr::from_bytes(b"not\xffutf8\n")), "odd name").expect("file");
     fs::write(data.join("deep/program"), "#!/bin/sh\n").expect("file");
-    fs::set_permissions(data.join("deep/program"), fs::Permissions::from_mode(0o4751)).expect("mode");
+    fs::set_permissions(data.join("deep/program"), fs::Permissions::from_mode(0o1751)).expect("mode");
     symlink("/etc/shadow", data.join("link")).expect("link");
     symlink(OsStr::from_bytes(b"dangling\xfe"), data.join("deep/dangling")).expect("link");
     let sparse = fs::File::create(data.join("sparse")).expect("file");
     sparse.set_len(4 << 20).expect("length");
-    fs::set_permissions(data.join("deep/er"), fs::Permissions::from_mode(0o2750)).expect("mode");
+    fs::set_permissions(data.join("deep/er"), fs::Permissions::from_mode(0o1750)).expect("mode");
     let old = std::time::UNIX_EPOCH + std::time::Duration::new(1_000_000_000, 5_000);
     fs::File::open(data.join("plain")).expect("opens").set_modified(old).expect("time");
-    if rustix::process::geteuid().is_root() {
-        std::os::unix::fs::chown(data.join("plain"), Some(1234), Some(5678)).expect("owner");
-        std::os::unix::fs::lchown(data.join("link"), Some(1234), Some(5678)).expect("owner");
-    }
 }
 
 /// Everything about a tree that must come back.
@@ -116,6 +113,46 @@ fn everything_comes_back_as_it_was() {
     assert_eq!(fs::read(place.backup(&saved).join("tree/data/new")).expect("saved"), b"made since");
     assert_eq!(store.find(None).expect("found").name, made.name, "what restore saved isn't the latest");
     assert_eq!(store.list().expect("lists").len(), 2);
+}
+
+#[test]
+fn nobody_gains_rights_by_a_backup_or_what_is_put_back() {
+    let place = Place::new();
+    let program = place.data().join("program");
+    fs::write(&program, "#!/bin/sh").expect("file");
+    fs::create_dir(place.data().join("shared")).expect("folder");
+    let set = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("mode");
+    set(&program, 0o6755);
+    set(&place.data().join("shared"), 0o3775);
+    let made = place.persist().expect("backs up");
+    let mode = |path: PathBuf| fs::symlink_metadata(path).expect("there").mode() & 0o7777;
+    let copy = place.backup(&made.name).join("tree/data");
+    assert_eq!((mode(copy.join("program")), mode(copy.join("shared"))), (0o755, 0o1775));
+    assert_eq!(mode(place.backup("")), 0o700);
+
+    // A manifest that was written by hand, whole by its own checksum, with another's program in it.
+    forge(&place.backup(&made.name).join("manifest.jsonl"));
+    let store = place.store();
+    store.verify(&made.name, &Job::default()).expect("whole, as far as anybody can tell");
+    restore::restore(&store, &made.name, &[Folder::Data], "demo", &Job::default()).expect("restores");
+    assert_eq!((mode(program.clone()), mode(place.data().join("shared"))), (0o755, 0o1775));
+    assert_eq!(fs::metadata(&program).expect("there").uid(), User::own().uid);
+}
+
+/// Lets everything be another's and set-user-ID, and seals that.
+fn forge(manifest: &Path) {
+    use sha2::Digest as _;
+    let text = fs::read_to_string(manifest).expect("reads");
+    let mut lines: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let mut end = lines.pop().expect("a last line");
+    for line in lines.iter_mut().filter(|line| line.get("mode").is_some()) {
+        line["mode"] = (line["mode"].as_u64().expect("a mode") | 0o6000).into();
+        (line["uid"], line["gid"]) = (4321.into(), 4321.into());
+    }
+    let before: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    end["end"]["sha256"] = hex::encode(sha2::Sha256::digest(&before)).into();
+    fs::write(manifest, format!("{before}{end}\n")).expect("writes");
 }
 
 #[test]

@@ -3,16 +3,13 @@
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::fs::File;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 
 use rustix::fs::FileType;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
-use super::copy::fill;
+use super::content::{ContentReader, Sum};
 use super::manifest::{self, Bytes, EntryKind, Manifest, ManifestEntry};
 use super::store::{VERIFIED, VerifiedFile};
 use super::{BackupError, Job, Store};
@@ -59,7 +56,12 @@ impl Store {
     /// [`BackupError::Damaged`] with all that differs.
     pub fn verify(&self, name: &str, job: &Job) -> Result<Manifest, BackupError> {
         let (dir, manifest) = self.manifest(name)?;
-        let mut check = Verification { entries: &manifest.entries, seen: BTreeSet::new(), findings: Vec::new(), job };
+        let mut check = Verification {
+            entries: &manifest.entries,
+            seen: BTreeSet::new(),
+            findings: Vec::new(),
+            contents: ContentReader::new(job),
+        };
         check.level(&dir, OsStr::new(""))?;
         let mut findings = check.findings;
         let missing = manifest.entries.keys().filter(|path| !check.seen.contains(path.as_os_str()));
@@ -77,7 +79,7 @@ struct Verification<'a> {
     entries: &'a std::collections::BTreeMap<OsString, ManifestEntry>,
     seen: BTreeSet<&'a OsStr>,
     findings: Vec<Finding>,
-    job: &'a Job,
+    contents: ContentReader<'a>,
 }
 
 impl Verification<'_> {
@@ -98,7 +100,7 @@ impl Verification<'_> {
     }
 
     fn one(&mut self, dir: &Dir, name: &OsStr, path: &OsStr) -> Result<(), BackupError> {
-        self.job.advance(0)?;
+        self.contents.look_up()?;
         let Some((key, entry)) = self.entries.get_key_value(path) else {
             self.found(path, "not in the manifest");
             return Ok(());
@@ -124,9 +126,9 @@ impl Verification<'_> {
             (EntryKind::File { size, .. }, FileType::RegularFile) if stat.st_size as u64 != *size => {
                 self.found(path, format!("is {} bytes long, not {size}", stat.st_size));
             }
-            (EntryKind::File { sha256, .. }, FileType::RegularFile) => match dir.file(name) {
-                Ok(file) => match digest(file, &dir.path().join(name), self.job) {
-                    Ok((_, found)) if found == *sha256 => {}
+            (EntryKind::File { size, sha256, sparse, .. }, FileType::RegularFile) => match dir.file(name) {
+                Ok(file) => match self.contents.sum(&file, &dir.path().join(name), (*size, *sparse)) {
+                    Ok(sum) if sum == (Sum { size: *size, sha256: sha256.clone() }) => {}
                     Ok(_) => self.found(path, "its content differs"),
                     Err(BackupError::Io { source, .. }) => self.found(path, source.to_string()),
                     Err(error) => return Err(error),
@@ -146,22 +148,6 @@ impl Verification<'_> {
 /// The manifest itself and the mark of `verify`, finished or not.
 fn beside_the_manifest(name: &OsStr) -> bool {
     name == manifest::FILE || name == VERIFIED || name.as_bytes().starts_with(MARKING.as_bytes())
-}
-
-/// Length and SHA-256 of a file.
-pub(super) fn digest(mut file: File, path: &Path, job: &Job) -> Result<(u64, String), BackupError> {
-    let mut hash = Sha256::new();
-    let mut block = vec![0; 256 * 1024];
-    let mut size = 0;
-    loop {
-        let read = fill(&mut file, &mut block).map_err(BackupError::io("read", path))?;
-        if read == 0 {
-            return Ok((size, hex::encode(hash.finalize())));
-        }
-        hash.update(&block[..read]);
-        size += read as u64;
-        job.advance(read as u64)?;
-    }
 }
 
 fn mark(dir: &Dir, manifest: &str) -> std::io::Result<()> {

@@ -12,6 +12,7 @@ use crate::backup::restore::{Restored, folders, restore};
 use crate::backup::{Backup, BackupError, Folder, Job, Store};
 use crate::environment::Environment;
 use crate::failure::{Diagnostic as _, Failure};
+use crate::host;
 use crate::state::StateDir;
 use crate::units::{ByteSize, counted};
 
@@ -51,7 +52,7 @@ pub async fn run(args: RestoreArgs, context: &Context<'_>) -> anyhow::Result<Exi
     if !args.running {
         refuse_if_running(&Environment::new(name.clone(), &dir)?).await?;
     }
-    let store = Arc::new(Store::open(&dir)?);
+    let store = Arc::new(Store::open(&dir, host::container_user())?);
     let manifest = {
         let (store, name) = (store.clone(), backup.name.clone());
         let total = backup.end.as_ref().map_or(0, |end| end.bytes);

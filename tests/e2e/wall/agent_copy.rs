@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
 
+use super::EVERY;
 use crate::common::{Project, root};
 
 const IDLE: &str = "idle: { command: exec sleep 1000000 }";
@@ -33,7 +34,7 @@ fn poison(project: &Project) {
 
 #[test]
 fn a_poisoned_agent_reaches_neither_a_start_nor_another_environment() {
-    for security in ["dev", "strict"] {
+    for security in EVERY {
         let (one, other) = (project(security), project(security));
         // One cache for both, as a user has it.
         let powerdev = |project: &Project, way: &[&str]| {
@@ -59,7 +60,7 @@ fn a_poisoned_agent_reaches_neither_a_start_nor_another_environment() {
 
 #[test]
 fn nothing_left_in_the_socket_folder_survives_a_start() {
-    for security in ["dev", "strict"] {
+    for security in EVERY {
         let project = project(security);
         project.powerdev(["up"]).run().ok();
         let block = "cd /run/powerdev && rm -f agent.sock && mkdir -p agent.sock/deep && touch agent.sock/deep/file && mkfifo pipe";

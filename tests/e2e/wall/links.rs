@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
+use super::EVERY;
 use crate::common::{Output, Project, engine};
 
 const IDLE: &str = "services: { idle: { command: exec sleep 1000000 } }\n";
@@ -38,7 +39,7 @@ fn refused(output: &Output, place: &Path) {
 
 #[test]
 fn a_link_swapped_in_from_another_environment_is_mounted_by_no_start() {
-    for security in ["dev", "strict"] {
+    for security in EVERY {
         let victim = project(security, "");
         let outside = outside(&victim);
         victim.powerdev(["up"]).run().ok();
@@ -66,7 +67,7 @@ fn a_link_swapped_in_from_another_environment_is_mounted_by_no_start() {
 
 #[test]
 fn the_watcher_starts_nothing_through_a_link() {
-    for security in ["dev", "strict"] {
+    for security in EVERY {
         let project = project(security, "");
         let outside = outside(&project);
         project.powerdev(["up"]).run().ok();
@@ -85,7 +86,7 @@ fn the_watcher_starts_nothing_through_a_link() {
 
 #[test]
 fn what_a_clone_brings_along_is_refused_and_nothing_is_made() {
-    for security in ["dev", "strict"] {
+    for security in EVERY {
         for name in [".agent-mount", ".agent-mount/docker_data"] {
             for kind in ["link", "file", "stranger's"] {
                 let project = project(security, "");
@@ -108,7 +109,7 @@ fn what_a_clone_brings_along_is_refused_and_nothing_is_made() {
 
 #[test]
 fn a_mount_that_turned_into_a_link_is_refused_until_it_is_made_anew() {
-    for security in ["dev", "strict"] {
+    for security in EVERY {
         let project = project(security, "mounts: [\"sub:/sub\"]\n");
         let outside = outside(&project);
         let place = project.dir().join("sub");
@@ -126,7 +127,7 @@ fn a_mount_that_turned_into_a_link_is_refused_until_it_is_made_anew() {
 #[test]
 fn agent_mount_is_out_of_reach_of_other_users() {
     use std::os::unix::fs::PermissionsExt;
-    for security in ["dev", "strict"] {
+    for security in EVERY {
         let project = project(security, "");
         project.powerdev(["up"]).run().ok();
         let plant = "cp /bin/busybox ~/data/su && chmod 6755 ~/data/su && ls -l ~/data/su";

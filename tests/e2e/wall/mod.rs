@@ -4,6 +4,8 @@
 mod agent;
 mod agent_copy;
 mod allowed;
+mod backups;
+mod context;
 mod devices;
 mod disk;
 mod escapes;
@@ -22,6 +24,8 @@ use crate::common::{Output, Project};
 
 /// The profiles that are to hold.
 const CLOSED: [&str; 2] = ["dev", "strict"];
+/// All there are: what the host does of itself holds in each.
+const EVERY: [&str; 3] = ["dev", "strict", "trusted"];
 
 const IDLE: &str = "services: {idle: {command: exec sleep 1000000}}\n";
 
