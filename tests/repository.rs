@@ -177,7 +177,9 @@ fn every_attack_that_is_held_names_its_test() {
         for cell in cells {
             let held = cell.starts_with("held");
             assert!(held || cell.starts_with("open"), "{attack}: {cell}");
-            assert!(!held || named.is_match(cell), "{attack}: {cell} names no test");
+            // What a profile has no part in is carried out once, in the first.
+            let told = if cell.starts_with("held likewise") { cells[0] } else { cell };
+            assert!(!held || named.is_match(told), "{attack}: {cell} names no test");
             for test in named.captures_iter(cell) {
                 let module = test[1].trim_end_matches("::").replace("::", "/");
                 let file = root().join("tests/e2e").join(&module).with_extension("rs");

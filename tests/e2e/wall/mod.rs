@@ -16,6 +16,7 @@ mod links;
 mod masks;
 mod mounts;
 mod processes;
+mod setuid;
 mod ssh;
 mod told;
 mod trust;
