@@ -1,7 +1,8 @@
 # `make up` and `make test` need nothing but a Debian or Ubuntu base and root or sudo.
 RUN := @scripts/run.sh
+TIME ?= 600
 
-.PHONY: help up test bench lint advisories fmt generate install clean
+.PHONY: help up test fuzz bench lint advisories fmt generate install clean
 
 help: ## List what can be made
 	@sed -n 's/^\([a-z]*\): ## /  make \1\t/p' Makefile | expand -t 16
@@ -15,6 +16,11 @@ test: ## Install what is missing, then run every check and test, against a real 
 	$(RUN) cargo fmt --all --check
 	$(RUN) cargo clippy --workspace --all-targets --locked -- -D warnings
 	$(RUN) cargo test --workspace --locked --no-fail-fast
+	$(RUN) scripts/fuzz.sh 60
+
+fuzz: ## Feed what reads others' files and messages with inputs that nobody wrote: make fuzz TIME=600, seconds each
+	@scripts/bootstrap.sh fuzz
+	$(RUN) scripts/fuzz.sh $(TIME)
 
 bench: ## Measure powerdev side by side with what one would use instead
 	@scripts/bootstrap.sh bench

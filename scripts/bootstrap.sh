@@ -6,6 +6,7 @@
 #   scripts/bootstrap.sh test    and what `make test` needs
 #   scripts/bootstrap.sh bench   and what `make bench` compares with
 #   scripts/bootstrap.sh lint    what `make lint` needs: no Engine
+#   scripts/bootstrap.sh fuzz    what `make fuzz` needs: no Engine
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
@@ -274,11 +275,16 @@ if [ "${1:-}" = lint ]; then
     need shellcheck:shellcheck
     exit
 fi
+if [ "${1:-}" = fuzz ]; then
+    need c++:g++
+    exit
+fi
 engine
 base_image
 case ${1:-} in
 test)
     rust_lints
+    need c++:g++
     need docker:docker.io ip:iproute2 python3:python3 shellcheck:shellcheck tmux:tmux zsh:zsh fish:fish ps:procps
     as_root true # A few tests need it. Where sudo wants a password, it asks now.
     need_without_service docker-registry:docker-registry docker-registry

@@ -20,6 +20,8 @@ mod environment;
 mod execution;
 pub mod failure;
 mod files;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod host;
 mod image;
 mod interrupt;

@@ -127,6 +127,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "watch",
         ],
     ),
+    ("fuzzing", &["backup", "clock", "config", "image"]),
     ("diagnostics", &["backup", "control", "engine", "failure", "files", "image"]),
     // They see everything; nothing below sees them.
     ("commands", &["*"]),

@@ -23,6 +23,8 @@ mod content;
 pub mod copy;
 mod draft;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod job;
 pub mod manifest;
 pub mod restore;

@@ -1,6 +1,8 @@
 //! Settings: default < `powerdev.yaml` < `.env` < environment < flag. Parsed once, here, into types; each value
 //! knows where it came from.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod layout;
 pub mod setting;
 pub mod settings;

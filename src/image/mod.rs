@@ -10,6 +10,8 @@ mod context;
 mod digests;
 mod dockerfile;
 mod embedded;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod ignore;
 mod mirrors;
 mod packages;
