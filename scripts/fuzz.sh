@@ -34,7 +34,7 @@ run() { # TARGET SECONDS
 
 keep() { # TARGET
     mkdir -p "$FOUND/$1"
-    POWERDEV_FUZZ_TARGET=$1 "$BINARY" -merge=1 -max_len=512 "fuzz/corpus/$1" "$FOUND/$1" >"$FOUND/$1.log" 2>&1
+    POWERDEV_FUZZ_TARGET=$1 "$BINARY" -set_cover_merge=1 -max_len=512 "fuzz/corpus/$1" "$FOUND/$1" >"$FOUND/$1.log" 2>&1
     printf 'fuzz: %-14s %d inputs kept\n' "$1" "$(find "fuzz/corpus/$1" -type f | wc -l)"
 }
 

@@ -185,10 +185,12 @@ impl FromStr for GpuRequest {
             "" => return Err("give auto, all, none, or ids such as 0,1".to_owned()),
             ids => {
                 let ids: Vec<String> = ids.split(',').map(|id| id.trim().to_owned()).collect();
-                let fits = |id: &String| {
-                    !id.is_empty()
-                        && (id.chars().all(|c| c.is_ascii_digit()) || id.starts_with("GPU-") || id.starts_with("MIG-"))
+                let is_uuid = |id: &str| {
+                    let rest = id.strip_prefix("GPU-").or_else(|| id.strip_prefix("MIG-")).unwrap_or_default();
+                    !rest.is_empty() && rest.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '/'))
                 };
+                let is_index = |id: &str| !id.is_empty() && id.chars().all(|c| c.is_ascii_digit());
+                let fits = |id: &String| is_index(id) || is_uuid(id);
                 if !ids.iter().all(fits) {
                     return Err("give auto, all, none, or ids such as 0,1".to_owned());
                 }
