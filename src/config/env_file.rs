@@ -116,8 +116,20 @@ fn unreadable(path: &Path, line: usize, error: &dotenvy::Error) -> Failure {
             .hint("put a value with spaces between quotes"),
         Some('\\') => Failure::usage(format!("{place}: a backslash before something that it doesn't escape"))
             .hint("put the value between single quotes, where a backslash means itself"),
+        // What stands before the `=` isn't shown either: it may be a value that lost its key.
+        _ if is_colon_pair(text) => {
+            Failure::usage(format!("{place}: a `:` where a `=` should be")).hint("write KEY=value")
+        }
+        _ if text.contains('=') => Failure::usage(format!("{place}: what stands before the `=` can't be a key's name"))
+            .hint("use letters, digits, `_` and `.`, a letter or `_` first"),
         _ => Failure::usage(format!("{place}: not of the form KEY=value")).hint("a comment starts with #"),
     }
+}
+
+/// `KEY: value`, as YAML writes it.
+fn is_colon_pair(text: &str) -> bool {
+    text.split_once(": ")
+        .is_some_and(|(key, _)| !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'))
 }
 
 /// Hands out one line per read and counts them, since dotenvy keeps no lines: its buffer then never holds more than
@@ -196,7 +208,9 @@ mod tests {
             ("A=s3cret s3cret\n", ":1: the value goes on after a space"),
             ("A=s3cret\\q\n", ":1: a backslash before"),
             ("A=1\n\nA=s3cret\n", ":3: A stands in line 1 already"),
-            ("1A=s3cret\n", ":1: not of the form"),
+            ("1A=s3cret\n", ":1: what stands before the `=`"),
+            ("MY-KEY=s3cret\n", ":1: what stands before the `=`"),
+            ("A: s3cret\n", ":1: a `:` where a `=` should be"),
         ] {
             let failure = parse(text).err().unwrap_or_else(|| panic!("{text} was read"));
             assert!(failure.message.contains(part), "{text}: {failure}");

@@ -15,12 +15,12 @@ use super::setting::{PREFIX, Visibility};
 use super::yaml::YamlFile;
 use super::{
     Mount, Origin, Overrides, Packages, Port, Profile, Secrets, Settings, ShownValue, layout, overlay, settings,
-    suggest, wants,
+    suggest, variables, wants,
 };
 use crate::failure::Failure;
 
-/// Bytes of a variable with its name, `=` and end: what Linux gives a process at most where pages have 4 KiB.
-const MAX_VARIABLE: usize = 128 << 10;
+/// Bytes of a variable with its name, `=` and end.
+const MAX_VARIABLE: usize = rules::ONE_PIECE + 1;
 /// Bytes of all secrets: three quarters of what Linux gives a process in all.
 const MAX_VARIABLES: usize = 3 << 19;
 /// The project's file of settings and secrets.
@@ -206,6 +206,14 @@ impl Loader<'_> {
         match (prefixed, nearest) {
             (Some(bare), _) => Err(Failure::usage(format!("{place}: {key} is how the environment spells a setting"))
                 .hint(format!("in this file write {bare}"))),
+            (None, _) if key.starts_with(PREFIX) => {
+                let meant = variables::meant(key).map(|meant| meant.trim_start_matches(PREFIX).to_owned());
+                let hint = meant.map_or_else(
+                    || "rename it: these names are powerdev's own".to_owned(),
+                    |meant| format!("did you mean `{meant}`?"),
+                );
+                Err(Failure::usage(format!("{place}: {key} is no setting")).hint(hint))
+            }
             (None, Some(nearest)) => Err(Failure::usage(format!("{place}: unknown setting {key}")).hint(format!(
                 "did you mean `{nearest}`? If it is a secret of yours, add `secrets: [{key}]` to powerdev.yaml"
             ))),
@@ -249,6 +257,9 @@ impl Loader<'_> {
         }
         if !rules::VALUE.allows(value) {
             return Err(Failure::usage(format!("{place}: {key} won't do")).hint(rules::VALUE.expected));
+        }
+        if key.len() + value.len() + 2 > MAX_VARIABLE {
+            return Err(Failure::usage(format!("{place}: {key} won't do")).hint(rules::TOO_LONG));
         }
         if settings::is_known_secret(key) {
             return Err(Failure::usage(format!("{place}: {key} is a secret, and what stands here is no secret"))

@@ -159,6 +159,7 @@ fn every_mistake_names_file_line_value_and_a_way_out() {
             "did you mean `DOCKER_CPUS`? If it is a secret of yours, add `secrets: [DOCKER_CPU]`",
         ),
         (".env", "docker_memory=1g\n", ".env:1: unknown setting docker_memory", "`DOCKER_MEMORY`"),
+        (".env", "POWERDEV_MEMORY=1g\n", ".env:1: POWERDEV_MEMORY is no setting", "`DOCKER_MEMORY`"),
         (".env", "POWERDEV_GPU=all\n", ".env:1: POWERDEV_GPU is how the environment spells a setting", "write GPU"),
         (".env", "\nDOCKER_MEMORY=banana\n", ".env:2: DOCKER_MEMORY is `banana`", "16g"),
         (
@@ -326,6 +327,15 @@ fn every_mistake_names_file_line_value_and_a_way_out() {
 fn a_key_like_a_setting_passes_when_it_is_meant() {
     let files = [("powerdev.yaml", "secrets: [DOCKER_CPU]\n"), (".env", "DOCKER_CPU=mine\n")];
     assert_eq!(settings(&files, &[]).secrets.reveal()["DOCKER_CPU"], "mine");
+}
+
+#[test]
+fn a_variable_that_no_process_can_have_is_named() {
+    let long = "x".repeat(128 << 10);
+    let (said, _) = refusal(&[("powerdev.yaml", &format!("environment:\n  LONG: {long}\n"))]);
+    assert!(said.contains("powerdev.yaml:2: LONG won't do") && !said.contains("xxx"), "{said}");
+    let (said, _) = refusal(&[("powerdev.yaml", &format!("services: {{a: {{command: [x, {long}]}}}}\n"))]);
+    assert!(said.contains("service `a`: command[1] won't do: no process takes more than 128 KiB"), "{said}");
 }
 
 #[test]

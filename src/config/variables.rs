@@ -32,17 +32,27 @@ pub fn unknown(names: impl Iterator<Item = String>) -> Vec<String> {
     strays.iter().map(|name| notice(name, &known)).collect()
 }
 
+/// The setting's variable that one with the prefix of settings was meant for.
+pub fn meant(name: &str) -> Option<String> {
+    let known: Vec<String> = settings::all().map(Setting::variable).collect();
+    nearest_of(name, &known)
+}
+
 fn notice(name: &str, known: &[String]) -> String {
+    match nearest_of(name, known) {
+        Some(meant) => format!("{name} in the environment is no setting: did you mean {meant}?"),
+        None => format!("{name} in the environment is no setting: it does nothing"),
+    }
+}
+
+fn nearest_of(name: &str, known: &[String]) -> Option<String> {
     let near = nearest(name, known.iter().map(String::as_str)).map(str::to_owned);
     // POWERDEV_MEMORY is short for POWERDEV_DOCKER_MEMORY.
     let long = || {
         let short = |known: &&String| known.replacen("DOCKER_", "", 1);
         known.iter().find(|known| nearest(name, [short(known).as_str()]).is_some()).cloned()
     };
-    match near.or_else(long) {
-        Some(meant) => format!("{name} in the environment is no setting: did you mean {meant}?"),
-        None => format!("{name} in the environment is no setting: it does nothing"),
-    }
+    near.or_else(long)
 }
 
 #[cfg(test)]

@@ -184,6 +184,9 @@ impl Checked<'_> {
             if !rules::VALUE.allows(value) {
                 return Err(self.wrong(&["environment", name], None, None, &rules::VALUE.expected));
             }
+            if name.len() + value.len() + 1 > rules::ONE_PIECE {
+                return Err(self.wrong(&["environment", name], None, None, &rules::TOO_LONG));
+            }
         }
         if signal_number(&self.service.stop.signal).is_none() {
             let expected = "give a signal's name, such as TERM, INT, HUP, QUIT, USR1, USR2 or KILL";
@@ -210,6 +213,9 @@ impl Checked<'_> {
         };
         if !rules::PROGRAM.allows(program) {
             return Err(self.wrong(keys, Some(0), Some(program), &rules::PROGRAM.expected));
+        }
+        if let Some(at) = words.iter().position(|word| word.len() > rules::ONE_PIECE) {
+            return Err(self.wrong(keys, Some(at), None, &rules::TOO_LONG));
         }
         match arguments.iter().position(|argument| !rules::VALUE.allows(argument)) {
             Some(at) => Err(self.wrong(keys, Some(at + 1), None, &rules::VALUE.expected)),

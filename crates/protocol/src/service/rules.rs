@@ -75,6 +75,10 @@ pub const SAYING: Text = Text {
 };
 const BLANKS: &[RangeInclusive<char>] = &[' '..=' ', '\t'..='\r'];
 
+/// Bytes that Linux passes on in one piece, where pages have 4 KiB: an argument, or a variable with its name and its `=`.
+pub const ONE_PIECE: usize = 128 * 1024 - 1;
+/// What is said of more.
+pub const TOO_LONG: &str = "no process takes more than 128 KiB in one piece: put it into a file";
 /// The numbers that a field may have.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Bounds {
