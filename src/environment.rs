@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::clock::Deadline;
 use crate::config::{Name, layout};
 use crate::control::{self, AgentError, Client, Patience};
-use crate::engine::{Container, Engine, EngineError, RunState};
+use crate::engine::{Container, Engine, EngineError, RunState, Volume};
 use crate::failure::Failure;
 use crate::site::Site;
 use crate::spec::{ContainerSpec, label, swap};
@@ -40,9 +40,13 @@ impl Environment {
     /// The environment of this name whose project lies in `dir`, on the Engine that the docker CLI would use.
     ///
     /// # Errors
-    /// When there is no place to keep state.
+    /// When there is no place to keep state; a conflict when this machine remembers the name as another folder's: nothing
+    /// of that one's is looked at, told, or taken.
     pub fn new(name: Name, dir: &Path) -> anyhow::Result<Self> {
         let state = StateDir::of(&name)?;
+        if let Some(other) = state.project().filter(|other| other != dir) {
+            return Err(taken(&name, &other).into());
+        }
         Ok(Self { name, dir: Some(dir.to_owned()), state, engine: OnceCell::new() })
     }
 
@@ -94,17 +98,26 @@ impl Environment {
             let hint = "it is left alone: rename it, or give this project another name (POWERDEV_NAME, or `name:` in powerdev.yaml)";
             return Err(Failure::conflict(message).hint(hint).into());
         }
-        // A project that was moved takes its container along: its old folder is gone.
-        let home = container.labels.get(label::DIR).map(Path::new);
-        if let (Some(home), Some(dir)) = (home, &self.dir)
-            && home != dir
-            && home.exists()
-        {
-            let message = format!("{container_name} belongs to the project in {}", home.display());
-            let hint = "give this project another name (POWERDEV_NAME, or `name:` in powerdev.yaml)";
-            return Err(Failure::conflict(message).hint(hint).into());
-        }
+        self.refuse_another(container.labels.get(label::DIR).map(Path::new))?;
         Ok(Some(container))
+    }
+
+    /// The volumes that carry its name. Those of releases before volumes knew their folder are whose the name is.
+    ///
+    /// # Errors
+    /// A conflict when one is another project's: what is kept there, logins among it, is that one's alone.
+    pub async fn volumes(&self) -> anyhow::Result<Vec<Volume>> {
+        let volumes = self.engine().await?.volumes_of(self.name.as_str()).await?;
+        volumes.iter().try_for_each(|volume| self.refuse_another(volume.dir.as_deref()))?;
+        Ok(volumes)
+    }
+
+    /// Refuses what was made for the project in another folder. One that was moved takes all along: its old folder is gone.
+    fn refuse_another(&self, home: Option<&Path>) -> Result<(), Failure> {
+        let Some((home, dir)) = home.zip(self.dir.as_deref()) else { return Ok(()) };
+        // Where it can't be looked, in another user's home, it may be.
+        let is_there = home.try_exists().unwrap_or(true);
+        if home != dir && is_there { Err(taken(&self.name, home)) } else { Ok(()) }
     }
 
     /// The container that was to be replaced, where none has its name. While somebody is at it, it is left as it is.
@@ -339,4 +352,13 @@ pub fn begin_in(spec: &ContainerSpec, here: Option<&Path>) -> Option<String> {
         .and_then(|here| spec.seen_at(here))
         .or_else(|| spec.seen_at(project))
         .or_else(|| external().map(|_| layout::EXTERNAL_TARGET.to_owned()))
+}
+
+/// The name is that of the project in another folder.
+fn taken(name: &Name, home: &Path) -> Failure {
+    Failure::conflict(format!("the environment {name} belongs to the project in {}", home.display())).hint(format!(
+        "give this project another name (POWERDEV_NAME, or `name:` in powerdev.yaml); `POWERDEV_NAME={name} powerdev rm \
+         --volumes --project {}` frees this one",
+        home.display()
+    ))
 }

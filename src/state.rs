@@ -3,7 +3,7 @@
 //! ```text
 //! lock            held while something changes the environment: two `up` at once take turns
 //! ports.json      host ports that were found once: the same after `rm` and `start`
-//! project         the project's folder: `--project NAME` and completions find it by this
+//! project         the project's folder, whose the name is: `--project NAME` and completions find it by this
 //! watch.json      the watcher's budget
 //! events.jsonl    what watchers have told; what is older is in events.1.jsonl
 //! git.json        what the project's Git repository runs, as far as that is known to its user
@@ -178,6 +178,14 @@ impl StateDir {
         replace(&self.root.join("project"), folder.as_os_str().as_bytes(), 0o600, None)
     }
 
+    /// Forgets it: the name is free for another one.
+    ///
+    /// # Errors
+    /// When that can't be written.
+    pub fn forget_project(&self) -> anyhow::Result<()> {
+        remove(&self.root.join("project"))
+    }
+
     /// The project's folder, as it was when the environment was last made or started, if it is still there.
     pub fn project(&self) -> Option<PathBuf> {
         let bytes = files::read(&self.root.join("project")).ok()?;
@@ -212,10 +220,7 @@ impl StateDir {
         if down {
             return replace(&note, b"", 0o600, None);
         }
-        match fs::remove_file(&note) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(unusable(&note, error).into()),
-            _ => Ok(()),
-        }
+        remove(&note)
     }
 
     /// Takes the environment's lock, waiting up to `patience` for another powerdev to finish.
@@ -251,6 +256,14 @@ impl StateDir {
     /// When they can't be written.
     pub fn remember_ports(&self, ports: &BTreeMap<u16, u16>) -> anyhow::Result<()> {
         replace(&self.root.join("ports.json"), &serde_json::to_vec(ports)?, 0o600, None)
+    }
+}
+
+/// Removes a file. One that is gone is fine.
+fn remove(path: &Path) -> anyhow::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(unusable(path, error).into()),
+        _ => Ok(()),
     }
 }
 

@@ -57,7 +57,7 @@ pub async fn run(args: RmArgs, context: &Context<'_>) -> anyhow::Result<ExitCode
             return Ok(ExitCode::Interrupted);
         }
     }
-    lifecycle::remove(engine, name, container.as_ref(), args.force, args.volumes).await?;
+    lifecycle::remove(&environment, container.as_ref(), args.force, args.volumes).await?;
     // They come from .env: the next `up` writes them anew.
     delivery::withdraw_secrets(environment.state())?;
     let document = RmDocument { name: name.as_str(), removed: container.is_some(), volumes_removed: args.volumes };

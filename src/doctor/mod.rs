@@ -82,6 +82,8 @@ struct Facts {
     host: HostFacts,
     settings: anyhow::Result<Settings>,
     identity: anyhow::Result<(Name, std::path::PathBuf)>,
+    /// Why the name is not this project's.
+    conflict: Option<anyhow::Error>,
     engine: anyhow::Result<(Engine, EngineInfo)>,
     environment: Option<Environment>,
     container: Option<Container>,
@@ -106,12 +108,12 @@ impl Facts {
     async fn gather(project: Option<&Path>, env_file: Option<&Path>) -> Self {
         let identity = config::identity_with(project, env_file);
         let engine = reach().await;
-        let environment = match (&engine, &identity) {
-            (Ok((engine, _)), Ok((name, dir))) => {
-                Environment::new(name.clone(), dir).ok().map(|e| e.on(engine.clone()))
-            }
-            _ => None,
+        let environment = identity.as_ref().ok().map(|(name, dir)| Environment::new(name.clone(), dir)).transpose();
+        let (environment, conflict) = match environment {
+            Ok(environment) => (environment, None),
+            Err(conflict) => (None, Some(conflict)),
         };
+        let environment = engine.as_ref().ok().zip(environment).map(|((engine, _), found)| found.on(engine.clone()));
         let container = match &environment {
             Some(environment) => {
                 let looked = tokio::time::timeout(PATIENCE, environment.find()).await;
@@ -123,6 +125,7 @@ impl Facts {
             host: HostFacts::detect(),
             settings: config::load(project, env_file),
             identity,
+            conflict,
             engine,
             environment,
             container,

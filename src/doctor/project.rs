@@ -15,9 +15,9 @@ use crate::watch::{self, Quarantine};
 const ROOM: u64 = 1 << 30;
 
 pub(super) async fn checks(facts: &Facts) -> Vec<Check> {
-    let settings = match &facts.settings {
-        Ok(settings) => settings,
-        Err(error) => {
+    let settings = match (&facts.settings, &facts.conflict) {
+        (Ok(settings), None) => settings,
+        (Err(error), _) | (Ok(_), Some(error)) => {
             let failed = Check::fail("configuration", format!("{error:#}"));
             let failed = match diagnose(error).hint {
                 Some(hint) => failed.fix(hint),
@@ -25,7 +25,7 @@ pub(super) async fn checks(facts: &Facts) -> Vec<Check> {
             };
             let skipped =
                 ["security", "git", "env-file", "project-disk", "ports", "ca-bundle", "registry", "image", "watcher"];
-            let skipped = skipped.into_iter().map(|name| Check::skip(name, "the configuration can't be read"));
+            let skipped = skipped.into_iter().map(|name| Check::skip(name, "the configuration can't be used"));
             return std::iter::once(failed).chain(skipped).collect();
         }
     };

@@ -119,6 +119,7 @@ fn mount(container: &ContainerSpec, spec: &MountSpec) -> Mount {
         MountSource::Volume { name, kind } => {
             let mut labels = own_labels(&container.project, &container.version);
             labels.insert(label::KIND.into(), kind.as_str().into());
+            labels.insert(label::DIR.into(), container.project_dir.clone());
             (MountType::VOLUME, name, Some(MountVolumeOptions { labels: Some(labels), ..Default::default() }))
         }
     };

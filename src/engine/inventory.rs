@@ -1,6 +1,7 @@
 //! What powerdev made on this Engine, with sizes and users; or, for the Engine-wide cleanup, all that is on it.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 
 use bollard::errors::Error;
 use bollard::models::{ContainerSummary, ImageSummary, Network};
@@ -111,6 +112,15 @@ struct Users {
     volumes: HashMap<String, Vec<String>>,
 }
 
+/// A volume of an environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Volume {
+    /// Its name.
+    pub name: String,
+    /// The project's folder that it was made for. None: made by a release that didn't say.
+    pub dir: Option<PathBuf>,
+}
+
 impl Engine {
     /// Everything that carries powerdev's labels on this Engine. The Engine measures its volumes for it: that takes
     /// as long as walking through them.
@@ -174,16 +184,20 @@ impl Engine {
         }
     }
 
-    /// The names of the volumes that belong to an environment.
+    /// The volumes that belong to an environment.
     ///
     /// # Errors
     /// As every call.
-    pub async fn volumes_of(&self, project: &str) -> Result<Vec<String>, EngineError> {
+    pub async fn volumes_of(&self, project: &str) -> Result<Vec<Volume>, EngineError> {
         let label = format!("{}={project}", label::PROJECT);
         let filters = HashMap::from([("label", vec![label.as_str()])]);
         let options = query::ListVolumesOptionsBuilder::new().filters(&filters).build();
         let found = self.call(Operation::Inventory, self.docker.list_volumes(Some(options))).await?;
-        Ok(found.volumes.unwrap_or_default().into_iter().map(|volume| volume.name).collect())
+        let volume = |mut volume: bollard::models::Volume| Volume {
+            dir: volume.labels.remove(label::DIR).map(PathBuf::from),
+            name: volume.name,
+        };
+        Ok(found.volumes.unwrap_or_default().into_iter().map(volume).collect())
     }
 
     /// Removes a volume. One that is gone already is fine.

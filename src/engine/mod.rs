@@ -44,7 +44,7 @@ pub use events::{EngineEvent, EngineEventKind};
 pub use exec::{Exec, ExecOutput, ExecSpec};
 pub use image::Image;
 pub use info::EngineInfo;
-pub use inventory::{Inventory, Item};
+pub use inventory::{Inventory, Item, Volume};
 pub use login::{Login, LoginError, LoginSource, Logins};
 pub use logs::{LogChunk, LogOptions};
 pub use proxies::container_proxies;

@@ -13,7 +13,7 @@ use super::Up;
 use super::up::{Done, choose_ports, make_plan, published};
 use crate::delivery::{self, Bundle};
 use crate::deployment::Deployment;
-use crate::engine::{Container, EngineError, EngineInfo};
+use crate::engine::{Container, EngineError, EngineInfo, Volume};
 use crate::failure;
 use crate::interrupt::interruptible;
 use crate::plan::Plan;
@@ -37,7 +37,7 @@ pub(super) async fn make(
         Some(old) => delivery::current(deployment, old).await.ok(),
         None => None,
     };
-    let volumes = deployment.engine.volumes_of(deployment.settings.name.as_str()).await?;
+    let volumes = deployment.environment.volumes().await?;
     let bundle = delivery::before_making(deployment, &planned.environment().gpus)?;
     let mut attempt = Attempt {
         deployment,
@@ -82,7 +82,7 @@ struct Attempt<'a> {
     before: Option<Bundle>,
     bundle: Option<Bundle>,
     /// Those of the environment that were there before.
-    volumes: Vec<String>,
+    volumes: Vec<Volume>,
     networks: Vec<String>,
     /// The ID of the new container.
     made: Option<String>,
@@ -196,7 +196,7 @@ impl Attempt<'_> {
         }
         let volumes = engine.volumes_of(settings.name.as_str()).await.unwrap_or_default();
         for volume in volumes.iter().filter(|volume| !self.volumes.contains(volume)) {
-            engine.remove_volume(volume).await.ok();
+            engine.remove_volume(&volume.name).await.ok();
         }
         Ok(())
     }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::config::Name;
-use crate::engine::{Container, Engine, EngineError, RunState};
+use crate::engine::{Container, Engine, EngineError, RunState, Volume};
+use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::plan::DELIVERED;
 
@@ -40,14 +40,15 @@ pub async fn stop(engine: &Engine, container: &Container, grace: Option<Duration
 /// is on.
 ///
 /// # Errors
-/// A conflict when it runs and `force` isn't given; otherwise what the Engine says.
+/// A conflict when it runs and `force` isn't given, or a volume is another project's; otherwise what the Engine says.
 pub async fn remove(
-    engine: &Engine,
-    name: &Name,
+    environment: &Environment,
     container: Option<&Container>,
     force: bool,
     volumes: bool,
 ) -> anyhow::Result<()> {
+    let (name, engine) = (environment.name(), environment.engine().await?);
+    let kept = environment.volumes().await?;
     if let Some(container) = container {
         if container.state == RunState::Running && !force {
             return Err(Failure::conflict(format!("{} is running", container.name))
@@ -63,12 +64,15 @@ pub async fn remove(
     if volumes && engine.has_network(&prefix).await? {
         engine.remove_network(&prefix).await?;
     }
-    for volume in engine.volumes_of(name.as_str()).await? {
+    for Volume { name: volume, .. } in kept {
         // What agent and secrets were delivered in is made anew by the next `up`: no secret stays where nothing runs.
         let delivered = DELIVERED.iter().any(|what| volume == format!("{prefix}-{what}"));
         if delivered || volumes {
             engine.remove_volume(&volume).await?;
         }
+    }
+    if volumes {
+        environment.state().forget_project()?;
     }
     Ok(())
 }

@@ -4,7 +4,7 @@
 pub const PROJECT: &str = "dev.powerdev.project";
 /// On containers: [`super::Role`]. Older releases put none on, and made environments alone.
 pub const ROLE: &str = "dev.powerdev.role";
-/// On containers: the project's folder on the host.
+/// On containers and volumes: the project's folder on the host.
 pub const DIR: &str = "dev.powerdev.dir";
 /// On everything: the release that made it.
 pub const VERSION: &str = "dev.powerdev.version";

@@ -15,6 +15,7 @@ mod kernel;
 mod links;
 mod masks;
 mod mounts;
+mod names;
 mod processes;
 mod setuid;
 mod ssh;
