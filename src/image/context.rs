@@ -193,6 +193,7 @@ impl BuildContext {
 
 impl ContextEntry {
     /// None for what no build can use.
+    #[allow(clippy::unnecessary_cast, reason = "nanoseconds are unsigned on Linux and signed on macOS")]
     fn of(folder: &Dir, name: &OsStr, path: PathBuf, stat: &Stat) -> io::Result<Option<Self>> {
         let kind = match files::kind(stat) {
             FileType::Directory => ContextContent::Folder,
