@@ -165,3 +165,44 @@ fn what_is_no_file_of_sensible_size_is_told_and_never_waited_for() {
         }
     }
 }
+
+#[test]
+fn a_secret_that_was_joined_to_another_line_is_never_shown() {
+    for line in [
+        "GPU=noneOPENAI_API_KEY=sk-hush",
+        "NODE_ENV=developmentMY_KEY=sk-hush",
+        "NODE_ENV=MY_KEY=sk-hush",
+        "DOCKER_MEMORY=16gHF_TOKEN=sk-hush",
+        "CLAUDE_CODE_FLAGS=--continueHF_TOKEN=sk-hush",
+        "HF_TOKEN=hf_aGITHUB_TOKEN=sk-hush",
+        "POWERDEV_MEMORY=sk-hush",
+        "MY-KEY=sk-hush",
+    ] {
+        let project = Project::bare();
+        project.env_file(line);
+        for command in [&["config"][..], &["config", "--json"], &["up"], &["trust", "--json"]] {
+            let refused = project.powerdev(command).run().code(2);
+            let said = format!("{}{}", refused.out(), refused.err());
+            assert!(said.contains(".env:1: ") && !said.contains("hush"), "{line}: {said}");
+        }
+    }
+}
+
+#[test]
+fn a_name_that_cannot_be_made_out_is_told_and_never_guessed() {
+    let project = Project::bare();
+    let run = |command: &[&str]| project.untrusted(command).env_remove("POWERDEV_NAME").run();
+    project.env_file("POWERDEV_NAME=mine\nB=\"open\n");
+    for command in [&["stop"][..], &["rm", "--force"], &["health"], &["exec", "--", "true"], &["status"]] {
+        let said = run(command).code(2).err();
+        assert!(said.contains(".env:2: a quote opens here and is never closed"), "{said}");
+        let named = [command, &["--env-file", "missing.env"]].concat();
+        assert!(run(&named).code(2).err().contains("there is no missing.env"));
+    }
+    for file in [".env", "powerdev.yaml"] {
+        let project = Project::bare();
+        std::os::unix::fs::symlink("nowhere", project.dir().join(file)).expect("linked");
+        let said = project.untrusted(["up"]).run().code(2).err();
+        assert!(said.contains(file) && said.contains("link"), "{said}");
+    }
+}

@@ -84,6 +84,11 @@ impl EnvFile {
     }
 }
 
+/// The failure for a file that was named and isn't there.
+pub fn not_there(path: &Path) -> Failure {
+    Failure::usage(format!("there is no {}", path.display())).hint("--env-file takes a file that is there")
+}
+
 /// Lines that hold no entry, at the front of these.
 fn skipped(lines: &[&str]) -> usize {
     lines.iter().take_while(|line| line.trim().is_empty() || line.trim_start().starts_with('#')).count()

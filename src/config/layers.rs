@@ -11,7 +11,7 @@ use super::env_file::EnvFile;
 use super::outline::PathStep;
 use super::setting::Setting;
 use super::yaml::{self, YamlFile};
-use super::{Origin, suggest};
+use super::{Origin, joined, suggest};
 use crate::failure::Failure;
 
 /// Settings given by flags of the command: the strongest layer.
@@ -54,6 +54,10 @@ impl RawValue<'_> {
 
     /// The failure for a value that won't do.
     pub fn wrong(&self, expected: impl Display) -> Failure {
+        if joined::looks_like_entry(&self.text) {
+            return Failure::usage(format!("{} has another `KEY=` in its value, which isn't shown", self.place()))
+                .hint("put each key on a line of its own");
+        }
         let message = format!("{} is `{}`", self.place(), self.text);
         let choices = (self.setting.syntax.choices)();
         let words = choices.iter().map(PossibleValue::get_name);

@@ -14,8 +14,8 @@ use super::reach::Surroundings;
 use super::setting::{PREFIX, Visibility};
 use super::yaml::YamlFile;
 use super::{
-    Mount, Origin, Overrides, Packages, Port, Profile, Secrets, Settings, ShownValue, layout, overlay, settings,
-    suggest, variables, wants,
+    Mount, Origin, Overrides, Packages, Port, Profile, Secrets, Settings, ShownValue, env_file, joined, layout,
+    overlay, settings, suggest, variables, wants,
 };
 use crate::failure::Failure;
 
@@ -35,9 +35,7 @@ pub(super) fn load(
 ) -> anyhow::Result<Settings> {
     let yaml = YamlFile::read(dir)?.unwrap_or_default();
     let file = match env_file {
-        Some(path) => Some(EnvFile::read(path)?.ok_or_else(|| {
-            Failure::usage(format!("there is no {}", path.display())).hint("--env-file takes a file that is there")
-        })?),
+        Some(path) => Some(EnvFile::read(path)?.ok_or_else(|| env_file::not_there(path))?),
         None => EnvFile::read(&dir.join(ENV_FILE))?,
     };
     let layers = SettingLayers::new(dir, &yaml, file.as_ref(), environment, flags);
@@ -52,6 +50,10 @@ struct Loader<'a> {
 
 impl Loader<'_> {
     fn settings(mut self) -> anyhow::Result<Settings> {
+        if let Some(file) = self.layers.env_file {
+            let place = |line: usize| format!("{}:{line}", file.path.display());
+            file.entries.iter().try_for_each(|entry| joined::check(&place(entry.line), entry))?;
+        }
         let read = Settings::read(&self.layers)?;
         let services = overlay::services(&read.name, read.profile, read.image.is_some(), read.security, self.yaml)?;
         let secrets = self.secrets()?;

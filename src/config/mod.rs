@@ -15,6 +15,7 @@ mod env_file;
 mod forms;
 mod hooks;
 mod image_reference;
+mod joined;
 mod layers;
 mod load;
 mod outline;

@@ -13,7 +13,7 @@ use super::setting::SettingValue;
 use super::settings::POWERDEV_NAME;
 use super::wants::callers;
 use super::yaml::{self, YamlFile};
-use super::{Name, Overrides, layout, text};
+use super::{Name, Origin, Overrides, env_file, layout, text};
 use crate::failure::Failure;
 use crate::files;
 
@@ -92,12 +92,31 @@ fn name_only(
     env_file: Option<&Path>,
     environment: &dyn Fn(&str) -> Option<OsString>,
 ) -> anyhow::Result<Name> {
-    // A file that can't be read says no name. Commands that create something read it in full and complain.
-    let env_file = EnvFile::read(&env_file.map_or_else(|| dir.join(".env"), Path::to_owned)).ok().flatten();
     let yaml = yaml_name(dir)?;
     let flags = Overrides::default();
+    let without_file = SettingLayers::new(dir, &yaml, None, environment, &flags);
+    let exported = without_file.resolve(&POWERDEV_NAME)?;
+    if matches!(exported.origin, Origin::Environment { .. }) {
+        return Ok(Name::read(&exported)?);
+    }
+    let env_file = env_with_name(dir, env_file)?;
     let layers = SettingLayers::new(dir, &yaml, env_file.as_ref(), environment, &flags);
     Ok(Name::read(&layers.resolve(&POWERDEV_NAME)?)?)
+}
+
+/// The file of settings, as far as it can say a name. One that is broken elsewhere says none: commands that create
+/// something read it in full and complain. Where it may say one that can't be made out, a guess could stop or remove
+/// another environment.
+fn env_with_name(dir: &Path, given: Option<&Path>) -> anyhow::Result<Option<EnvFile>> {
+    let path = given.map_or_else(|| dir.join(".env"), Path::to_owned);
+    match EnvFile::read(&path) {
+        Ok(None) if given.is_some() => Err(env_file::not_there(&path).into()),
+        Err(error) => {
+            let may_name = || files::text(&path).map_or(true, |text| text.contains(POWERDEV_NAME.name));
+            if given.is_some() || may_name() { Err(error) } else { Ok(None) }
+        }
+        read => read,
+    }
 }
 
 /// `powerdev.yaml` with nothing but its name.
@@ -175,6 +194,15 @@ mod tests {
         assert_eq!(name_only(root.path(), None, &nothing).expect("named").as_str(), "mine");
         let exported = |variable: &str| (variable == "POWERDEV_NAME").then(|| "other".into());
         assert_eq!(name_only(root.path(), None, &exported).expect("named").as_str(), "other");
+        std::fs::write(root.path().join(".env"), "A=\"open\nPOWERDEV_NAME=third\n").expect("written");
+        assert!(name_only(root.path(), None, &nothing).is_err(), "which of the two can't be told");
+        assert_eq!(name_only(root.path(), None, &exported).expect("named").as_str(), "other");
+        let missing = root.path().join("missing.env");
+        assert!(name_only(root.path(), Some(&missing), &nothing).is_err());
+        std::fs::remove_file(root.path().join(".env")).expect("removed");
+        std::os::unix::fs::symlink("nowhere", root.path().join(".env")).expect("linked");
+        assert!(name_only(root.path(), None, &nothing).is_err(), "what the link led to may have said it");
+        std::fs::remove_file(root.path().join(".env")).expect("removed");
         std::fs::write(root.path().join("powerdev.yaml"), "name: [\n").expect("written");
         assert!(name_only(root.path(), None, &nothing).is_err());
     }

@@ -15,6 +15,7 @@ use super::packages::Packages;
 use super::setting::{Setting, SettingValue, Syntax, Visibility};
 use super::types::{
     CaBundle, ExternalDir, GpuRequest, Mount, Name, Port, Profile, Secrets, SecurityProfile, ShownValue, SshAccess,
+    Word,
 };
 use super::wants::Want;
 use crate::failure::Failure;
@@ -184,15 +185,29 @@ pub static VARIABLES: &[Setting] = &[
         why: "Flags that claude is started with.",
         ..INSIDE
     },
-    Setting { name: "CLAUDE_FLOW_MODE", default: "production", why: "claude-flow's mode.", ..INSIDE },
+    Setting {
+        name: "CLAUDE_FLOW_MODE",
+        default: "production",
+        why: "claude-flow's mode.",
+        syntax: Syntax::of::<Word>(),
+        ..INSIDE
+    },
     Setting {
         name: "NODE_ENV",
         default: "development",
         why: "Node's mode; with production npm leaves development dependencies out.",
+        syntax: Syntax::of::<Word>(),
         ambient: false,
         ..INSIDE
     },
-    Setting { name: "LOG_LEVEL", default: "info", why: "How much the services log.", ambient: false, ..INSIDE },
+    Setting {
+        name: "LOG_LEVEL",
+        default: "info",
+        why: "How much the services log.",
+        syntax: Syntax::of::<Word>(),
+        ambient: false,
+        ..INSIDE
+    },
     Setting {
         name: "MAX_SESSIONS",
         default: "10",
@@ -201,7 +216,13 @@ pub static VARIABLES: &[Setting] = &[
         syntax: Syntax::of::<u32>(),
         ..INSIDE
     },
-    Setting { name: "BLENDER_VERSION", default: "4.5", why: "Which Blender.", ..INSIDE_FULL },
+    Setting {
+        name: "BLENDER_VERSION",
+        default: "4.5",
+        why: "Which Blender.",
+        syntax: Syntax::of::<Word>(),
+        ..INSIDE_FULL
+    },
     Setting { name: "BLENDER_PATH", default: "/usr/local/blender", why: "Where Blender lies inside.", ..INSIDE_FULL },
     Setting {
         name: "DISPLAY",

@@ -159,6 +159,24 @@ impl Choice for SshAccess {
     const PLACEHOLDER: &'static str = "ACCESS";
 }
 
+/// A setting that is one word: letters, digits, `.`, `_` and `-`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Word(String);
+
+impl FromStr for Word {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let text = text.trim();
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if text.is_empty() || text.len() > 64 || !text.chars().all(fits) {
+            return Err("give one word: letters, digits, `.`, `_` and `-`");
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
 /// Which GPUs the container gets.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]

@@ -10,7 +10,7 @@ use super::image_reference::ImageReference;
 use super::layers::RawValue;
 use super::project;
 use super::setting::SettingValue;
-use super::types::{CaBundle, Choice, ExternalDir, GpuRequest, Name};
+use super::types::{CaBundle, Choice, ExternalDir, GpuRequest, Name, Word};
 use crate::failure::Failure;
 use crate::units::{ByteSize, Cpus};
 
@@ -50,6 +50,19 @@ impl SettingValue for ImageReference {
 
     fn takes() -> String {
         "an image".into()
+    }
+
+    fn read(raw: &RawValue<'_>) -> Result<Self, Failure> {
+        raw.parse()
+    }
+}
+
+impl SettingValue for Word {
+    type Yaml = NumberOrText;
+    const PLACEHOLDER: &'static str = "WORD";
+
+    fn takes() -> String {
+        "a word".into()
     }
 
     fn read(raw: &RawValue<'_>) -> Result<Self, Failure> {
