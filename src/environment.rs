@@ -223,7 +223,7 @@ impl Environment {
     /// The failure that says that there is no such environment.
     pub fn absent(&self) -> anyhow::Error {
         Failure::not_running(format!("there is no environment {} on this Engine", self.name))
-            .hint("`powerdev up` makes it")
+            .hint(self.instead())
             .into()
     }
 
@@ -232,6 +232,17 @@ impl Environment {
     pub async fn begin_in(&self) -> Option<String> {
         let container = self.find().await.ok().flatten()?;
         begin_in(container.spec.as_ref()?, std::env::current_dir().ok().as_deref())
+    }
+
+    /// What to do where it isn't: make it, or mean one that is remembered here.
+    fn instead(&self) -> String {
+        let all = StateDir::all();
+        let others = all.iter().filter(|(name, _)| **name != self.name);
+        let named: Vec<String> = others.take(5).map(|(name, dir)| format!("{name} ({})", dir.display())).collect();
+        if named.is_empty() {
+            return "`powerdev up` makes it".to_owned();
+        }
+        format!("`powerdev up` makes it; --project takes one of these: {}", named.join(", "))
     }
 
     /// Connects to its agent, the one way there is: by the socket that this machine shares with the container, in a

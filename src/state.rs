@@ -194,9 +194,19 @@ impl StateDir {
 
     /// What `--project` means: a folder that is there, else that of the environment of this name, else what was given.
     pub fn resolve(given: &Path) -> PathBuf {
-        let name = given.to_str().filter(|_| !given.is_dir()).and_then(|name| name.parse().ok());
-        let found = name.and_then(|name| Self::of(&name).ok()?.project());
-        found.unwrap_or_else(|| given.to_owned())
+        let Some(name) = given.to_str().filter(|_| !given.is_dir()) else { return given.to_owned() };
+        let exactly = name.parse().ok().and_then(|name| Self::of(&name).ok()?.project());
+        exactly.or_else(|| Self::only_called(name)).unwrap_or_else(|| given.to_owned())
+    }
+
+    /// The project's folder of the one environment whose name was made up from this: `shop` for `shop-29ef2c`.
+    fn only_called(slug: &str) -> Option<PathBuf> {
+        let hash = |name: &str| name.strip_prefix(slug)?.strip_prefix('-').map(str::to_owned);
+        let is_hash = |hash: &String| hash.len() == 6 && hash.chars().all(|c| c.is_ascii_hexdigit());
+        let all = Self::all();
+        let mut found = all.iter().filter(|(name, _)| hash(name.as_str()).as_ref().is_some_and(is_hash));
+        let (_, folder) = found.next()?;
+        found.next().is_none().then(|| folder.clone())
     }
 
     /// Every environment that has a folder here and whose project is still there, by name.

@@ -196,7 +196,7 @@ fn a_name_that_cannot_be_made_out_is_told_and_never_guessed() {
     for command in [&["stop"][..], &["rm", "--force"], &["health"], &["exec", "--", "true"], &["status"]] {
         let said = run(command).code(2).err();
         assert!(said.contains(".env:2: a quote opens here and is never closed"), "{said}");
-        let named = [command, &["--env-file", "missing.env"]].concat();
+        let named = [&["--env-file", "missing.env"], command].concat();
         assert!(run(&named).code(2).err().contains("there is no missing.env"));
     }
     for file in [".env", "powerdev.yaml"] {
@@ -205,4 +205,44 @@ fn a_name_that_cannot_be_made_out_is_told_and_never_guessed() {
         let said = project.untrusted(["up"]).run().code(2).err();
         assert!(said.contains(file) && said.contains("link"), "{said}");
     }
+}
+
+#[test]
+fn init_keeps_what_it_writes_anew_and_writes_through_no_link() {
+    let project = Project::bare();
+    std::fs::create_dir(project.dir().join(".git")).expect("made");
+    project.env_file("HF_TOKEN=hf_mine\n");
+    let precious = project.home().join("precious");
+    std::fs::write(&precious, "mine\n").expect("written");
+    std::os::unix::fs::symlink(&precious, project.dir().join(".gitignore")).expect("linked");
+    std::os::unix::fs::symlink(&precious, project.dir().join("powerdev.yaml")).expect("linked");
+    let kept = project.untrusted(["init", "--yes"]).run().ok();
+    assert!(kept.err().contains(".gitignore is no plain file"), "{}", kept.err());
+    assert_eq!(project.read(".env"), "HF_TOKEN=hf_mine\n");
+
+    let report = project.untrusted(["init", "--force", "--yes", "--json"]).run().ok().json();
+    let copies = report["copies"].as_array().expect("a list");
+    let copy = copies.iter().filter_map(Value::as_str).find(|copy| copy.contains(".env.")).expect("one of .env");
+    assert_eq!((project.read(copy), mode(&project, copy)), ("HF_TOKEN=hf_mine\n".to_owned(), 0o600));
+    assert!(copy.starts_with(".agent-mount/"), "no build and no container sees it: {copy}");
+    assert_eq!(std::fs::read_to_string(&precious).expect("there"), "mine\n", "nothing was written through a link");
+}
+
+#[test]
+fn an_environment_is_found_by_the_folders_name_and_told_in_the_wrong_folder() {
+    let project = Project::bare();
+    let remember = |name: &str| {
+        let state = project.state_home().join("powerdev").join(name);
+        std::fs::create_dir_all(&state).expect("made");
+        std::fs::write(state.join("project"), project.dir().display().to_string()).expect("written");
+    };
+    remember("shop-29ef2c");
+    let elsewhere = project.home();
+    let run = |command: &[&str]| project.untrusted(command).env_remove("POWERDEV_NAME").dir(&elsewhere).run();
+    let found = run(&["config", "--json", "--project", "shop"]).ok().json();
+    assert_eq!(found["dir"], project.dir().display().to_string());
+    let told = run(&["health"]).code(4).err();
+    assert!(told.contains(&format!("shop-29ef2c ({})", project.dir().display())), "{told}");
+    remember("shop-29ef2d");
+    run(&["config", "--project", "shop"]).code(2);
 }

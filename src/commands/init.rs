@@ -1,9 +1,12 @@
 //! `powerdev init`: writes `.env` and `powerdev.yaml`, both commented, and makes the project's folders.
 
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use powerdev_protocol::ExitCode;
+use rustix::fs::OFlags;
 use serde::Serialize;
 
 use super::Context;
@@ -11,6 +14,7 @@ use crate::agent_mount;
 use crate::config::settings::{EXTERNAL_DIR, PROFILE, SECURITY};
 use crate::config::{self, Choice, Profile, SecurityProfile, layout, template, yaml};
 use crate::failure::Failure;
+use crate::files;
 use crate::host;
 use crate::state;
 use crate::trust::Standing;
@@ -40,6 +44,8 @@ struct InitReport {
     dir: String,
     written: Vec<String>,
     kept: Vec<String>,
+    /// Where what was written anew is kept as it was.
+    copies: Vec<String>,
 }
 
 /// Runs `powerdev init`.
@@ -56,16 +62,25 @@ pub async fn run(args: InitArgs, context: &Context<'_>) -> anyhow::Result<ExitCo
     let files = [(".env", answers.env(), 0o600), (yaml::FILE, answers.yaml(), 0o644)];
     for (name, content, mode) in files {
         let path = dir.join(name);
-        if path.exists() && !args.force {
+        // A link counts wherever it leads, nowhere included.
+        let is_there = path.symlink_metadata().is_ok();
+        if is_there && !args.force {
             report.kept.push(name.to_owned());
             continue;
+        }
+        if is_there {
+            report.copies.extend(keep_copy(&dir, name)?);
         }
         state::replace(&path, content.as_bytes(), mode, host::sudo_user())?;
         report.written.push(name.to_owned());
     }
     trust(&dir, &report.written)?;
-    if ignore(&dir)? {
-        report.written.push(".gitignore".to_owned());
+    match ignore(&dir)? {
+        Ignored::Written => report.written.push(".gitignore".to_owned()),
+        Ignored::ByLink => {
+            context.ui.notice(".gitignore is no plain file, and isn't touched: .env and .agent-mount belong in it")
+        }
+        Ignored::Already => {}
     }
     if context.ui.json() {
         context.ui.document(&report)?;
@@ -73,6 +88,19 @@ pub async fn run(args: InitArgs, context: &Context<'_>) -> anyhow::Result<ExitCo
         tell(&report, context);
     }
     Ok(ExitCode::Done)
+}
+
+/// Keeps what is about to be written anew, keys among it, where neither Git nor a build nor a container sees it. None:
+/// there is nothing, but for a link that leads nowhere.
+fn keep_copy(dir: &Path, name: &str) -> anyhow::Result<Option<String>> {
+    let path = dir.join(name);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let now = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%3fZ");
+    let copy = format!("{}/{name}.{now}", layout::AGENT_MOUNT);
+    state::replace(&dir.join(&copy), &files::read(&path)?, 0o600, host::sudo_user())?;
+    Ok(Some(copy))
 }
 
 /// What was just written is the user's own word: what it asks for needs no other. What was there is not his.
@@ -86,6 +114,9 @@ fn trust(dir: &Path, written: &[String]) -> anyhow::Result<()> {
 fn tell(report: &InitReport, context: &Context<'_>) {
     for file in &report.written {
         context.ui.status(format_args!("wrote {file}"));
+    }
+    for copy in &report.copies {
+        context.ui.status(format_args!("kept what was there as {copy}"));
     }
     for file in &report.kept {
         context.ui.status(format_args!("kept {file}, which was there (--force writes it anew)"));
@@ -175,29 +206,40 @@ fn folder(dir: &Path) -> anyhow::Result<String> {
     }
 }
 
-/// Adds what shouldn't be shared to `.gitignore` where the folder belongs to a Git repository; whether it wrote.
-fn ignore(dir: &Path) -> anyhow::Result<bool> {
+/// What became of `.gitignore`.
+enum Ignored {
+    /// Nothing was missing, or there is no Git repository.
+    Already,
+    Written,
+    /// It is a link or the like: what it leads to is none of ours.
+    ByLink,
+}
+
+/// Adds what shouldn't be shared to `.gitignore` where the folder belongs to a Git repository.
+fn ignore(dir: &Path) -> anyhow::Result<Ignored> {
     if !dir.ancestors().any(|folder| folder.join(".git").exists()) {
-        return Ok(false);
+        return Ok(Ignored::Already);
     }
     let path = dir.join(".gitignore");
-    let mut text = match std::fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-        Err(error) => return Err(error).with_context(|| format!("can't read {}", path.display())),
-    };
-    let has = |text: &str, entry: &str| text.lines().any(|line| line.trim().trim_matches('/') == entry);
-    let missing: Vec<&str> = [".env", layout::AGENT_MOUNT].into_iter().filter(|entry| !has(&text, entry)).collect();
-    if missing.is_empty() {
-        return Ok(false);
+    if path.symlink_metadata().is_ok_and(|found| !found.is_file()) {
+        return Ok(Ignored::ByLink);
+    }
+    let failed = || format!("can't write {}", path.display());
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let mut options = std::fs::OpenOptions::new();
+    let mut file = options.read(true).append(true).create(true).custom_flags(flags).open(&path).with_context(failed)?;
+    let mut text = Vec::new();
+    file.read_to_end(&mut text).with_context(failed)?;
+    let text = String::from_utf8_lossy(&text);
+    let has = |entry: &str| text.lines().any(|line| line.trim().trim_matches('/') == entry);
+    let missing = [".env", layout::AGENT_MOUNT].into_iter().filter(|entry| !has(entry));
+    let mut lines: String = missing.map(|entry| format!("/{entry}\n")).collect();
+    if lines.is_empty() {
+        return Ok(Ignored::Already);
     }
     if !text.is_empty() && !text.ends_with('\n') {
-        text.push('\n');
+        lines.insert(0, '\n');
     }
-    for entry in missing {
-        text.push_str(&format!("/{entry}\n"));
-    }
-    // In place: a link stays a link, mode and owner stay as they are.
-    std::fs::write(&path, text).with_context(|| format!("can't write {}", path.display()))?;
-    Ok(true)
+    file.write_all(lines.as_bytes()).with_context(failed)?;
+    Ok(Ignored::Written)
 }
