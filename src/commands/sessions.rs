@@ -13,7 +13,7 @@ use crate::environment::Environment;
 use crate::sessions;
 use crate::ui::table::Table;
 
-/// SessionList the sessions, or make, end or rename one
+/// List the sessions, or make, end or rename one
 ///
 /// A session is a terminal inside with a program on it. It goes on whether somebody looks at it or not: `powerdev attach`
 /// enters it. MAX_SESSIONS says how many there may be.
@@ -25,7 +25,7 @@ pub struct SessionsArgs {
 
 #[derive(Debug, clap::Subcommand)]
 enum SessionsVerb {
-    /// SessionList them with their command, age and viewers [default]
+    /// List them with their command, age and viewers [default]
     List,
     /// Make one, and leave it running: a command, or a login shell
     New(New),
