@@ -41,32 +41,40 @@ mod ui;
 pub mod units;
 mod watch;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
 
-/// Parses the command line, runs the command, renders what went wrong.
+/// Parses the command line, runs the command, renders what went wrong. Nothing but `powerdev`, typed at a terminal, shows
+/// what there is.
 pub fn main() -> ExitCode {
     completion::answer();
     if let Some(code) = ssh::relay::answer() {
         return code;
     }
     let cli = match cli::Cli::try_parse_from(commands::reflex::translated(std::env::args_os())) {
-        Ok(cli) => cli,
+        Ok(cli) => Some(cli),
+        // A person who typed nothing else.
+        Err(_) if std::env::args_os().len() <= 1 && std::io::stdout().is_terminal() => None,
         Err(error) => return refused(&error),
     };
-    let ui = ui::Ui::new(cli.global.json, cli.global.quiet);
-    if let Err(failure) = logging::start(cli.global.verbose, ui.color()) {
+    let cli::Global { json, quiet, verbose, .. } = cli.as_ref().map(|cli| cli.global.clone()).unwrap_or_default();
+    let ui = ui::Ui::new(json, quiet);
+    if let Err(failure) = logging::start(verbose, ui.color()) {
         return failed(&ui, &failure.into());
     }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&ui, &anyhow::Error::new(error).context("can't start the async runtime")),
     };
-    let code = match runtime.block_on(commands::run(cli, &ui)) {
-        Ok(code) => code,
-        Err(error) => failed(&ui, &error),
-    };
+    let ended = runtime.block_on(async {
+        match cli {
+            Some(cli) => commands::run(cli, &ui).await,
+            None => commands::overview::run(&ui).await.map(Into::into),
+        }
+    });
+    let code = ended.unwrap_or_else(|error| failed(&ui, &error));
     // A thread may still wait for standard input; the process needn't wait for it.
     runtime.shutdown_background();
     code

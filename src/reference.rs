@@ -16,6 +16,15 @@ const HEAD: &str = "\
 
 ";
 
+const COMMANDS: &str = "\
+## Commands
+
+`powerdev` alone, typed at a terminal, shows the environments and what can be done next in this folder.
+
+Every command takes these:
+
+";
+
 const SETTINGS: &str = "\
 A value is taken from the first of these that has one: a flag, powerdev's own environment, `.env`, `powerdev.yaml`, the
 default. In the environment every setting goes by `POWERDEV_` and its name (`POWERDEV_GPU`); those marked * go by their
@@ -57,7 +66,7 @@ pub fn markdown() -> String {
 fn write(page: &mut String) -> std::fmt::Result {
     let mut cli = Cli::command();
     cli.build();
-    page.push_str("## Commands\n\nEvery command takes these:\n\n");
+    page.push_str(COMMANDS);
     flags(page, cli.get_arguments().filter(|arg| arg.is_global_set()))?;
     for command in cli.get_subcommands().filter(|command| !command.is_hide_set()) {
         section(page, command, 3)?;

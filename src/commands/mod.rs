@@ -19,6 +19,7 @@ pub mod init;
 pub mod logs;
 pub mod man;
 mod outline;
+pub mod overview;
 pub mod persist;
 pub mod ps;
 pub mod reflex;

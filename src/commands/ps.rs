@@ -27,9 +27,10 @@ struct PsDocument {
     environments: Vec<Row>,
 }
 
+/// One environment.
 #[derive(Debug, Serialize)]
-struct Row {
-    name: String,
+pub(super) struct Row {
+    pub(super) name: String,
     dir: String,
     container: String,
     image: String,
@@ -40,7 +41,7 @@ struct Row {
     quarantine: Option<Quarantine>,
     uptime_ms: Option<u64>,
     /// Open sessions; none where the agent can't be asked.
-    sessions: Option<usize>,
+    pub(super) sessions: Option<usize>,
     ports: Vec<PortReport>,
 }
 
@@ -50,23 +51,42 @@ struct Row {
 /// When the Engine doesn't answer.
 pub async fn run(_: PsArgs, context: &Context<'_>) -> anyhow::Result<ExitCode> {
     let engine = context.engine().await?;
-    let containers = engine.environments().await?;
-    let rows = futures_util::future::join_all(containers.iter().map(|container| row(&engine, container))).await;
+    let rows = rows(&engine).await?;
     if context.ui.json() {
         context.ui.document(&PsDocument { environments: rows })?;
     } else if context.ui.quiet() {
         rows.iter().try_for_each(|row| context.ui.print(&row.name))?;
-    } else if rows.is_empty() {
-        context.ui.status("no environments on this Engine; `powerdev up` makes one");
     } else {
-        context.ui.print_table(&table(&rows))?;
-        for row in &rows {
-            if let Some(quarantine) = &row.quarantine {
-                context.ui.notice(format_args!("{}: {quarantine}; {}", row.name, Quarantine::REMEDY));
-            }
-        }
+        show(&rows, context)?;
     }
     Ok(ExitCode::Done)
+}
+
+/// Every environment on this Engine.
+///
+/// # Errors
+/// What the Engine says.
+pub(super) async fn rows(engine: &Engine) -> anyhow::Result<Vec<Row>> {
+    let containers = engine.environments().await?;
+    Ok(futures_util::future::join_all(containers.iter().map(|container| row(engine, container))).await)
+}
+
+/// Shows them to people.
+///
+/// # Errors
+/// When standard output can't be written.
+pub(super) fn show(rows: &[Row], context: &Context<'_>) -> anyhow::Result<()> {
+    if rows.is_empty() {
+        context.ui.status("no environments on this Engine; `powerdev up` makes one");
+        return Ok(());
+    }
+    context.ui.print_table(&table(rows))?;
+    for row in rows {
+        if let Some(quarantine) = &row.quarantine {
+            context.ui.notice(format_args!("{}: {quarantine}; {}", row.name, Quarantine::REMEDY));
+        }
+    }
+    Ok(())
 }
 
 async fn row(engine: &Engine, container: &Container) -> Row {

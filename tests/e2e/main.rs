@@ -19,6 +19,7 @@ mod lifecycle;
 mod logging;
 mod logins;
 mod logs;
+mod overview;
 mod packages;
 mod persist;
 mod ports;
