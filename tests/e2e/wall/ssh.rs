@@ -11,12 +11,11 @@ use std::time::Duration;
 use super::{CLOSED, IDLE, inside, refused};
 use crate::common::{Project, SshAgent, wait};
 
-/// This machine's `ssh-add`, with the libraries that it wants, in the tiny image.
+/// This machine's `ssh-add`, with the libraries that it wants, where they cover nothing of the image's own.
 const SSH_ADD: &str = "\
 mounts:
-  - {source: /usr/bin/ssh-add, target: /bin/ssh-add, read_only: true}
-  - {source: /usr/lib, target: /lib, read_only: true}
-  - {source: /lib64, target: /lib64, read_only: true}
+  - {source: /usr/bin/ssh-add, target: /host/bin/ssh-add, read_only: true}
+  - {source: /usr/lib, target: /host/lib, read_only: true}
 ";
 const SOON: Duration = Duration::from_secs(20);
 
@@ -37,8 +36,14 @@ fn with_agent(project: &Project, socket: &Path, arguments: &[&str]) -> crate::co
     project.powerdev(arguments).env("SSH_AUTH_SOCK", socket).run()
 }
 
+/// The line of shell that runs it inside, which has a loader of its own or none.
+fn ssh_add(arguments: &str) -> String {
+    let libraries = format!("/host/lib/{}-linux-gnu", std::env::consts::ARCH);
+    format!("{libraries}/ld-linux-*.so.* --library-path {libraries} /host/bin/ssh-add {arguments}")
+}
+
 fn listed(project: &Project) -> String {
-    inside(project, "dev", "ssh-add -l").out().to_owned()
+    inside(project, "dev", &ssh_add("-l")).out().to_owned()
 }
 
 /// The command lines of this project's relays.
@@ -76,21 +81,16 @@ fn the_agent_signs_and_takes_no_orders() {
         assert!(listed(&project).contains(&agent.fingerprint()), "{security}: {}", listed(&project));
         // `-T` signs with a key and checks the signature.
         project.write("key.pub", std::fs::read(agent.key().with_extension("pub")).expect("there"));
-        inside(
-            &project,
-            "dev",
-            "cp /workspace/ext/key.pub /tmp/key.pub && chmod 600 /tmp/key.pub && ssh-add -T /tmp/key.pub",
-        )
-        .ok();
+        let copied = "cp /workspace/ext/key.pub /tmp/key.pub && chmod 600 /tmp/key.pub";
+        inside(&project, "dev", &format!("{copied} && {}", ssh_add("-T /tmp/key.pub"))).ok();
         project.write("key", std::fs::read(agent.key()).expect("there"));
-        for order in
-            ["ssh-add -D", "ssh-add -d /tmp/key.pub", "cp /workspace/ext/key /tmp/k; chmod 600 /tmp/k; ssh-add /tmp/k"]
-        {
-            refused(&project, security, &["dev"], order);
+        inside(&project, "dev", "cp /workspace/ext/key /tmp/k && chmod 600 /tmp/k").ok();
+        for order in ["-D", "-d /tmp/key.pub", "/tmp/k"] {
+            refused(&project, security, &["dev"], &ssh_add(order));
         }
         assert!(agent.ssh_add(&["-l"]).contains(&agent.fingerprint()), "{security}: it has its key still");
         refused(&project, security, &["dev", "root"], "rm -f /run/ssh/agent.sock || touch /run/ssh/mine");
-        refused(&project, security, &["4711"], "ssh-add -l");
+        refused(&project, security, &["4711"], &ssh_add("-l"));
         for nonsense in [&b"\xff\xff\xff\xff\x0b"[..], &[0; 4], &[0, 4, 0, 1, 13]] {
             assert!(said_to(&project, nonsense).is_empty(), "{security}: hung up on {nonsense:?}");
         }
@@ -150,14 +150,14 @@ fn an_agent_that_is_gone_keeps_nothing_from_starting() {
     let restarted = with_agent(&project, &gone, &["restart"]).ok();
     assert!(restarted.err().contains("the SSH agent at") && restarted.err().contains("is gone"), "{}", restarted.err());
     project.powerdev(["restart"]).run().ok();
-    refused(&project, "dev", &["dev"], "ssh-add -l");
+    refused(&project, "dev", &["dev"], &ssh_add("-l"));
     project.powerdev(["stop"]).run().ok();
     no_relay_is_left(&project);
     let up = project.powerdev(["up", "--json"]).run().ok().json();
     assert_eq!(up["drift"], serde_json::json!([]), "a new log-in is no drift");
 
     let second = SshAgent::start();
-    let by_exec = ["exec", "--", "ssh-add", "-l"];
+    let by_exec = ["exec", "--", "sh", "-c", &ssh_add("-l")];
     let said = with_agent(&project, &second.socket(), &by_exec).ok();
     assert!(said.out().contains(&second.fingerprint()), "{}", said.out());
     let third = SshAgent::start();
