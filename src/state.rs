@@ -255,7 +255,7 @@ impl StateDir {
     }
 
     /// Host ports by container port, as they were found last. Empty when nothing, or nothing readable, is there.
-    pub fn ports(&self) -> BTreeMap<u16, u16> {
+    pub fn ports(&self) -> BTreeMap<u16, LastPort> {
         let read = files::read(&self.root.join("ports.json")).ok();
         read.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
     }
@@ -264,9 +264,18 @@ impl StateDir {
     ///
     /// # Errors
     /// When they can't be written.
-    pub fn remember_ports(&self, ports: &BTreeMap<u16, u16>) -> anyhow::Result<()> {
+    pub fn remember_ports(&self, ports: &BTreeMap<u16, LastPort>) -> anyhow::Result<()> {
         replace(&self.root.join("ports.json"), &serde_json::to_vec(ports)?, 0o600, None)
     }
+}
+
+/// A host port that was found for a container's port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct LastPort {
+    /// What was wanted.
+    pub wanted: u16,
+    /// What it was: another one where that was busy.
+    pub host: u16,
 }
 
 /// Removes a file. One that is gone is fine.
@@ -398,7 +407,8 @@ mod tests {
         let state = state(folder.path());
         assert!(state.ports().is_empty());
         state.create().expect("made");
-        state.remember_ports(&BTreeMap::from([(3000, 3017)])).expect("written");
-        assert_eq!(state.ports(), BTreeMap::from([(3000, 3017)]));
+        let ports = BTreeMap::from([(3000, LastPort { wanted: 3000, host: 3017 })]);
+        state.remember_ports(&ports).expect("written");
+        assert_eq!(state.ports(), ports);
     }
 }

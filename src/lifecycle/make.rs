@@ -10,7 +10,7 @@
 use anyhow::Context as _;
 
 use super::Up;
-use super::up::{Done, choose_ports, make_plan, published};
+use super::up::{Done, choose_ports, found, make_plan, published};
 use crate::delivery::{self, Bundle};
 use crate::deployment::Deployment;
 use crate::engine::{Container, EngineError, EngineInfo, Volume};
@@ -100,7 +100,7 @@ impl Attempt<'_> {
             let plan = make_plan(self.deployment, image, info, ports.clone())?;
             match self.create_and_start(&plan).await {
                 Ok(()) => {
-                    state.remember_ports(&ports)?;
+                    state.remember_ports(&found(&self.deployment.settings, &ports))?;
                     self.remove_old().await;
                     let done = if self.old.is_some() { Done::Recreated } else { Done::Created };
                     return Ok(Up::of(done, plan, replaced));

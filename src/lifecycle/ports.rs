@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::config::Port;
+use crate::state::LastPort;
 
 /// A host port that stands in for a busy one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,20 +16,20 @@ pub struct Replaced {
     pub host: u16,
 }
 
-/// Chooses a host port for each wanted one. `remembered` maps container ports to the host ports of last time;
-/// `avoid` are ports that turned out to be taken although they looked free.
+/// Chooses a host port for each wanted one. `remembered` maps container ports to those of last time, which count for as
+/// long as the same is wanted; `avoid` are ports that turned out to be taken although they looked free.
 ///
 /// Returns container port -> host port, and which of them aren't the wanted ones.
 pub fn choose(
     wanted: &[Port],
-    remembered: &BTreeMap<u16, u16>,
+    remembered: &BTreeMap<u16, LastPort>,
     avoid: &[u16],
     is_free: impl Fn(u16) -> bool,
 ) -> (BTreeMap<u16, u16>, Vec<Replaced>) {
     let mut chosen = BTreeMap::new();
     let mut replaced = Vec::new();
     for port in wanted {
-        let last = remembered.get(&port.container).copied();
+        let last = remembered.get(&port.container).filter(|last| last.wanted == port.host).map(|last| last.host);
         let candidates = last.into_iter().chain(candidates(port.host));
         let taken = |host: &u16| !avoid.contains(host) && !chosen.values().any(|other| other == host) && is_free(*host);
         let host = candidates.into_iter().find(taken).unwrap_or(port.host);
@@ -62,10 +63,13 @@ mod tests {
 
     #[test]
     fn the_port_of_last_time_comes_first() {
-        let remembered = BTreeMap::from([(3000, 3040)]);
+        let remembered = BTreeMap::from([(3000, LastPort { wanted: 3000, host: 3040 })]);
         let (chosen, _) = choose(&[port(3000)], &remembered, &[], |_| true);
         assert_eq!(chosen[&3000], 3040);
         let (chosen, _) = choose(&[port(3000)], &remembered, &[], |host| host != 3040);
         assert_eq!(chosen[&3000], 3000);
+        let other = Port { container: 3000, host: 8080 };
+        let (chosen, replaced) = choose(&[other], &remembered, &[], |_| true);
+        assert_eq!((chosen[&3000], replaced.len()), (8080, 0), "another one is wanted now");
     }
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::ports::{self, Replaced};
 use super::{Applied, LOCK_PATIENCE, make, reload};
 use crate::agent_mount;
-use crate::config::Port;
+use crate::config::{Port, Settings};
 use crate::delivery;
 use crate::deployment::Deployment;
 use crate::engine::{Container, EngineError, EngineInfo, RunState};
@@ -20,6 +20,7 @@ use crate::reporter::Reporter;
 use crate::repository;
 use crate::site::Site;
 use crate::spec::ContainerSpec;
+use crate::state::LastPort;
 use crate::trust::Standing;
 
 /// When to build the image.
@@ -272,12 +273,24 @@ pub(super) fn choose_ports(
     taken: &[u16],
     held: &[u16],
 ) -> (BTreeMap<u16, u16>, Vec<Replaced>) {
-    let has = has.unwrap_or_default();
+    let (has, last) = (has.unwrap_or_default(), deployment.environment.state().ports());
     let wished = plan::wished_ports(&deployment.settings).into_iter().map(|(container, host)| Port { container, host });
-    let (kept, missing): (Vec<Port>, Vec<Port>) = wished.partition(|port| has.contains_key(&port.container));
+    let as_before = |port: &Port| last.get(&port.container).is_none_or(|last| last.wanted == port.host);
+    let (kept, missing): (Vec<Port>, Vec<Port>) =
+        wished.partition(|port| has.contains_key(&port.container) && as_before(port));
     let (site, address) = (deployment.site(), deployment.settings.bind_address);
     let is_free = |port: u16| held.contains(&port) || site.is_port_free(address, port);
-    let (mut chosen, replaced) = ports::choose(&missing, &deployment.environment.state().ports(), taken, is_free);
+    let (mut chosen, replaced) = ports::choose(&missing, &last, taken, is_free);
     chosen.extend(kept.iter().map(|port| (port.container, has[&port.container])));
     (chosen, replaced)
+}
+
+/// What to remember of the host ports that were found: what was wanted, too.
+pub(super) fn found(settings: &Settings, ports: &BTreeMap<u16, u16>) -> BTreeMap<u16, LastPort> {
+    let wished = plan::wished_ports(settings);
+    let last = |(container, host): (&u16, &u16)| {
+        let wanted = wished.get(container).copied().unwrap_or(*host);
+        (*container, LastPort { wanted, host: *host })
+    };
+    ports.iter().map(last).collect()
 }

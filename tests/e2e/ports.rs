@@ -75,6 +75,19 @@ fn a_busy_port_is_replaced_told_and_kept() {
 }
 
 #[test]
+fn another_port_that_is_wanted_is_told_and_taken_by_a_new_container() {
+    let project = Project::new(&services(3957));
+    let host = host_port(&project.powerdev(["up", "--json"]).run().ok().json());
+    let (free, other) = busy_port();
+    drop(free);
+    project.yaml(&format!("services:\n  web: {{ command: 'httpd -f -p 3957' }}\nports: ['{other}:3957']\n"));
+    let status = project.powerdev(["status", "--json"]).run().ok().json();
+    assert!(status["drift"].to_string().contains(&other.to_string()), "{status}");
+    let up = project.powerdev(["up", "--recreate", "--json"]).run().ok().json();
+    assert_eq!(host_port(&up), other, "and not {host} again");
+}
+
+#[test]
 fn a_stopped_container_whose_port_was_taken_says_so() {
     let project = Project::new(&services(3967));
     let host = host_port(&project.powerdev(["up", "--json"]).run().ok().json());
