@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::net::RecvFlags;
 
 use super::relay;
 
@@ -48,7 +49,8 @@ impl Door {
     pub fn enter(self: &Arc<Self>, client: &TcpStream) -> Option<Guest> {
         let mut inside = self.inside();
         if inside.count >= CONNECTIONS {
-            let (_, oldest) = inside.silent.pop_first()?;
+            let oldest = *inside.silent.iter().find(|(_, client)| says_nothing(client))?.0;
+            let oldest = inside.silent.remove(&oldest)?;
             oldest.shutdown(Shutdown::Both).ok(); // Its thread sees the end, and goes.
         }
         let number = inside.next;
@@ -75,6 +77,12 @@ impl Drop for Guest {
         inside.silent.remove(&self.number);
         inside.count -= 1;
     }
+}
+
+/// Whether nothing of it waits to be read: who has asked, and whose thread hasn't had its turn yet, isn't silent.
+fn says_nothing(client: &TcpStream) -> bool {
+    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+    rustix::net::recv(client, &mut [0_u8; 1], flags).is_err_and(|error| error == rustix::io::Errno::WOULDBLOCK)
 }
 
 /// Takes connections for ever, and gives `admit` those that are let in.
