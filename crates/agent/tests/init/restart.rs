@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -196,9 +197,11 @@ fn variables_that_no_process_can_have_are_told() {
 
 #[test]
 fn an_environment_that_is_too_large_names_its_largest_variable() {
-    let environment = json!({"MY_TOKEN": "x".repeat(200_000)});
+    // Each of them is short enough, and all of them together are more than any process takes.
+    let mut environment: BTreeMap<String, String> = (0..60).map(|n| (format!("V{n}"), "x".repeat(120_000))).collect();
+    environment.insert("MY_TOKEN".into(), "x".repeat(130_000));
     let restart = json!({"policy": "never"});
     let agent = Agent::start(json!({"a": {"command": "true", "environment": environment, "restart": restart}}));
     let reason = agent.wait_state("a", "failed")["last_exit"]["reason"].to_string();
-    assert!(reason.contains("too large: MY_TOKEN, its largest variable, has 200010 of"), "{reason}");
+    assert!(reason.contains("too large: MY_TOKEN, its largest variable, has 130010 of"), "{reason}");
 }
