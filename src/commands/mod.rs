@@ -18,6 +18,7 @@ pub mod health;
 pub mod init;
 pub mod logs;
 pub mod man;
+mod moved;
 mod outline;
 pub mod overview;
 pub mod persist;

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::flags::SettingFlags;
 use super::outline::outline;
-use super::{Context, agree, tell};
+use super::{Context, agree, moved, tell};
 use crate::clock::{Deadline, Seconds};
 use crate::config::Settings;
 use crate::deployment::Deployment;
@@ -116,11 +116,16 @@ pub async fn run(args: UpArgs, context: &Context<'_>) -> anyhow::Result<ExitCode
 pub(super) async fn bring_up(args: &BringArgs, build: Build, context: &Context<'_>) -> anyhow::Result<Running> {
     let begun = Instant::now();
     let ui = context.ui;
-    let settings = context.settings_with(&args.settings.overrides)?;
+    let mut settings = context.settings_with(&args.settings.overrides)?;
+    let moved = moved::notice(&settings)?;
+    settings.notices.extend(moved.iter().cloned());
     for notice in &settings.notices {
         ui.notice(notice);
     }
     if !args.dry_run {
+        if moved.is_some() {
+            moved::ask(context)?;
+        }
         agree::to_wants(&settings, args.trust, context)?;
     }
     let deployment = Deployment::new(settings, context.engine().await?)?;

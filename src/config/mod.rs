@@ -42,7 +42,7 @@ pub use hooks::Hooks;
 pub use image_reference::ImageReference;
 pub use layers::Overrides;
 pub use packages::Packages;
-pub use project::{identity_with, refuse_below_data};
+pub use project::{identity_with, made_up, refuse_below_data};
 pub use settings::Settings;
 pub use suggest::did_you_mean;
 pub use types::{

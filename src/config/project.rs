@@ -139,7 +139,7 @@ fn yaml_name(dir: &Path) -> anyhow::Result<YamlFile> {
 }
 
 /// A name that no other folder has and that tells which folder it is: its own name, and a hash of its path.
-pub(super) fn made_up(dir: &Path) -> Name {
+pub fn made_up(dir: &Path) -> Name {
     let mut slug = String::new();
     for c in dir.file_name().unwrap_or_default().to_string_lossy().to_lowercase().chars() {
         if c.is_ascii_lowercase() || c.is_ascii_digit() {

@@ -86,6 +86,49 @@ fn a_project_that_was_moved_takes_its_environment_along() {
     project.untrusted(["exec", "--", "grep", "hush", "/home/dev/.login"]).dir(&other).run().ok();
 }
 
+/// Its name is made up from its path.
+#[test]
+fn a_project_without_a_name_that_was_moved_is_offered_its_old_environment() {
+    let project = Project::bare();
+    let folder = |suffix: &str| project.dir().with_file_name(format!("{}{suffix}", project.name()));
+    let (was, is) = (folder(""), folder("-moved"));
+    let yaml = format!("image: {}\nservices:\n  idle: {{ command: exec sleep 1000000 }}\n", engine::tiny_image());
+    std::fs::create_dir(&was).expect("made");
+    std::fs::write(was.join("powerdev.yaml"), &yaml).expect("written");
+    let run = |dir: &Path, command: &[&str]| project.untrusted(command).dir(dir).env_remove("POWERDEV_NAME");
+    run(&was, &["trust", "--yes"]).run().ok();
+    let made = run(&was, &["up", "--json"]).run().ok();
+    assert_eq!(made.json()["notices"].as_array().map(Vec::len), Some(0), "it is where it was: {}", made.out());
+    let name = made.json()["name"].as_str().expect("text").to_owned();
+    run(&was, &["exec", "--", "sh", "-c", "echo hush > ~/.login"]).run().ok();
+
+    // As long as it is there, another folder is another project.
+    std::fs::create_dir(&is).expect("made");
+    std::fs::copy(was.join("powerdev.yaml"), is.join("powerdev.yaml")).expect("copied");
+    let offer = format!("whose environment is {name}; `name: {name}` in powerdev.yaml");
+    let offered = |output: Output| output.err().contains(&offer);
+    assert!(!offered(run(&is, &["up", "--dry-run"]).run().ok()));
+    std::fs::remove_dir_all(&is).expect("removed");
+    std::fs::rename(&was, &is).expect("moved");
+    std::fs::create_dir(folder("-new")).expect("made");
+    assert!(!offered(run(&folder("-new"), &["up", "--dry-run"]).run().ok()));
+    run(&is, &["trust", "--yes"]).run().ok();
+    assert!(offered(run(&is, &["up", "--dry-run"]).run().ok()));
+    let mut terminal = run(&is, &["up"]).terminal(40, 160);
+    terminal.expect(&offer);
+    terminal.expect("Make a new environment all the same?");
+    terminal.send("n");
+    let (code, screen) = terminal.wait();
+    assert!(code == 2 && screen.contains("nothing was made"), "{code}: {screen}");
+    assert!(offered(run(&is, &["daemon"]).run().ok()), "nobody can be asked");
+    run(&is, &["exec", "--", "test", "-e", "/home/dev/.login"]).run().code(1);
+    assert!(!offered(run(&is, &["daemon"]).run().ok()), "it has one");
+
+    std::fs::write(is.join("powerdev.yaml"), format!("name: {name}\n{yaml}")).expect("written");
+    run(&is, &["up", "--recreate"]).run().ok();
+    run(&is, &["exec", "--", "grep", "hush", "/home/dev/.login"]).run().ok();
+}
+
 /// Releases before wrote no folder on volumes.
 #[test]
 fn volumes_that_say_no_folder_are_whose_the_name_is() {

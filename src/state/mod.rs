@@ -4,6 +4,7 @@
 //! lock            held while something changes the environment: two `up` at once take turns
 //! ports.json      host ports that were found once: the same after `rm` and `start`
 //! project         the project's folder, whose the name is: `--project NAME` and completions find it by this
+//! folder          by what that folder is known again when it was renamed or moved
 //! watch.json      the watcher's budget
 //! events.jsonl    what watchers have told; what is older is in events.1.jsonl
 //! git.json        what the project's Git repository runs, as far as that is known to its user
@@ -15,6 +16,8 @@
 //! ```
 //!
 //! The folder itself is the user's alone (0700): what lies below is out of reach of the machine's other users.
+
+mod moved;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -172,7 +175,8 @@ impl StateDir {
     /// # Errors
     /// When it can't be written.
     pub fn remember_project(&self, folder: &Path) -> anyhow::Result<()> {
-        if self.project().as_deref() == Some(folder) {
+        self.remember_mark(folder)?;
+        if self.remembered().as_deref() == Some(folder) {
             return Ok(());
         }
         replace(&self.root.join("project"), folder.as_os_str().as_bytes(), 0o600, None)
@@ -183,13 +187,18 @@ impl StateDir {
     /// # Errors
     /// When that can't be written.
     pub fn forget_project(&self) -> anyhow::Result<()> {
+        self.forget_mark()?;
         remove(&self.root.join("project"))
     }
 
     /// The project's folder, as it was when the environment was last made or started, if it is still there.
     pub fn project(&self) -> Option<PathBuf> {
-        let bytes = files::read(&self.root.join("project")).ok()?;
-        Some(PathBuf::from(OsString::from_vec(bytes))).filter(|folder| folder.is_dir())
+        self.remembered().filter(|folder| folder.is_dir())
+    }
+
+    /// The project's folder, as it was, there or not.
+    fn remembered(&self) -> Option<PathBuf> {
+        Some(PathBuf::from(OsString::from_vec(files::read(&self.root.join("project")).ok()?)))
     }
 
     /// What `--project` means: a folder that is there, else that of the environment of this name, else what was given.
