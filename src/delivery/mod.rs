@@ -3,6 +3,7 @@
 
 mod bundle;
 mod folder;
+mod placeholders;
 mod sources;
 mod volumes;
 
@@ -26,6 +27,7 @@ use crate::spec::{ContainerSpec, Gpus};
 
 pub use bundle::{Bundle, Installed};
 pub use folder::{cache_home, withdraw as withdraw_secrets};
+pub use placeholders::Placeholders;
 pub use sources::check as check_sources;
 pub use volumes::{prepare, withdraw};
 
@@ -97,19 +99,21 @@ pub async fn refresh(deployment: &Deployment, container: &Container, gpus: &Gpus
 
 /// The last look before the Engine starts a container on this machine, made from `spec`: nothing that it mounts leads
 /// elsewhere than it did when it was made, the agent is this release's byte for byte, and the folder of its control socket
-/// holds nothing that was left there.
+/// holds nothing that was left there. What this gives is to be kept until the container has started.
 ///
 /// # Errors
 /// A conflict that names the mount; when the agent can't be written.
-pub fn before_start(environment: &Environment, spec: Option<&ContainerSpec>) -> anyhow::Result<()> {
+pub fn before_start(environment: &Environment, spec: Option<&ContainerSpec>) -> anyhow::Result<Placeholders> {
     // What a release made that wrote it down otherwise is brought up to date by `up` and `restart`.
-    let Some(spec) = spec.filter(|_| environment.site() == Some(Site::Here)) else { return Ok(()) };
+    let Some(spec) = spec.filter(|_| environment.site() == Some(Site::Here)) else {
+        return Ok(Placeholders::default());
+    };
     check_sources(environment, spec)?;
     let state = environment.state();
-    match spec.folder_at(paths::RUN_DIR) == Some(&*state.run_dir()) {
-        true => folder::renew(state, spec.user),
-        false => Ok(()),
+    if spec.folder_at(paths::RUN_DIR) == Some(&*state.run_dir()) {
+        folder::renew(state, spec.user)?;
     }
+    Ok(Placeholders::make(spec, &state.empty_file()))
 }
 
 /// What of a running container waits for its next restart: `agent`, `services`, `secrets`.

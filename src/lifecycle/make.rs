@@ -186,7 +186,7 @@ impl Attempt<'_> {
                 delivery::install(self.deployment, old, before).await.ok();
             }
             if old.is_up() && self.swap != Swap::No {
-                delivery::before_start(environment, old.spec.as_ref())?;
+                let _placeholders = delivery::before_start(environment, old.spec.as_ref())?;
                 // It may be stopping still: a restart waits for that.
                 engine.restart_container(&old.id, None).await.context("it doesn't start any more")?;
             }

@@ -9,6 +9,6 @@ use crate::spec::ContainerSpec;
 /// # Errors
 /// As [`delivery::before_start`]; what the Engine says.
 pub async fn start(environment: &Environment, container: &str, spec: Option<&ContainerSpec>) -> anyhow::Result<()> {
-    delivery::before_start(environment, spec)?;
+    let _placeholders = delivery::before_start(environment, spec)?;
     Ok(environment.engine().await?.start_container(container).await?)
 }

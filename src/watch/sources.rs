@@ -210,7 +210,8 @@ pub async fn restart(engine: Engine, name: String, up: bool, to: Sender<SourceMe
 async fn start(engine: &Engine, name: &str, container: &str, up: bool) -> anyhow::Result<()> {
     let environment = Environment::named(name.parse().map_err(anyhow::Error::msg)?, engine.clone())?;
     let found = engine.container(container).await?;
-    delivery::before_start(&environment, found.as_ref().and_then(|found| found.spec.as_ref()))?;
+    let spec = found.as_ref().and_then(|found| found.spec.as_ref());
+    let _placeholders = delivery::before_start(&environment, spec)?;
     match up {
         true => engine.restart_container(container, None).await?,
         false => engine.start_container(container).await?,

@@ -1,6 +1,11 @@
 //! What of a mounted project nobody inside gets to see or to swap.
 
-use crate::common::{Project, engine};
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use super::EVERY;
+use crate::common::{Project, engine, wait};
 
 const IDLE: &str = "services: { idle: { command: exec sleep 1000000 } }\n";
 const CANARY: &str = "canary-in-the-project";
@@ -76,4 +81,45 @@ fn no_env_file_is_made_where_there_was_none() {
     project.powerdev(["restart"]).run().ok();
     assert!(!project.dir().join(".env").exists());
     assert_eq!(inside(&project, "ls -A /workspace/ext"), ".agent-mount\npowerdev.yaml\nsrc\n");
+}
+
+#[test]
+fn an_env_file_that_was_deleted_is_made_by_no_start() {
+    for security in EVERY {
+        let project = project(security, "mounts: [\"..:/above\"]\n");
+        project.write("deploy/prod.env", format!("OTHER={CANARY}\n"));
+        project.powerdev(["up", "--env-file", "deploy/prod.env"]).run().ok();
+        std::fs::remove_file(project.dir().join(".env")).expect("it was there");
+        std::fs::remove_dir_all(project.dir().join("deploy")).expect("it was there");
+        let nothing_is_made = |how: &str| {
+            let there = |name| project.dir().join(name).symlink_metadata().is_ok();
+            assert!(!there(".env") && !there("deploy"), "{security}, by {how}");
+            assert_eq!(
+                inside(&project, "ls -A /workspace/ext"),
+                ".agent-mount\npowerdev.yaml\nsrc\n",
+                "{security}, {how}"
+            );
+        };
+        project.powerdev(["restart"]).run().ok();
+        nothing_is_made("restart");
+        project.powerdev(["stop"]).run().ok();
+        project.powerdev(["up"]).run().ok();
+        nothing_is_made("up");
+        let mut watcher = project.powerdev(["watch", "--json", "--backoff", "0.01"]).spawn();
+        watcher.wait_line("watching", |line| line.contains("\"watching\""));
+        engine::kill(&project.container(), "KILL");
+        watcher.wait_line("a start", |line| line.contains("\"restarted\""));
+        // The Engine tells of a start a moment before it answers the one who asked for it.
+        let is_gone = || (!project.dir().join(".env").exists()).then_some(());
+        wait::until("the file goes", Duration::from_secs(20), is_gone);
+        nothing_is_made("watch");
+        watcher.signal(Signal::INT);
+        watcher.wait(Duration::from_secs(30)).code(130);
+
+        project.env_file(&format!("TOKEN={CANARY}\n"));
+        project.powerdev(["restart"]).run().ok();
+        let seen = inside(&project, "cat /workspace/ext/.env /above/project/.env; ls -A /workspace/ext");
+        assert_eq!(seen, ".agent-mount\n.env\npowerdev.yaml\nsrc\n", "{security}: it is covered again");
+        assert_eq!(project.read(".env"), format!("TOKEN={CANARY}\n"), "{security}");
+    }
 }
