@@ -43,21 +43,24 @@ fn the_project_is_inside_without_its_secrets_and_its_data_folders() {
         );
         inside(&project, "echo new > /workspace/ext/src/new");
         assert_eq!(project.read("src/new"), "new\n", "{security}: it can be worked on");
-        let secrets = inside(
-            &project,
-            "grep -r -s canary /workspace/ext /above/project 2> /dev/null; wc -c < /workspace/ext/.env",
-        );
-        assert_eq!(secrets, "0\n", "{security}");
+        let read = "grep -r -s canary /workspace/ext /above/project 2> /dev/null; wc -c < /workspace/ext/.env";
         let swap = "
             for folder in /workspace/ext /above/project; do
+                umount -l $folder/.env $folder/.agent-mount 2> /dev/null
+                mount -t tmpfs none $folder/.env 2> /dev/null
                 ls -A $folder/.agent-mount 2> /dev/null
                 { ln -s /etc $folder/.agent-mount/docker_data; mv $folder/.agent-mount $folder/away; rm -rf $folder/.agent-mount
                   echo TOKEN= > $folder/.env; rm -f $folder/.env; mv $folder/src/main.c $folder/.env; } 2>/dev/null
             done";
-        assert_eq!(inside(&project, swap), "", "{security}: the folders aren't there to be swapped");
-        assert!(project.dir().join(".agent-mount/docker_data").symlink_metadata().expect("there").is_dir());
-        assert!(!project.dir().join("away").exists());
-        assert_eq!(project.read(".env"), format!("TOKEN={CANARY}\n"), "{security}");
+        for user in ["dev", "root"] {
+            assert_eq!(super::inside(&project, user, read).out(), "0\n", "{security}, {user}");
+            let swapped = super::inside(&project, user, swap);
+            assert_eq!(swapped.out(), "", "{security}, {user}: the folders aren't there to be swapped");
+            assert_eq!(super::inside(&project, user, read).out(), "0\n", "{security}, {user}: after that");
+            assert!(project.dir().join(".agent-mount/docker_data").symlink_metadata().expect("there").is_dir());
+            assert!(!project.dir().join("away").exists(), "{security}, {user}");
+            assert_eq!(project.read(".env"), format!("TOKEN={CANARY}\n"), "{security}, {user}");
+        }
         assert_eq!(inside(&project, "echo ${#TOKEN}").trim(), CANARY.len().to_string(), "{security}: it is a variable");
     }
 }
