@@ -3,7 +3,7 @@
 use crate::config::Settings;
 use crate::engine::{Engine, EngineInfo};
 use crate::environment::Environment;
-use crate::host::HostFacts;
+use crate::host::{self, HostFacts};
 use crate::plan::PlaceFacts;
 use crate::repository;
 use crate::site::Site;
@@ -26,7 +26,8 @@ impl Deployment {
     /// When there is no place to keep state.
     pub fn new(settings: Settings, engine: Engine) -> anyhow::Result<Self> {
         let environment = Environment::new(settings.name.clone(), &settings.dir)?.on(engine.clone());
-        Ok(Self { environment, host: HostFacts::detect(), settings, engine })
+        let host = HostFacts::detect(Site::of(engine.endpoint()).path(&settings.dir));
+        Ok(Self { environment, host, settings, engine })
     }
 
     /// Where its Engine runs.
@@ -37,6 +38,8 @@ impl Deployment {
     /// What is known about the place that is to run it.
     pub fn place(&self, info: &EngineInfo) -> PlaceFacts {
         let repositories = repository::with_hooks(repository::mounted(&self.settings));
-        PlaceFacts { repositories, ..self.site().facts(&self.host, info, self.environment.state()) }
+        let project = self.site().path(&self.settings.dir);
+        let project_owner = project.and_then(|project| host::foreign_owner(project, self.host.user));
+        PlaceFacts { repositories, project_owner, ..self.site().facts(&self.host, info, self.environment.state()) }
     }
 }

@@ -58,6 +58,7 @@ impl Site {
         PlaceFacts {
             share,
             repositories: Vec::new(),
+            project_owner: None,
             gpus,
             ssh_relay: self.ssh_relay(state),
             gpu_runtime: info.gpu,

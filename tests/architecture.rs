@@ -18,7 +18,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("files", &["failure", "units"]),
     ("spec", &["units"]),
     ("config", &["failure", "files", "spec", "units"]),
-    ("host", &["units"]),
+    ("host", &["config", "units"]),
     ("engine", &["failure", "files", "spec", "units"]),
     ("ui", &["failure", "reporter"]),
     ("state", &["clock", "config", "failure", "files", "units"]),

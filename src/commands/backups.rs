@@ -69,7 +69,7 @@ fn chosen(store: &Store, names: &[String]) -> Result<Vec<Backup>, BackupError> {
 }
 
 async fn verify(context: &Context<'_>, dir: &std::path::Path, lines: &mut [BackupLine]) -> anyhow::Result<()> {
-    let store = Arc::new(Store::open_shared(dir, host::container_user())?);
+    let store = Arc::new(Store::open_shared(dir, host::container_user(Some(dir)))?);
     for line in lines {
         let total = line.backup.end.as_ref().map_or(0, |end| end.bytes);
         let bar = context.ui.bytes_bar(total, &line.backup.name);

@@ -7,6 +7,7 @@ use crate::config::settings::{BASE_IMAGE, PROFILE};
 use crate::config::{Choice, Overrides, Profile};
 use crate::host::HostFacts;
 use crate::image::{self, BuildOptions};
+use crate::site::Site;
 use crate::units::ByteSize;
 
 /// Build the image; an unchanged one answers at once.
@@ -45,8 +46,9 @@ pub async fn run(args: BuildArgs, context: &Context<'_>) -> anyhow::Result<ExitC
     }
     agree::to_wants(&settings, args.trust, context)?;
     let engine = context.engine().await?;
+    let host = HostFacts::detect(Site::of(engine.endpoint()).path(&settings.dir));
     let options = BuildOptions { force: args.force, no_cache: args.no_cache, pull: args.pull };
-    let built = image::ensure(&engine, &settings, &HostFacts::detect(), context.ui, options).await?;
+    let built = image::ensure(&engine, &settings, &host, context.ui, options).await?;
     if context.ui.json() {
         context.ui.document(&built)?;
     } else if built.up_to_date {

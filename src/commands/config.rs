@@ -55,7 +55,7 @@ pub async fn run(args: ConfigArgs, context: &Context<'_>) -> anyhow::Result<Exit
 
 /// The values, with what this machine makes of `auto`. The Engine may have less: it isn't asked here.
 fn detected(settings: &Settings) -> Vec<ShownValue> {
-    let limits = plan::limits(settings, &HostFacts::detect(), 0, 0, &mut Vec::new());
+    let limits = plan::limits(settings, &HostFacts::detect(None), 0, 0, &mut Vec::new());
     let mut values = settings.values.clone();
     for (setting, detected) in [(&DOCKER_CPUS, limits.cpus.to_string()), (&DOCKER_MEMORY, limits.memory.to_string())] {
         let automatic =

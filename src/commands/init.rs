@@ -55,7 +55,7 @@ struct InitReport {
 pub async fn run(args: InitArgs, context: &Context<'_>) -> anyhow::Result<ExitCode> {
     let dir = here(context.global.project.as_deref())?;
     let answers = answers(&args, context)?;
-    let owner = host::container_user();
+    let owner = host::container_user(Some(&dir));
     agent_mount::prepare(&dir, owner)?;
     let mut report = InitReport { dir: dir.display().to_string(), ..InitReport::default() };
     // Whoever may read .env has the secrets.

@@ -61,7 +61,7 @@ pub async fn run(args: PersistArgs, context: &Context<'_>) -> anyhow::Result<Exi
         let message = format!("there is nothing to back up: no .agent-mount in {}", dir.display());
         return Err(Failure::not_running(message).hint("give the project's folder with --project").into());
     }
-    let store = Arc::new(Store::open(&dir, host::container_user())?);
+    let store = Arc::new(Store::open(&dir, host::container_user(Some(&dir)))?);
     let mut draft = Draft::begin(&store, name.as_str(), Reason::Persist)?;
     let mut notices = Vec::new();
     let log = describe(&environment, &mut draft, &mut notices).await?;

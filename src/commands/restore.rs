@@ -52,7 +52,7 @@ pub async fn run(args: RestoreArgs, context: &Context<'_>) -> anyhow::Result<Exi
     if !args.running {
         refuse_if_running(&Environment::new(name.clone(), &dir)?).await?;
     }
-    let store = Arc::new(Store::open(&dir, host::container_user())?);
+    let store = Arc::new(Store::open(&dir, host::container_user(Some(&dir)))?);
     let manifest = {
         let (store, name) = (store.clone(), backup.name.clone());
         let total = backup.end.as_ref().map_or(0, |end| end.bytes);

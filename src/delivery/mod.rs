@@ -24,6 +24,7 @@ use crate::failure::Failure;
 use crate::plan;
 use crate::site::Site;
 use crate::spec::{ContainerSpec, Gpus};
+use crate::units::User;
 
 pub use bundle::{Bundle, Installed};
 pub use folder::{cache_home, withdraw as withdraw_secrets};
@@ -60,11 +61,11 @@ impl Means {
 }
 
 impl Deployment {
-    /// What the agent is to find. Only a container that mounts folders of this machine can reach its SSH agent.
-    fn bundle(&self, means: Means, gpus: &Gpus) -> anyhow::Result<Bundle> {
+    /// What the agent is to find, `user`'s. Only a container that mounts folders of this machine can reach its SSH agent.
+    fn bundle(&self, means: Means, gpus: &Gpus, user: User) -> anyhow::Result<Bundle> {
         let ssh_relay = means == Means::Folder && self.site().ssh_relay(self.environment.state()).is_some();
         let services = plan::service_set(&self.settings, &self.host, ssh_relay, gpus);
-        Ok(Bundle::new(&services, &secrets(self), self.host.user)?)
+        Ok(Bundle::new(&services, &secrets(self), user)?)
     }
 }
 
@@ -76,7 +77,7 @@ impl Deployment {
 pub fn before_making(deployment: &Deployment, gpus: &Gpus) -> anyhow::Result<Option<Bundle>> {
     meant_to_run(deployment)?;
     let means = Means::of(deployment, None);
-    let bundle = deployment.bundle(means, gpus)?;
+    let bundle = deployment.bundle(means, gpus, deployment.host.user)?;
     if means == Means::Volume {
         return Ok(Some(bundle));
     }
@@ -94,7 +95,7 @@ pub fn before_making(deployment: &Deployment, gpus: &Gpus) -> anyhow::Result<Opt
 pub async fn refresh(deployment: &Deployment, container: &Container, gpus: &Gpus) -> anyhow::Result<()> {
     meant_to_run(deployment)?;
     let means = Means::of(deployment, container.spec.as_ref());
-    install(deployment, container, &deployment.bundle(means, gpus)?).await
+    install(deployment, container, &deployment.bundle(means, gpus, user_of(deployment, container))?).await
 }
 
 /// The last look before the Engine starts a container on this machine, made from `spec`: nothing that it mounts leads
@@ -123,7 +124,7 @@ pub fn before_start(environment: &Environment, spec: Option<&ContainerSpec>) -> 
 pub async fn pending(deployment: &Deployment, container: &Container, gpus: &Gpus) -> anyhow::Result<Vec<&'static str>> {
     let means = Means::of(deployment, container.spec.as_ref());
     match installed(deployment, container).await {
-        Ok(installed) => Ok(deployment.bundle(means, gpus)?.pending(&installed)),
+        Ok(installed) => Ok(deployment.bundle(means, gpus, deployment.host.user)?.pending(&installed)),
         // What was taken away isn't waiting.
         Err(_) if means == Means::Folder => Ok(Vec::new()),
         Err(error) => Err(error),
@@ -135,7 +136,7 @@ pub async fn pending(deployment: &Deployment, container: &Container, gpus: &Gpus
 /// # Errors
 /// When they can't be read.
 pub async fn current(deployment: &Deployment, container: &Container) -> anyhow::Result<Bundle> {
-    Ok(Bundle::again(&installed(deployment, container).await?, deployment.host.user))
+    Ok(Bundle::again(&installed(deployment, container).await?, user_of(deployment, container)))
 }
 
 /// Puts a bundle where a container that is there finds it.
@@ -146,7 +147,7 @@ pub async fn install(deployment: &Deployment, container: &Container, bundle: &Bu
     match (Means::of(deployment, container.spec.as_ref()), &container.spec) {
         (Means::Volume, Some(spec)) => Ok(volumes::deliver(&deployment.engine, spec, bundle).await?),
         (Means::Folder, _) => {
-            agent_mount::prepare(&deployment.settings.dir, deployment.host.user)?;
+            agent_mount::prepare(&deployment.settings.dir, user_of(deployment, container))?;
             folder::install(deployment.environment.state(), bundle)?;
             place_for_ssh(deployment, container.spec.as_ref())
         }
@@ -164,6 +165,11 @@ async fn installed(deployment: &Deployment, container: &Container) -> anyhow::Re
         Means::Folder => folder::installed(deployment.environment.state()),
         Means::Volume | Means::OutOfReach => Ok(volumes::installed(&deployment.engine, &container.name).await?),
     }
+}
+
+/// The user of a container that is there. Another one could be asked for by now; this one reads what is delivered.
+fn user_of(deployment: &Deployment, container: &Container) -> User {
+    container.spec.as_ref().map_or(deployment.host.user, |spec| spec.user)
 }
 
 /// Remembers the project's folder, and that it isn't meant to be down any more.

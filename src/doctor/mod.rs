@@ -102,7 +102,7 @@ pub async fn examine(project: Option<&Path>, env_file: Option<&Path>, seen: bool
 impl Facts {
     /// Where the Engine runs, or would run if it answered.
     fn site(&self) -> Option<Site> {
-        self.engine.as_ref().map_or_else(|_| Site::find(), |(engine, _)| Some(Site::of(engine.endpoint())))
+        site(&self.engine)
     }
 
     async fn gather(project: Option<&Path>, env_file: Option<&Path>) -> Self {
@@ -121,8 +121,9 @@ impl Facts {
             }
             None => None,
         };
+        let dir = identity.as_ref().ok().and_then(|(_, dir)| site(&engine).unwrap_or(Site::Here).path(dir));
         Self {
-            host: HostFacts::detect(),
+            host: HostFacts::detect(dir),
             settings: config::load(project, env_file),
             identity,
             conflict,
@@ -132,6 +133,10 @@ impl Facts {
             seen: false,
         }
     }
+}
+
+fn site(engine: &anyhow::Result<(Engine, EngineInfo)>) -> Option<Site> {
+    engine.as_ref().map_or_else(|_| Site::find(), |(engine, _)| Some(Site::of(engine.endpoint())))
 }
 
 /// Does what may block for ever, such as a look at a network drive that is gone, and gives up on it in time.

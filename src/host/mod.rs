@@ -5,7 +5,7 @@ mod gpu;
 mod platform;
 mod user;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -13,7 +13,7 @@ use crate::units::User;
 
 pub use disk::FileSystem;
 pub use platform::{kernel, runs};
-pub use user::{container_user, sudo_user};
+pub use user::{container_user, foreign_owner, sudo_user};
 
 /// What is known about this machine.
 #[derive(Debug, Clone, Serialize)]
@@ -22,7 +22,7 @@ pub struct HostFacts {
     pub cpus: u32,
     /// Memory, in bytes.
     pub memory: u64,
-    /// The user that the container's `dev` stands for: that of whoever runs powerdev, 1000 for root.
+    /// The user that the container's `dev` stands for: see [`container_user`].
     pub user: User,
     /// GPUs that NVML names.
     pub gpus: Vec<Gpu>,
@@ -52,13 +52,14 @@ pub struct Gpu {
 }
 
 impl HostFacts {
-    /// Looks at this machine. What can't be found out is left out; nothing here fails.
-    pub fn detect() -> Self {
+    /// Looks at this machine, and at the folder of a project on it. What can't be found out is left out; nothing here
+    /// fails.
+    pub fn detect(project: Option<&Path>) -> Self {
         let (cpus, memory) = cpus_and_memory();
         Self {
             cpus,
             memory,
-            user: container_user(),
+            user: container_user(project),
             gpus: gpu::detect(),
             home: std::env::home_dir().and_then(|home| home.canonicalize().ok()),
             ssh_dir: user::ssh_dir(),
@@ -89,7 +90,7 @@ mod tests {
 
     #[test]
     fn this_machine_has_something() {
-        let facts = HostFacts::detect();
+        let facts = HostFacts::detect(None);
         assert!(facts.cpus >= 1 && facts.memory > 64 << 20, "{facts:?}");
         assert_ne!(facts.user.uid, 0, "the container's user is never root");
     }

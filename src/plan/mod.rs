@@ -34,6 +34,8 @@ pub struct PlaceFacts {
     pub gpus: Option<Vec<Gpu>>,
     /// Folders of this machine with a Git repository that has hooks.
     pub repositories: Vec<PathBuf>,
+    /// The user who owns the project's folder, where `dev` is another and can't write to it.
+    pub project_owner: Option<u32>,
     /// The folder of the socket of the SSH agent's relay, where a container can have it.
     pub ssh_relay: Option<PathBuf>,
     /// It can hand out GPUs (NVIDIA's runtime or CDI is there).

@@ -23,7 +23,7 @@ pub(super) fn mounts(
     notices: &mut Vec<String>,
 ) -> Vec<MountSpec> {
     let root = settings.agent_mount();
-    let external = project::external(settings, host, &place.share, notices);
+    let external = project::external(settings, host, place, notices);
     let project = layout::FOLDERS.iter().map(|(name, target)| (root.join(name), *target, leaf(target)));
     let project = project.chain([(external, layout::EXTERNAL_TARGET, layout::EXTERNAL)]);
     let mut all = vec![

@@ -17,14 +17,14 @@ const SHARED: [&str; 9] = ["/", "/boot", "/etc", "/home", "/opt", "/run", "/tmp"
 pub(super) fn external(
     settings: &Settings,
     host: &HostFacts,
-    share: &AgentShare,
+    place: &PlaceFacts,
     notices: &mut Vec<String>,
 ) -> PathBuf {
     let empty = || settings.agent_mount().join(layout::EXTERNAL);
     match &settings.external_dir {
         ExternalDir::Folder(folder) => folder.clone(),
         ExternalDir::None => empty(),
-        ExternalDir::Project if holds_more(&settings.dir, host, share) => {
+        ExternalDir::Project if holds_more(&settings.dir, host, &place.share) => {
             notices.push(format!(
                 "{} holds more than a project: it isn't mounted; {}=. mounts it all the same",
                 settings.dir.display(),
@@ -32,7 +32,17 @@ pub(super) fn external(
             ));
             empty()
         }
-        ExternalDir::Project => settings.dir.clone(),
+        ExternalDir::Project => {
+            notices.extend(place.project_owner.map(|owner| {
+                let (dir, user) = (settings.dir.display(), host.user);
+                format!(
+                    "{dir} belongs to user {owner}, and dev inside is {user}: it can't write to {}; \
+                     `sudo chown -R {user} {dir}` gives it the folder",
+                    layout::EXTERNAL_TARGET
+                )
+            }));
+            settings.dir.clone()
+        }
     }
 }
 

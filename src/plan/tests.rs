@@ -40,6 +40,7 @@ fn place() -> PlaceFacts {
         share: AgentShare::Folders { agent: state.join("agent"), run: state.join("run"), empty: state.join("empty") },
         gpus: Some(Vec::new()),
         repositories: Vec::new(),
+        project_owner: None,
         ssh_relay: Some(state.join("ssh")),
         gpu_runtime: false,
         cpus: 8,

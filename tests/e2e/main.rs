@@ -23,6 +23,7 @@ mod overview;
 mod packages;
 mod persist;
 mod ports;
+mod project;
 mod proxies;
 mod recreate;
 mod registry;
