@@ -72,7 +72,7 @@ fn event(running: &mut Running, name: &str) -> Value {
 fn an_environment_lives_and_dies_on_another_machine() {
     let remote = Remote::new();
     std::fs::create_dir(remote.project.home().join(".ssh")).expect("writable");
-    let up = remote.powerdev(&["up", "--json"]).run().ok().json();
+    let up = remote.powerdev(&["up", "--json"]).env("POWERDEV_SSH", "keys").run().ok().json();
     assert_eq!((&up["health"], &up["done"]), (&"healthy".into(), &"created".into()), "{up}");
     assert_eq!(up["tunnel"], "ssh -N -L 3978:127.0.0.1:3978 USER@MACHINE");
     let notices = up["notices"].to_string();
