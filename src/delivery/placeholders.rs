@@ -1,12 +1,12 @@
 //! What is there, during a start, in the place of a file of secrets that is gone.
 //!
-//! An empty file lies inside over each that was there when the container was made, and the Engine makes what it is to lie
-//! over: an empty `.env`, root's, in a project whose `.env` was deleted since. So one is made here first, which can be told
-//! from anybody else's, and taken away once the container has started. The kernel takes the cover off with it.
+//! An empty file lies inside over each that was there when the container was made, and the Engine makes what it is to
+//! lie over: an empty `.env`, root's, in a project whose `.env` was deleted since. So one is made here first, which can
+//! be told from anybody else's, and taken away once the container has started. The kernel takes the cover off with it.
 
 use std::ffi::OsString;
 use std::io;
-use std::path::Path;
+use std::path::{Component, Path};
 
 use rustix::fs::{self, AtFlags, FileType, Stat};
 
@@ -26,8 +26,8 @@ struct Placeholder {
 }
 
 impl Placeholders {
-    /// Makes one for each place that `empty` is mounted over and where nothing is. What can't be made is left to the Engine:
-    /// no start fails for it.
+    /// Makes one for each place that `empty` is mounted over and where nothing is. What can't be made is left to the
+    /// Engine: no start fails for it.
     pub(super) fn make(spec: &ContainerSpec, empty: &Path) -> Self {
         let mut made = Self::default();
         let covers = |source: &MountSource| matches!(source, MountSource::Folder(file) if Path::new(file) == empty);
@@ -40,7 +40,10 @@ impl Placeholders {
     }
 
     fn fill(&mut self, folder: &Path, below: &Path) -> io::Result<()> {
-        let (Some(way), Some(name)) = (below.parent(), below.file_name()) else { return Ok(()) };
+        let is_plain = below.components().all(|name| matches!(name, Component::Normal(_)));
+        let (true, Some(way), Some(name)) = (is_plain, below.parent(), below.file_name()) else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
         let mut folder = Dir::open_resolved(folder)?;
         for name in way {
             folder = match folder.dir(name) {
@@ -92,5 +95,38 @@ fn shown_by<'a>(spec: &'a ContainerSpec, target: &'a Path) -> Option<(&'a Path, 
     match &mount.source {
         MountSource::Folder(folder) => Some((Path::new(folder), below)),
         MountSource::Volume { .. } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn what_somebody_else_put_there_stays_and_no_link_is_followed() {
+        let (temp, outside) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let root = temp.path().canonicalize().expect("there");
+        fs::write(root.join("there"), "").expect("writable");
+        symlink(outside.path(), root.join("link")).expect("writable");
+        let mut placeholders = Placeholders::default();
+        for name in [".env", "deploy/eu/prod.env", "written", "replaced", "shared/env"] {
+            placeholders.fill(&root, Path::new(name)).expect(name);
+            assert!(root.join(name).is_file(), "{name}");
+        }
+        for name in ["there", "link/env", "../env"] {
+            placeholders.fill(&root, Path::new(name)).expect_err(name);
+        }
+        fs::write(root.join("written"), "KEY=1").expect("writable");
+        fs::write(root.join("new"), "").expect("writable");
+        fs::rename(root.join("new"), root.join("replaced")).expect("ours");
+        fs::write(root.join("shared/other"), "").expect("writable");
+        drop(placeholders);
+        let left = Dir::open(&root).expect("there").names().expect("ours");
+        assert_eq!(left, ["link", "replaced", "shared", "there", "written"]);
+        assert!(!root.join("shared/env").exists() && root.join("shared/other").exists());
+        assert_eq!(outside.path().read_dir().expect("there").count(), 0);
     }
 }
