@@ -123,6 +123,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "repository",
             "site",
             "state",
+            "trust",
             "units",
             "watch",
         ],

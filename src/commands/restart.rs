@@ -6,9 +6,8 @@ use serde::Serialize;
 use super::{Context, agree};
 use crate::clock::{Deadline, Seconds};
 use crate::config::Overrides;
-use crate::delivery;
 use crate::deployment::Deployment;
-use crate::lifecycle::{self, LOCK_PATIENCE, ready};
+use crate::lifecycle::{self, ready};
 use crate::ssh;
 
 /// Restart the environment, with changed services and secrets, and wait until ready
@@ -43,17 +42,10 @@ pub async fn run(args: RestartArgs, context: &Context<'_>) -> anyhow::Result<Exi
     let deployment = Deployment::new(settings, context.engine().await?)?;
     let environment = &deployment.environment;
     let name = environment.name();
-    let container = {
-        let _lock = environment.state().lock(LOCK_PATIENCE).await?;
-        environment.settle().await?;
-        let container = environment.require().await?;
-        environment.refuse_of_another_home(&container)?;
-        let spinner = context.ui.spinner(&format!("restarting {}", container.name));
-        let restarted = restart(&deployment, &container).await;
-        spinner.finish_and_clear();
-        restarted?;
-        container
-    };
+    let spinner = context.ui.spinner(&format!("restarting {}", name.container()));
+    let restarted = lifecycle::restart(&deployment).await;
+    spinner.finish_and_clear();
+    let container = restarted?;
     if let Some(notice) = ssh::keep(environment).await {
         context.ui.notice(notice);
     }
@@ -69,12 +61,4 @@ pub async fn run(args: RestartArgs, context: &Context<'_>) -> anyhow::Result<Exi
         context.ui.status(format_args!("{name} is {health}"));
     }
     Ok(ExitCode::Done)
-}
-
-/// Stopped first and written then: a file must not change under an agent that still reads it.
-async fn restart(deployment: &Deployment, container: &crate::engine::Container) -> anyhow::Result<()> {
-    lifecycle::stop(&deployment.engine, container, None).await?;
-    let gpus = container.spec.as_ref().map(|spec| spec.gpus.clone()).unwrap_or_default();
-    delivery::refresh(deployment, container, &gpus).await?;
-    lifecycle::start(&deployment.environment, &container.name, container.spec.as_ref()).await
 }

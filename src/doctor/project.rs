@@ -8,6 +8,7 @@ use crate::diagnostics::diagnose;
 use crate::image;
 use crate::plan;
 use crate::repository;
+use crate::trust::Standing;
 use crate::units::ByteSize;
 use crate::watch::{self, Quarantine};
 
@@ -23,8 +24,18 @@ pub(super) async fn checks(facts: &Facts) -> Vec<Check> {
                 Some(hint) => failed.fix(hint),
                 None => failed,
             };
-            let skipped =
-                ["security", "git", "env-file", "project-disk", "ports", "ca-bundle", "registry", "image", "watcher"];
+            let skipped = [
+                "trust",
+                "security",
+                "git",
+                "env-file",
+                "project-disk",
+                "ports",
+                "ca-bundle",
+                "registry",
+                "image",
+                "watcher",
+            ];
             let skipped = skipped.into_iter().map(|name| Check::skip(name, "the configuration can't be used"));
             return std::iter::once(failed).chain(skipped).collect();
         }
@@ -32,6 +43,7 @@ pub(super) async fn checks(facts: &Facts) -> Vec<Check> {
     let name = facts.identity.as_ref().map_or_else(|_| settings.name.to_string(), |(name, _)| name.to_string());
     vec![
         Check::ok("configuration", format!("{name} in {}", settings.dir.display())),
+        trust(settings),
         security(settings, facts),
         git(settings, facts).await,
         env_file(settings),
@@ -48,6 +60,21 @@ pub(super) async fn checks(facts: &Facts) -> Vec<Check> {
         image(settings, facts).await,
         watcher(facts),
     ]
+}
+
+/// Whether the project's files ask for what nobody has agreed to.
+fn trust(settings: &Settings) -> Check {
+    let name = "trust";
+    let standing = match image::want(settings).and_then(|more| Standing::of(settings, more)) {
+        Ok(standing) => standing,
+        Err(error) => return Check::skip(name, format!("{error:#}")),
+    };
+    let open: Vec<String> = standing.open().iter().map(|want| want.told(&settings.dir)).collect();
+    if open.is_empty() {
+        return Check::ok(name, "the project's files ask for nothing that you haven't agreed to");
+    }
+    Check::warn(name, format!("the project's files ask for what needs your word: {}", open.join("; ")))
+        .fix("look at it; then `powerdev trust` agrees to it")
 }
 
 /// Whether root inside is kept inside: by the container that is there, else by the one that would be made.

@@ -5,6 +5,7 @@ pub mod ports;
 pub mod ready;
 pub mod reload;
 pub mod report;
+mod restart;
 mod start;
 mod stop;
 mod up;
@@ -12,6 +13,7 @@ mod up;
 use std::time::Duration;
 
 pub use reload::Applied;
+pub use restart::restart;
 pub use start::start;
 pub use stop::{Stopped, remove, stop};
 pub use up::{BringUp, Build, Done, Up, bring_up, drift, dry_run};

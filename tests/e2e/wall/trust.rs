@@ -25,6 +25,13 @@ fn open(project: &Project) -> Vec<String> {
     open
 }
 
+/// What `doctor` says of it.
+fn doctors(project: &Project) -> Value {
+    let mut document = project.untrusted(["doctor", "--json"]).run().json();
+    let checks = document["checks"].as_array_mut().expect("a list").iter_mut();
+    checks.map(Value::take).find(|check| check["name"] == "trust").expect("a check")
+}
+
 #[test]
 fn a_mount_of_everything_is_shown_and_made_by_nobody() {
     for security in ["dev", "strict"] {
@@ -94,19 +101,25 @@ fn a_terminal_is_asked_once_and_again_for_what_is_new() {
 fn what_the_agent_writes_into_the_project_is_asked_for() {
     let project = cloned(&format!("image: {}\nexternal_dir: .\n", engine::tiny_image()));
     project.untrusted(["trust", "--yes"]).run().ok();
+    assert_eq!(doctors(&project)["verdict"], "ok");
     project.untrusted(["daemon"]).run().ok();
     let planted = "printf 'mounts: [\"/:/host\"]\\nbind_address: 0.0.0.0\\n' >> /workspace/ext/powerdev.yaml; \
                    echo 'HOME=' > /workspace/ext/.env";
     project.untrusted(["exec", "--user", "root", "--", "sh", "-c", planted]).run().ok();
-    let said = project.untrusted(["up", "--recreate"]).run().code(2).err();
-    for part in [
-        "asks for more than you agreed to",
+    let wants = [
         "mounts / at /host: everything on this machine, writable",
         "opens its ports to whoever reaches 0.0.0.0, without a password",
         "takes HOME from your environment",
-    ] {
-        assert!(said.contains(part), "{part}: {said}");
+    ];
+    for command in [&["up", "--recreate"][..], &["restart"]] {
+        let said = project.untrusted(command).run().code(2).err();
+        for part in ["asks for more than you agreed to"].iter().chain(&wants) {
+            assert!(said.contains(part), "{part}: {said}");
+        }
     }
+    let told = doctors(&project);
+    assert!(told["verdict"] == "warn" && wants.iter().all(|want| told["detail"].to_string().contains(want)), "{told}");
+    assert!(told["fix"].to_string().contains("`powerdev trust`"), "{told}");
     assert!(engine::is_running(&project.container()), "what ran runs on");
 }
 
