@@ -84,6 +84,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "repository",
             "site",
             "spec",
+            "state",
             "trust",
         ],
     ),
