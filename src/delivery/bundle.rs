@@ -10,7 +10,7 @@ use std::io::{self, Read};
 use powerdev_protocol::{ServiceSet, paths};
 use secrecy::{ExposeSecret, SecretSlice};
 
-use super::{BINARY, SHA256};
+use super::{BINARY, SHA256, git};
 use crate::units::User;
 
 /// Folder of the configuration, inside of a bundle.
@@ -26,6 +26,8 @@ const MOST: u64 = 4 << 20;
 pub struct Bundle {
     pub(super) services: Vec<u8>,
     pub(super) secrets: SecretSlice<u8>,
+    /// The configuration for Git. None: what is there stays.
+    pub(super) git: Option<Vec<u8>>,
     /// The container's user.
     pub(super) owner: User,
 }
@@ -37,6 +39,7 @@ pub struct Installed {
     pub(super) agent: bool,
     pub(super) services: Vec<u8>,
     pub(super) secrets: SecretSlice<u8>,
+    pub(super) git: Vec<u8>,
 }
 
 impl Bundle {
@@ -46,12 +49,17 @@ impl Bundle {
     /// When they are no JSON, which they are.
     pub fn new(services: &ServiceSet, secrets: &BTreeMap<String, String>, owner: User) -> serde_json::Result<Self> {
         let (services, secrets) = (serde_json::to_vec_pretty(services)?, serde_json::to_vec(secrets)?.into());
-        Ok(Self { services, secrets, owner })
+        Ok(Self { services, secrets, git: None, owner })
+    }
+
+    /// With a configuration for Git besides. It never waits for a restart: Git reads it each time.
+    pub fn with_git(self, config: Vec<u8>) -> Self {
+        Self { git: Some(config), ..self }
     }
 
     /// Packs services and secrets as they are there.
     pub fn again(installed: &Installed, owner: User) -> Self {
-        Self { services: installed.services.clone(), secrets: installed.secrets.clone(), owner }
+        Self { services: installed.services.clone(), secrets: installed.secrets.clone(), git: None, owner }
     }
 
     /// Puts what isn't there yet into an archive of the root folder. False: nothing is missing.
@@ -71,7 +79,11 @@ impl Bundle {
         if pending.contains(&"secrets") {
             file(tar, &format!("{CONFIG}/{SECRETS}"), self.secrets.expose_secret(), 0o600, self.owner);
         }
-        !pending.is_empty()
+        let git = self.git.as_ref().filter(|config| **config != installed.git);
+        if let Some(config) = git {
+            file(tar, &format!("{CONFIG}/{}", git::FILE), config, 0o644, User::ROOT);
+        }
+        !pending.is_empty() || git.is_some()
     }
 
     /// What of it isn't there yet: `agent`, `services`, `secrets`.
@@ -105,6 +117,7 @@ impl Installed {
                 MARK => found.agent = content == SHA256.as_bytes(),
                 SERVICES => found.services = content,
                 SECRETS => found.secrets = content.into(),
+                git::FILE => found.git = content,
                 _ => {}
             }
         }
@@ -152,6 +165,11 @@ mod tests {
         let installed = Installed::read(&whole);
         assert!(bundle("one").pending(&installed).is_empty(), "{installed:?}");
         assert_eq!(bundle("two").pending(&installed), ["secrets"]);
+        let named = bundle("one").with_git(b"[user]".to_vec());
+        assert!(named.pending(&installed).is_empty(), "Git reads it without a restart");
+        let installed = Installed { git: Installed::read(&packed(&named, &installed)).git, ..installed };
+        assert_eq!(installed.git, b"[user]");
+        assert!(!named.pack(&mut tar::Builder::new(Vec::new()), &installed), "nothing is missing");
         assert!(packed(&bundle("two"), &installed).len() < BINARY.len(), "the agent stays where it is");
         assert_eq!(bundle("one").pending(&Installed::read(b"no archive")), ["agent", "services", "secrets"]);
     }

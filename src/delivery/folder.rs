@@ -21,6 +21,7 @@ use crate::units::User;
 const AGENT: &str = "bin/powerdev-agent";
 const SERVICES: &str = "config/services.json";
 const SECRETS: &str = "config/secrets.json";
+const GIT: &str = "config/gitconfig";
 
 /// The agent's permissions: nobody writes to it, whoever owns it.
 const AGENT_MODE: u32 = 0o555;
@@ -41,7 +42,20 @@ pub fn install(state: &StateDir, bundle: &Bundle) -> anyhow::Result<()> {
     replace(&state.empty_file(), b"", 0o444, None)?;
     let agent = agent.path();
     replace(&agent.join(SERVICES), &bundle.services, 0o644, None)?;
+    bundle.git.iter().try_for_each(|config| install_git(state, config))?;
     replace(&agent.join(SECRETS), bundle.secrets.expose_secret(), 0o600, Some(bundle.owner))
+}
+
+/// The configuration for Git alone.
+///
+/// # Errors
+/// As [`install`].
+pub fn install_git(state: &StateDir, config: &[u8]) -> anyhow::Result<()> {
+    let place = state.agent_dir().join(GIT);
+    if files::read(&place).is_ok_and(|there| there == config) {
+        return Ok(());
+    }
+    replace(&place, config, 0o644, None)
 }
 
 /// What is right before a start, whatever was left: this release's agent, the empty file that hides others, and an empty
@@ -88,7 +102,7 @@ pub fn withdraw(state: &StateDir) -> anyhow::Result<()> {
 pub fn installed(state: &StateDir) -> anyhow::Result<Installed> {
     let read = |file: &str| files::read(&state.agent_dir().join(file));
     let agent = opened(&state.agent_dir()).is_ok_and(|folder| is_ours(&folder));
-    Ok(Installed { agent, services: read(SERVICES)?, secrets: read(SECRETS)?.into() })
+    Ok(Installed { agent, services: read(SERVICES)?, secrets: read(SECRETS)?.into(), git: Vec::new() })
 }
 
 /// The folder that is mounted read-only, with this release's agent in it.

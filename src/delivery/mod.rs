@@ -3,6 +3,7 @@
 
 mod bundle;
 mod folder;
+mod git;
 mod placeholders;
 mod sources;
 mod volumes;
@@ -64,7 +65,9 @@ impl Deployment {
     /// What the agent is to find, `user`'s. Only a container that mounts folders of this machine can reach its SSH agent.
     fn bundle(&self, means: Means, gpus: &Gpus, user: User) -> anyhow::Result<Bundle> {
         let ssh_relay = means == Means::Folder && self.site().ssh_relay(self.environment.state()).is_some();
-        let services = plan::service_set(&self.settings, &self.host, ssh_relay, gpus);
+        let mut services = plan::service_set(&self.settings, &self.host, ssh_relay, gpus);
+        let (name, value) = git::variable();
+        services.environment.entry(name).or_insert(value);
         Ok(Bundle::new(&services, &secrets(self), user)?)
     }
 }
@@ -77,7 +80,7 @@ impl Deployment {
 pub fn before_making(deployment: &Deployment, gpus: &Gpus) -> anyhow::Result<Option<Bundle>> {
     meant_to_run(deployment)?;
     let means = Means::of(deployment, None);
-    let bundle = deployment.bundle(means, gpus, deployment.host.user)?;
+    let bundle = deployment.bundle(means, gpus, deployment.host.user)?.with_git(git::config());
     if means == Means::Volume {
         return Ok(Some(bundle));
     }
@@ -95,7 +98,19 @@ pub fn before_making(deployment: &Deployment, gpus: &Gpus) -> anyhow::Result<Opt
 pub async fn refresh(deployment: &Deployment, container: &Container, gpus: &Gpus) -> anyhow::Result<()> {
     meant_to_run(deployment)?;
     let means = Means::of(deployment, container.spec.as_ref());
-    install(deployment, container, &deployment.bundle(means, gpus, user_of(deployment, container))?).await
+    let bundle = deployment.bundle(means, gpus, user_of(deployment, container))?.with_git(git::config());
+    install(deployment, container, &bundle).await
+}
+
+/// Brings what Git inside is told up to date in a container that runs and mounts folders of this machine.
+///
+/// # Errors
+/// When it can't be written.
+pub fn refresh_git(deployment: &Deployment, container: &Container) -> anyhow::Result<()> {
+    match Means::of(deployment, container.spec.as_ref()) {
+        Means::Folder => folder::install_git(deployment.environment.state(), &git::config()),
+        Means::Volume | Means::OutOfReach => Ok(()),
+    }
 }
 
 /// The last look before the Engine starts a container on this machine, made from `spec`: nothing that it mounts leads

@@ -214,6 +214,7 @@ async fn adopt(deployment: &Deployment, container: &Container, image: &str, info
         return Ok(up(Done::Adopted));
     }
     if container.state == RunState::Running {
+        delivery::refresh_git(deployment, container)?;
         let pending = delivery::pending(deployment, container, gpus).await?;
         let applied = reload::apply(deployment, container, gpus, &pending).await?;
         let pending = if applied.is_some() { Vec::new() } else { pending };

@@ -1,5 +1,6 @@
 //! The core image as a person inside finds it: shells, claude with its flags, MCP servers, claude-flow's page.
 
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -103,6 +104,34 @@ fn a_new_window_of_an_old_tmux_server_has_new_variables() {
     // What somebody has set by hand stays where nothing has changed since.
     let by_hand = "CANARY=mine bash -lc 'echo $CANARY'";
     assert_eq!(inside(&project, by_hand), "mine\n");
+}
+
+#[test]
+fn git_commits_by_the_users_own_name() {
+    let project = Project::bare();
+    let outside = |name: &str| {
+        let config = format!("[user]\n\tname = {name}\n\temail = ada@host.example\n[core]\n\tpager = outside\n");
+        std::fs::write(project.home().join(".gitconfig"), config).expect("the home folder is writable");
+    };
+    outside("Ada \\\"A\\\" Lovelace");
+    // Whoever owns it.
+    std::fs::set_permissions(project.dir(), std::fs::Permissions::from_mode(0o777)).expect("ours");
+    quiet(&project);
+    let commit = |more: &str| {
+        let script =
+            format!("{more}cd /workspace/ext && git commit -q --allow-empty -m x && git log -1 --format='%an %ae'");
+        inside(&project, &script)
+    };
+    let begin = "git init -q /workspace/ext && git -C /workspace/ext branch --show-current; ";
+    assert_eq!(commit(begin), "main\nAda \"A\" Lovelace ada@host.example\n");
+    assert_eq!(run(&project, &["git", "config", "core.pager"]).code, 1, "nothing else of it");
+    outside("Grace");
+    project.powerdev(["up"]).deadline(UP).run().ok();
+    assert_eq!(commit(""), "Grace ada@host.example\n");
+    assert_eq!(commit("git config --global user.email home@host.example; "), "Grace home@host.example\n");
+    assert_eq!(commit("git -C /workspace/ext config user.name Own; "), "Own home@host.example\n");
+    inside(&project, "printf '[user]\\n\\tname = Image\\n' | sudo tee /etc/gitconfig");
+    assert_eq!(commit("git -C /workspace/ext config --unset user.name; "), "Image home@host.example\n");
 }
 
 #[test]
