@@ -192,11 +192,10 @@ impl Environment {
     /// The state folder that a container was started from, where that is another one than this user's: of another home
     /// folder (sudo, cron, a colleague). What lies there can't be brought up to date from here.
     pub fn started_from(&self, container: &Container) -> Option<PathBuf> {
-        let mounted = container.spec.as_ref()?.folder_at(paths::AGENT_DIR)?;
+        let mounted = self.site()?.path(container.spec.as_ref()?.folder_at(paths::AGENT_DIR)?)?;
         let own = self.state.agent_dir();
         let canonical = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        let site = self.site();
-        let other = site == Some(Site::Here) && canonical(mounted) != canonical(&own);
+        let other = canonical(mounted) != canonical(&own);
         mounted.parent().filter(|_| other).map(Path::to_owned)
     }
 

@@ -121,12 +121,13 @@ pub fn refresh_git(deployment: &Deployment, container: &Container) -> anyhow::Re
 /// A conflict that names the mount; when the agent can't be written.
 pub fn before_start(environment: &Environment, spec: Option<&ContainerSpec>) -> anyhow::Result<Placeholders> {
     // What a release made that wrote it down otherwise is brought up to date by `up` and `restart`.
-    let Some(spec) = spec.filter(|_| environment.site() == Some(Site::Here)) else {
+    let state = environment.state();
+    let run = state.run_dir();
+    let (Some(spec), Some(run)) = (spec, environment.site().and_then(|site| site.path(&run))) else {
         return Ok(Placeholders::default());
     };
     check_sources(environment, spec)?;
-    let state = environment.state();
-    if spec.folder_at(paths::RUN_DIR) == Some(&*state.run_dir()) {
+    if spec.folder_at(paths::RUN_DIR) == Some(run) {
         folder::renew(state, spec.user)?;
     }
     Ok(Placeholders::make(spec, &state.empty_file()))

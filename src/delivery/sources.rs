@@ -12,7 +12,6 @@ use crate::config::layout;
 use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::files;
-use crate::site::Site;
 use crate::spec::{ContainerSpec, MountSource};
 
 /// Looks at every folder of this machine that is mounted, but for those of the environment's state.
@@ -20,11 +19,9 @@ use crate::spec::{ContainerSpec, MountSource};
 /// # Errors
 /// A conflict that names the first that leads elsewhere, belongs to somebody else, or is gone.
 pub fn check(environment: &Environment, spec: &ContainerSpec) -> Result<(), Failure> {
-    if environment.site() != Some(Site::Here) {
-        return Ok(());
-    }
+    let Some(site) = environment.site() else { return Ok(()) };
     let sources = spec.mounts.iter().filter_map(|mount| match &mount.source {
-        MountSource::Folder(source) => Some(Path::new(source)),
+        MountSource::Folder(source) => site.path(Path::new(source)),
         MountSource::Volume { .. } => None,
     });
     for source in sources.filter(|source| !source.starts_with(environment.state().root())) {

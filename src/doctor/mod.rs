@@ -121,7 +121,8 @@ impl Facts {
             }
             None => None,
         };
-        let dir = identity.as_ref().ok().and_then(|(_, dir)| site(&engine).unwrap_or(Site::Here).path(dir));
+        let dir = identity.as_ref().ok().map(|(_, dir)| dir.as_path());
+        let dir = dir.and_then(|dir| site(&engine).map_or(Some(dir), |site| site.path(dir)));
         Self {
             host: HostFacts::detect(dir),
             settings: config::load(project, env_file),

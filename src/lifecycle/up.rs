@@ -18,7 +18,6 @@ use crate::interrupt::interruptible;
 use crate::plan::{self, Difference, Plan, Selection};
 use crate::reporter::Reporter;
 use crate::repository;
-use crate::site::Site;
 use crate::spec::ContainerSpec;
 use crate::state::LastPort;
 use crate::trust::Standing;
@@ -146,8 +145,9 @@ pub async fn dry_run(deployment: &Deployment, options: BringUp) -> anyhow::Resul
 /// `powerdev doctor` tells what has come since.
 fn remember_programs(deployment: &Deployment) -> anyhow::Result<()> {
     let state = deployment.environment.state();
+    let mounts_it = deployment.site().path(&deployment.settings.dir).is_some();
     let folders = repository::mounted(&deployment.settings);
-    if deployment.site() != Site::Here || folders.is_empty() || repository::remembered(state).is_some() {
+    if !mounts_it || folders.is_empty() || repository::remembered(state).is_some() {
         return Ok(());
     }
     // Where git isn't installed nobody runs it.
@@ -159,9 +159,9 @@ fn remember_programs(deployment: &Deployment) -> anyhow::Result<()> {
 
 /// Refuses folders of `.agent-mount` that can't be mounted before anything is built.
 fn check_folders(deployment: &Deployment) -> anyhow::Result<()> {
-    match deployment.site() {
-        Site::Here => Ok(agent_mount::check(&deployment.settings.dir, deployment.host.user)?),
-        Site::Elsewhere => Ok(()),
+    match deployment.site().path(&deployment.settings.dir) {
+        Some(dir) => Ok(agent_mount::check(dir, deployment.host.user)?),
+        None => Ok(()),
     }
 }
 
