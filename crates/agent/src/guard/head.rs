@@ -33,6 +33,10 @@ impl Head {
         let headers = request.headers.iter().map(|header| (header.name, header.value));
         let fetch = Fetch::read(method, target, headers).map_err(|_| Malformed)?;
         let upgrades = request.headers.iter().any(|header| header.name.eq_ignore_ascii_case("upgrade"));
+        // The one that is added has to fit, too.
+        if !upgrades && request.headers.iter().all(|header| !is_hop(header.name.as_bytes())) {
+            request.headers.get(HEADERS - 1).map_or(Ok(()), |_| Err(Malformed))?;
+        }
         Ok(Some(Self { length, upgrades, fetch }))
     }
 
@@ -43,12 +47,7 @@ impl Head {
             return head.to_vec();
         }
         let mut passed = Vec::with_capacity(head.len() + 32);
-        let keeps = |line: &[u8]| {
-            let name = line.split(|byte| *byte == b':').next().unwrap_or_default().trim_ascii();
-            !["connection", "keep-alive", "proxy-connection"]
-                .iter()
-                .any(|hop| name.eq_ignore_ascii_case(hop.as_bytes()))
-        };
+        let keeps = |line: &[u8]| !is_hop(line.split(|byte| *byte == b':').next().unwrap_or_default().trim_ascii());
         for line in head.split_inclusive(|byte| *byte == b'\n') {
             if line.trim_ascii().is_empty() && !passed.is_empty() {
                 break;
@@ -60,6 +59,11 @@ impl Head {
         passed.extend_from_slice(b"Connection: close\r\n\r\n");
         passed
     }
+}
+
+/// Whether a header is about one connection, and so isn't passed on.
+fn is_hop(name: &[u8]) -> bool {
+    ["connection", "keep-alive", "proxy-connection"].iter().any(|hop| name.eq_ignore_ascii_case(hop.as_bytes()))
 }
 
 #[cfg(test)]
@@ -112,6 +116,12 @@ mod tests {
         let text = format!("{}\r\n\r\nbody", lines.join("\r\n"));
         let passed = head(&lines).passed_on(text.as_bytes());
         assert_eq!(passed, b"GET / HTTP/1.1\r\nHost: localhost\r\nX: 1\r\nConnection: close\r\n\r\n");
+
+        let full = |last: &str| format!("GET / HTTP/1.1\r\n{}{last}: 1\r\n\r\n", "X: 1\r\n".repeat(HEADERS - 1));
+        assert_eq!(Head::parse(full("X").as_bytes()), Err(Malformed), "no room for the one that is added");
+        let text = full("Connection");
+        let passed = Head::parse(text.as_bytes()).expect("HTTP").expect("whole").passed_on(text.as_bytes());
+        assert!(Head::parse(&passed).is_ok_and(|head| head.is_some()));
 
         let lines = ["GET /ws HTTP/1.1", "Host: localhost", "Connection: Upgrade", "Upgrade: websocket"];
         let text = format!("{}\r\n\r\n", lines.join("\r\n"));
