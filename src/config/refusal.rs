@@ -80,10 +80,13 @@ const SAYINGS: &[(&str, &str)] = &[
     ("data did not match any variant", "it has none of the forms that it may have"),
 ];
 
-/// The word between backticks that follows, and those after it.
+/// The word between backticks that follows, and those after it: of a word with backticks in it, parts of that are not
+/// taken for them.
 fn quoted_after(message: &str, lead: &str) -> Option<(String, Vec<String>)> {
     let (word, rest) = message.strip_prefix(lead)?.split_once('`')?;
-    Some((word.to_owned(), rest.split('`').skip(1).step_by(2).map(str::to_owned).collect()))
+    let is_ours =
+        |word: &&str| !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c));
+    Some((word.to_owned(), rest.split('`').skip(1).step_by(2).filter(is_ours).map(str::to_owned).collect()))
 }
 
 /// `give a, b or c`.
