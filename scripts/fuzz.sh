@@ -4,6 +4,8 @@
 #   scripts/fuzz.sh [SECONDS] [TARGET…]   every target, or these, for so long each: 60 if not given
 #   scripts/fuzz.sh keep [TARGET…]        keep what was found on the way, as few and small inputs as reach all of it
 #
+# SEED=1 goes the same way each time, so that a change is judged by what it changed.
+#
 # A target is a folder of fuzz/corpus. What it finds is left in target/fuzz, and told: mend it, and keep the input.
 set -euo pipefail
 
@@ -20,7 +22,7 @@ build() {
 run() { # TARGET SECONDS
     local log="$FOUND/$1.log"
     mkdir -p "$FOUND/$1" "$FOUND/$1-found"
-    if POWERDEV_FUZZ_TARGET=$1 "$BINARY" -max_total_time="$2" -timeout=10 -rss_limit_mb=1024 -max_len=4096 \
+    if POWERDEV_FUZZ_TARGET=$1 "$BINARY" -max_total_time="$2" -timeout=10 ${SEED:+-seed="$SEED"} -rss_limit_mb=1024 -max_len=4096 \
         -artifact_prefix="$FOUND/$1-found/" -print_final_stats=1 "$FOUND/$1" "fuzz/corpus/$1" >"$log" 2>&1; then
         awk -v name="$1" '/ cov: / { cov = $4 } /number_of_executed_units/ { runs = $2 }
             END { printf "fuzz: %-14s %9d inputs, %5d places reached\n", name, runs, cov }' "$log"

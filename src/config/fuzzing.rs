@@ -58,7 +58,8 @@ pub fn env_file(input: &[u8]) {
         assert!(entry.line > before && entry.line <= lines, "line {} of {lines}", entry.line);
         before = entry.line;
         assert!(!entry.value.contains('\0'));
-        if !entry.value.contains(['\'', '\n', '\r']) {
+        // A backslash before the quote that closes keeps it from closing.
+        if !entry.value.contains(['\'', '\\', '\n', '\r']) {
             again.push_str(&format!("{}='{}'\n", entry.key, entry.value));
         }
     }
