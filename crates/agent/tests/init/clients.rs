@@ -73,17 +73,18 @@ fn who_attaches_stays_while_idle_ones_come() {
     drop(idle);
 }
 
+/// Two hundred clients that wait for nothing.
+fn crowd(agent: &Agent) -> Vec<UnixStream> {
+    let clients: Vec<UnixStream> = (0..200).map(|_| stream(agent)).collect();
+    clients.iter().for_each(|client| client.set_nonblocking(true).unwrap());
+    clients
+}
+
 #[test]
 fn those_who_ask_without_end_keep_nobody_waiting() {
     let agent = agent();
     let flood = REQUEST.repeat(1000);
-    let clients: Vec<UnixStream> = (0..200)
-        .map(|_| {
-            let client = stream(&agent);
-            client.set_nonblocking(true).unwrap();
-            client
-        })
-        .collect();
+    let clients = crowd(&agent);
     let end = Instant::now() + Duration::from_secs(4);
     let mut answer = vec![0; 1 << 16];
     let mut served = vec![0; clients.len()];
@@ -118,13 +119,7 @@ fn lines_without_end_take_a_bounded_amount_of_memory() {
 fn answers_that_nobody_takes_are_bounded_too() {
     let agent = agent();
     let before = memory(&agent);
-    let clients: Vec<UnixStream> = (0..200)
-        .map(|_| {
-            let client = stream(&agent);
-            client.set_nonblocking(true).unwrap();
-            client
-        })
-        .collect();
+    let clients = crowd(&agent);
     for _ in 0..40 {
         for mut client in &clients {
             client.write_all(&REQUEST.repeat(100)).ok(); // It may be hung up on.
